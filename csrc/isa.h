@@ -1,0 +1,13 @@
+/* isa.h: what every isa_<name>.c includes before it opens its target region: no system header may come inside. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "softlane.h"
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define SL_INLINE static __forceinline
+#else
+#define SL_INLINE static inline __attribute__((always_inline))
+#endif

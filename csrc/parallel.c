@@ -1,0 +1,178 @@
+/* parallel.c: split. Cuts a job into units of work and runs them, on several threads where that pays.
+   The only OpenMP of the project. It decides which form of the kernels runs, from the class count, the inner length and
+   the type alone; how many units a thread gets never shows in the result. */
+#include <stdlib.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+#include "softlane.h"
+
+enum {
+    PARALLEL_FROM = 98304, /* elements: some 15 us of work, several times what waking the team costs */
+    CHUNK = 32768,         /* elements that a thread takes at a time */
+    STACK = 16384,         /* bytes of scratch that a serial call takes from the stack */
+    ALIGN = 64
+};
+
+/* libgomp's threads do not survive fork(): a parallel region in the child would wait for them for ever. */
+static int forked;
+#if !defined(_WIN32)
+static void in_child(void) { forked = 1; }
+void sl_init(void) { pthread_atfork(NULL, NULL, in_child); }
+#else
+void sl_init(void) {}
+#endif
+int sl_forked(void) { return forked; }
+
+int sl_has_openmp(void) {
+#ifdef _OPENMP
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+static int thread_number(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+typedef struct {
+    const sl_forms *forms;
+    sl_units_fn *run;    /* NULL for long rows */
+    ptrdiff_t units;     /* rows or tiles */
+    ptrdiff_t unit_size; /* elements */
+    ptrdiff_t together;  /* units that one step of the kernel takes */
+    size_t scratch;      /* bytes for each thread */
+} split;
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+static split split_job(const sl_job *job) {
+    const int wide = job->storage == SL_FLOAT64;
+    const ptrdiff_t lanes = wide ? 8 : 16, n = job->n;
+    split s = {wide ? &sl_active()->f64 : &sl_active()->f32, NULL, job->outer, n, 1, 0};
+    ptrdiff_t elements;
+    if (job->inner != 1) {
+        const ptrdiff_t width = sl_tile_width(n, job->inner, lanes);
+        s.run = s.forms->tiles;
+        s.units = sl_tile_count(job, lanes);
+        s.unit_size = n * width;
+        elements = smaller(n, SL_BLOCK) * width;
+    } else if (n <= SL_SHORT) {
+        s.run = s.forms->short_rows;
+        s.together = lanes;
+        elements = lanes * (SL_SHORT + lanes) + lanes * SL_SHORT;
+    } else if (n <= SL_BLOCK) {
+        s.run = s.forms->rows;
+        s.together = smaller(sl_rows_together(n, lanes), job->outer);
+        elements = s.together * sl_row_stride(n, lanes) + SL_BLOCK;
+    } else elements = SL_BLOCK;
+    s.scratch = ((size_t)elements * (wide ? 8 : 4) + ALIGN - 1) / ALIGN * ALIGN;
+    return s;
+}
+
+static void *aligned(void *p) { return (void *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN); }
+
+/* ---- rows and tiles ------------------------------------------------------------------------------------------- */
+
+static int run_units(const sl_job *job, const split *s, int threads) {
+    const ptrdiff_t steps = (s->units + s->together - 1) / s->together;
+    if (threads > 1 && s->units * s->unit_size >= PARALLEL_FROM && steps > 1) {
+        ptrdiff_t per_chunk = CHUNK / (s->unit_size * s->together);
+        if (per_chunk < 1) per_chunk = 1;
+        const ptrdiff_t take = per_chunk * s->together, chunks = (s->units + take - 1) / take;
+        char *memory = malloc((size_t)threads * s->scratch + ALIGN);
+        if (!memory) return -1;
+        char *scratch = aligned(memory);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+        for (ptrdiff_t c = 0; c < chunks; c++)
+            s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
+        free(memory);
+        return 0;
+    }
+    if (s->scratch <= STACK) {
+        char stack[STACK + ALIGN];
+        s->run(job, 0, s->units, aligned(stack));
+        return 0;
+    }
+    char *memory = malloc(s->scratch + ALIGN);
+    if (!memory) return -1;
+    s->run(job, 0, s->units, aligned(memory));
+    free(memory);
+    return 0;
+}
+
+/* ---- long rows ------------------------------------------------------------------------------------------------ */
+
+static sl_long lay_out(char *memory, ptrdiff_t blocks) {
+    sl_long l;
+    l.stats = memory; /* first: one vector's worth of room */
+    l.high = memory + ALIGN;
+    l.low = memory + ALIGN * (1 + blocks);
+    l.max = (double *)(memory + ALIGN * (1 + 2 * blocks));
+    return l;
+}
+static size_t long_bytes(ptrdiff_t blocks) {
+    return (ALIGN * (1 + 2 * (size_t)blocks) + sizeof(double) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, const sl_long *l, void *scratch) {
+    f->long_max(job, row, 0, blocks, l, scratch);
+    f->long_sum(job, row, 0, blocks, l, scratch);
+    f->long_finish(job, row, 0, blocks, l, scratch);
+    if (job->op != SL_LOGSUMEXP) f->long_write(job, row, 0, blocks, l, scratch);
+}
+
+static int run_long(const sl_job *job, const split *s, int threads) {
+    const ptrdiff_t blocks = sl_block_count(job), rows = job->outer;
+    const sl_forms *f = s->forms;
+    const size_t each = s->scratch + long_bytes(blocks);
+    if (rows * job->n < PARALLEL_FROM) threads = 1;
+    char *memory = malloc((size_t)threads * each + ALIGN);
+    if (!memory) return -1;
+    char *scratch = aligned(memory); /* thread t: scratch at t * each, then its sl_long */
+    if (threads == 1) {
+        const sl_long l = lay_out(scratch + s->scratch, blocks);
+        for (ptrdiff_t row = 0; row < rows; row++) run_row(job, f, row, blocks, &l, scratch);
+    } else if (rows >= 4 * (ptrdiff_t)threads) { /* rows to threads */
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            char *own = scratch + (size_t)thread_number() * each;
+            const sl_long l = lay_out(own + s->scratch, blocks);
+            run_row(job, f, row, blocks, &l, own);
+        }
+    } else { /* blocks of each row to threads, step by step: every loop ends in a barrier */
+        const sl_long l = lay_out(scratch + s->scratch, blocks);
+#pragma omp parallel num_threads(threads)
+        {
+            char *own = scratch + (size_t)thread_number() * each;
+            for (ptrdiff_t row = 0; row < rows; row++) {
+#pragma omp for schedule(static)
+                for (ptrdiff_t b = 0; b < blocks; b++) f->long_max(job, row, b, b + 1, &l, own);
+#pragma omp for schedule(static)
+                for (ptrdiff_t b = 0; b < blocks; b++) f->long_sum(job, row, b, b + 1, &l, own);
+#pragma omp single
+                f->long_finish(job, row, 0, blocks, &l, own);
+                if (job->op == SL_LOGSUMEXP) continue;
+#pragma omp for schedule(static)
+                for (ptrdiff_t b = 0; b < blocks; b++) f->long_write(job, row, b, b + 1, &l, own);
+            }
+        }
+    }
+    free(memory);
+    return 0;
+}
+
+int sl_run(const sl_job *job, int threads) {
+    const split s = split_job(job);
+    if (forked || threads < 1 || !sl_has_openmp()) threads = 1;
+    return s.run ? run_units(job, &s, threads) : run_long(job, &s, threads);
+}

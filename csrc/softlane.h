@@ -1,0 +1,94 @@
+/* softlane.h: the private C interface between the layers. Declarations only.
+
+   A job is one call: an (outer, n, inner) view in C order whose classes run along n.
+   softmax and log_softmax write an output of the same shape, logsumexp writes (outer, inner). */
+#ifndef SOFTLANE_H
+#define SOFTLANE_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { SL_SOFTMAX, SL_LOG_SOFTMAX, SL_LOGSUMEXP } sl_op;
+
+/* How elements lie in memory. float16 and bfloat16 are computed in float32, block by block. */
+typedef enum { SL_FLOAT32, SL_FLOAT64, SL_FLOAT16, SL_BFLOAT16 } sl_storage;
+
+typedef struct {
+    sl_op op;
+    sl_storage storage;
+    const void *x;
+    void *y; /* may be x itself; no other overlap */
+    ptrdiff_t outer, n, inner;
+} sl_job;
+
+/* The shape of the work. These numbers decide the order of summation, so changing one changes the last bits. */
+enum {
+    SL_SHORT = 32,      /* rows of up to this many classes are transposed, one row per lane */
+    SL_BLOCK = 4096,    /* longer rows are cut into blocks of this many classes */
+    SL_TILE = 8192,     /* elements of a packed tile, while at least one vector of columns fits */
+    SL_TILE_WIDTH = 512 /* columns of a packed tile at most */
+};
+
+/* What the blocks of one long row share. The arrays have one entry, or one vector of lanes, per block. */
+typedef struct {
+    double *max;
+    void *high, *low;
+    void *stats; /* what finish found, for write */
+} sl_long;
+
+typedef void sl_units_fn(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch);
+typedef void sl_blocks_fn(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch);
+
+/* The kernels of one compute type. The unit of rows and short_rows is a row, that of tiles a tile. */
+typedef struct {
+    sl_units_fn *short_rows, *rows, *tiles;
+    sl_blocks_fn *long_max, *long_sum, *long_finish, *long_write; /* one long row, in this order */
+} sl_forms;
+
+typedef struct {
+    const char *isa;
+    sl_forms f32, f64;
+} sl_kernels;
+
+/* isa_<name>.c; one that this compiler or architecture cannot build is empty, and absent from dispatch.c */
+extern const sl_kernels sl_portable, sl_avx2, sl_avx512, sl_neon;
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define SL_X86 1
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define SL_ARM 1
+#endif
+
+/* dispatch.c */
+int sl_isa_count(void);                   /* paths that this build and this processor have, best first */
+const char *sl_isa_name(int i);           /* 0 <= i < sl_isa_count() */
+const sl_kernels *sl_active(void);        /* the path in use */
+int sl_use_isa(const char *name);         /* 0, or -1 where the name is not available */
+
+/* parallel.c */
+int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then nothing has been written */
+int sl_has_openmp(void);
+int sl_forked(void);                      /* 1 in a child of fork(): it runs serially */
+void sl_init(void);
+
+/* Where the form and the size of its units come from: class count, inner length and type, never the batch. */
+static inline ptrdiff_t sl_row_stride(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
+static inline ptrdiff_t sl_rows_together(ptrdiff_t n, ptrdiff_t lanes) {
+    ptrdiff_t rows = SL_BLOCK / n;
+    return rows < 1 ? 1 : rows > lanes ? lanes : rows;
+}
+static inline ptrdiff_t sl_tile_width(ptrdiff_t n, ptrdiff_t inner, ptrdiff_t lanes) {
+    ptrdiff_t limit = n > 0 ? SL_TILE / n : SL_TILE_WIDTH;
+    if (limit > SL_TILE_WIDTH) limit = SL_TILE_WIDTH;
+    if (inner < lanes) return lanes; /* narrow: columns of several outer indices share a tile */
+    if (limit > inner) limit = inner;
+    limit -= limit % lanes;
+    return limit > lanes ? limit : lanes;
+}
+static inline ptrdiff_t sl_tile_count(const sl_job *job, ptrdiff_t lanes) {
+    ptrdiff_t width = sl_tile_width(job->n, job->inner, lanes);
+    if (job->inner < lanes) return (job->outer * job->inner + width - 1) / width;
+    return job->outer * ((job->inner + width - 1) / width);
+}
+static inline ptrdiff_t sl_block_count(const sl_job *job) { return (job->n + SL_BLOCK - 1) / SL_BLOCK; }
+
+#endif

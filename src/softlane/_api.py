@@ -1,0 +1,142 @@
+"""The public functions: signatures and documentation. What to do is decided in _general.py, the rest is compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from softlane import _core, _general
+
+
+def softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
+    """Softmax along an axis: ``exp(x) / sum(exp(x))``, computed without overflow.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout. float32, float64, float16 and bfloat16 (of ml_dtypes) keep their dtype; bool and
+        integers of up to 16 bits give float32, wider integers float64.
+    axis : int, optional
+        The class axis, the last one by default. Everything else is batch.
+    out : ndarray, optional
+        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+
+    Returns
+    -------
+    ndarray
+        Probabilities in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype of `x` is not supported (longdouble, complex, object, strings, masked arrays), `axis` is no integer
+        or `out` is not an array of the result's dtype.
+    ValueError
+        If `out` has the wrong shape or is read-only; `numpy.exceptions.AxisError` if `axis` is out of bounds.
+
+    Notes
+    -----
+    A row with NaN or +inf, or of -inf only, gives NaN. -inf beside finite values gives exactly 0.
+    An axis of length 0 gives an empty array. No floating-point warnings are issued.
+
+    float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
+    bfloat16 ones are the float32 result rounded once. The bits of a row do not depend on the other rows, the number of
+    threads, the memory layout or the instruction set.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and softmax functions",
+       IMA Journal of Numerical Analysis 41 (2021). Why a shift is needed, and the errors of the usual ones.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.softmax(np.array([1.0, 2.0, 3.0]))
+    array([0.09003057, 0.24472847, 0.66524096])
+    >>> softlane.softmax(np.array([[1000.0, 0.0], [0.0, 0.0]]), axis=0)
+    array([[1. , 0.5],
+           [0. , 0.5]])
+    """
+    result = _core.fast(0, x, axis, out)
+    return _general.elementwise(0, "softmax", x, axis, out) if result is None else result
+
+
+def log_softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
+    """Logarithm of the softmax along an axis, accurate where ``log(softmax(x))`` is not.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int, optional
+        The class axis, the last one by default.
+    out : ndarray, optional
+        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities (in nats) in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    Notes
+    -----
+    A row with NaN or +inf, or of -inf only, gives NaN. -inf beside finite values gives -inf.
+
+    float32 and float64 results are within 2 ULP of the exact value, also where a class has a probability close to 1: with
+    ``m = max(x)`` this is ``(x - m) - log1p(sum of the others / exp(m))``, in which nothing cancels. Bits as in `softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.log_softmax(np.array([0.0, -40.0]))
+    array([-4.24835426e-18, -4.00000000e+01])
+    """
+    result = _core.fast(1, x, axis, out)
+    return _general.elementwise(1, "log_softmax", x, axis, out) if result is None else result
+
+
+def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False, out: NDArray[Any] | None = None) -> Any:
+    """Logarithm of the sum of exponentials along an axis: ``log(sum(exp(x)))``, computed without overflow.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int, optional
+        The class axis, the last one by default.
+    keepdims : bool, optional
+        Leave the axis in the result, with length 1.
+    out : ndarray, optional
+        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+
+    Returns
+    -------
+    ndarray or NumPy scalar
+        The shape of `x` without `axis` (or with length 1 there): `out` where given, a scalar where no dimension is left.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    Notes
+    -----
+    A row with NaN gives NaN, else one with +inf gives +inf. A row of -inf only, or of length 0, gives -inf.
+
+    float32 and float64 results are within 2 ULP of the larger of ``abs(result)`` and ``abs(max(x))``: the result is
+    ``max(x) + log1p(...)``, and the sum of the two can cancel. Bits as in `softmax`. Memory is the result's alone.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.logsumexp(np.array([[0.0, 0.0], [1000.0, 1000.0]]))
+    array([6.93147181e-01, 1.00069315e+03])
+    """
+    result = _core.fast(2, x, axis, out, keepdims)
+    return _general.reduction(2, "logsumexp", x, axis, out, bool(keepdims)) if result is None else result

@@ -1,0 +1,53 @@
+"""Say what this installation does: version, instruction sets, threads. And obey SOFTLANE_ISA."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from softlane import _core, _threads
+
+__version__ = version("softlane")
+
+
+def choose_isa() -> None:
+    wanted = os.environ.get("SOFTLANE_ISA")
+    if wanted and not _core.use_isa(wanted):
+        available = ", ".join(_core.available_isas())
+        raise ImportError(f"SOFTLANE_ISA={wanted!r} is not available; this build on this processor has: {available}")
+
+
+def config() -> dict[str, Any]:
+    """What `show_config` prints, as a dictionary."""
+    return {
+        "softlane": __version__,
+        "instruction set": _core.active_isa(),
+        "available": _core.available_isas(),
+        "OpenMP": _core.has_openmp(),
+        "threads": _threads.get_num_threads(),
+        "threads from": _threads.origin(),
+        "NumPy": np.__version__,
+        "Python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def show_config() -> None:
+    """Print the version, the instruction set paths, OpenMP, the threads and where their number comes from.
+
+    Examples
+    --------
+    >>> import softlane
+    >>> softlane.show_config()  # doctest: +ELLIPSIS
+    softlane         ...
+    """
+    for name, value in config().items():
+        if isinstance(value, list):
+            value = ", ".join(value)
+        elif isinstance(value, bool):
+            value = "yes" if value else "no: one thread only"
+        print(f"{name:16} {value}")

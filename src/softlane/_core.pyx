@@ -1,0 +1,195 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True
+"""Translate: NumPy objects to pointers and lengths. Releases the GIL; decides nothing and raises nothing but MemoryError.
+
+Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in csrc/.
+"""
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_Clear
+from cpython.long cimport PyLong_AsLong, PyLong_CheckExact
+
+cnp.import_array()
+
+cdef extern from "softlane.h" nogil:
+    ctypedef enum sl_op:
+        SL_SOFTMAX
+        SL_LOG_SOFTMAX
+        SL_LOGSUMEXP
+    ctypedef enum sl_storage:
+        SL_FLOAT32
+        SL_FLOAT64
+        SL_FLOAT16
+        SL_BFLOAT16
+    ctypedef struct sl_job:
+        sl_op op
+        sl_storage storage
+        const void *x
+        void *y
+        Py_ssize_t outer, n, inner
+    ctypedef struct sl_kernels:
+        const char *isa
+    int sl_run(const sl_job *job, int threads)
+    int sl_has_openmp()
+    int sl_forked()
+    void sl_init()
+    int sl_isa_count()
+    const char *sl_isa_name(int i)
+    const sl_kernels *sl_active()
+    int sl_use_isa(const char *name)
+
+SOFTMAX = <int>SL_SOFTMAX
+LOG_SOFTMAX = <int>SL_LOG_SOFTMAX
+LOGSUMEXP = <int>SL_LOGSUMEXP
+
+FLOAT32 = <int>SL_FLOAT32
+FLOAT64 = <int>SL_FLOAT64
+FLOAT16 = <int>SL_FLOAT16
+BFLOAT16 = <int>SL_BFLOAT16
+
+# Elements from which a call is worth giving the GIL away: some 2 us of work.
+cdef enum:
+    RELEASE_FROM = 16384
+
+cdef int threads = 1
+
+sl_init()
+sl_isa_count()
+
+
+cdef int execute(const sl_job *job) except -1:
+    cdef int status
+    if job.outer * job.n * job.inner < RELEASE_FROM:
+        status = sl_run(job, 1)
+    else:
+        with nogil:
+            status = sl_run(job, threads)
+    if status:
+        raise MemoryError("softlane: no memory for the scratch buffers; nothing was written")
+    return 0
+
+
+cdef inline bint split_shape(sl_job *job, int ndim, cnp.npy_intp *dims, long axis) noexcept:
+    """(outer, n, inner) of a C-contiguous array; False where there is nothing to compute."""
+    cdef int i
+    job.outer = job.inner = 1
+    for i in range(axis):
+        job.outer *= dims[i]
+    job.n = dims[axis]
+    for i in range(axis + 1, ndim):
+        job.inner *= dims[i]
+    return job.outer > 0 and job.n > 0 and job.inner > 0
+
+
+cdef inline bint apart(const char *a, const char *b, Py_ssize_t size_a, Py_ssize_t size_b) noexcept:
+    return a + size_a <= b or b + size_b <= a
+
+
+def fast(int op, x, axis, out, bint keepdims=False):
+    """The result where x (and out) are plain C-contiguous float32 or float64 arrays and every argument is in range.
+
+    None otherwise: then nothing was computed, and the general path decides.
+    """
+    cdef sl_job job
+    cdef cnp.ndarray a, y
+    cdef cnp.npy_intp dims[64]
+    cdef long k
+    cdef int ndim, i, j, ydim
+    if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
+        return None
+    a = <cnp.ndarray>x
+    cdef int type_num = cnp.PyArray_TYPE(a)
+    if type_num == cnp.NPY_FLOAT:
+        job.storage = SL_FLOAT32
+    elif type_num == cnp.NPY_DOUBLE:
+        job.storage = SL_FLOAT64
+    else:
+        return None
+    ndim = cnp.PyArray_NDIM(a)
+    if ndim == 0 or not cnp.PyArray_ISCARRAY_RO(a):
+        return None
+    k = PyLong_AsLong(axis)
+    if k < 0:
+        k += ndim
+    if k < 0 or k >= ndim:
+        PyErr_Clear()
+        return None
+    if not split_shape(&job, ndim, cnp.PyArray_DIMS(a), k):
+        return None
+    ydim = 0
+    for i in range(ndim):
+        if op == SL_LOGSUMEXP and i == k:
+            if keepdims:
+                dims[ydim] = 1
+                ydim += 1
+        else:
+            dims[ydim] = cnp.PyArray_DIM(a, i)
+            ydim += 1
+    job.op = <sl_op>op
+    job.x = cnp.PyArray_DATA(a)
+    if out is None:
+        y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
+        job.y = cnp.PyArray_DATA(y)
+    else:
+        if not cnp.PyArray_CheckExact(out):
+            return None
+        y = <cnp.ndarray>out
+        if cnp.PyArray_TYPE(y) != type_num or not cnp.PyArray_ISCARRAY(y) or cnp.PyArray_NDIM(y) != ydim:
+            return None
+        for j in range(ydim):
+            if cnp.PyArray_DIM(y, j) != dims[j]:
+                return None
+        job.y = cnp.PyArray_DATA(y)
+        if not ((job.y == job.x and op != SL_LOGSUMEXP)
+                or apart(<char *>job.x, <char *>job.y, cnp.PyArray_NBYTES(a), cnp.PyArray_NBYTES(y))):
+            return None
+    execute(&job)
+    if ydim == 0 and out is None:
+        return y[()]
+    return y
+
+
+def run(int op, int storage, cnp.ndarray x, cnp.ndarray y, int axis):
+    """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the storage's type.
+
+    y has the shape of x (or, for logsumexp, its size without the axis) and is x itself or does not overlap it.
+    """
+    cdef sl_job job
+    job.op = <sl_op>op
+    job.storage = <sl_storage>storage
+    job.x = cnp.PyArray_DATA(x)
+    job.y = cnp.PyArray_DATA(y)
+    if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
+        execute(&job)
+
+
+def get_threads():
+    return threads
+
+
+def set_threads(int n):
+    global threads
+    threads = n
+
+
+def has_openmp():
+    return bool(sl_has_openmp())
+
+
+def forked():
+    """True in a child of fork(), where everything runs serially."""
+    return bool(sl_forked())
+
+
+def available_isas():
+    """The instruction set paths that this build and this processor have, best first."""
+    return [sl_isa_name(i).decode() for i in range(sl_isa_count())]
+
+
+def active_isa():
+    return sl_active().isa.decode()
+
+
+def use_isa(str name):
+    """Switch to another path; False where it is not available. For tests: other threads must not be computing."""
+    return sl_use_isa(name.encode()) == 0

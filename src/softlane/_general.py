@@ -1,0 +1,173 @@
+"""Decide: dtype, axis, output and errors of a call, and how arrays that the kernels cannot read reach them.
+
+The only file that rejects an array. It knows nothing of how a softmax is computed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.exceptions import AxisError
+
+from softlane import _core
+
+Array = np.ndarray[Any, Any]
+
+_SUPPORTED = "float32, float64, float16, bfloat16, bool and the integers of 8 to 64 bits"
+_STORAGE = {np.dtype("f4"): _core.FLOAT32, np.dtype("f8"): _core.FLOAT64, np.dtype("f2"): _core.FLOAT16}
+
+# Elements of a piece that is copied to reach the kernels: 1 MiB of float32, which the second-level cache holds.
+_PIECE = 1 << 18
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return dtype.name == "bfloat16" and dtype.itemsize == 2
+
+
+def _storage(dtype: np.dtype[Any]) -> int:
+    return _core.BFLOAT16 if _is_bfloat16(dtype) else _STORAGE[dtype]
+
+
+def _result_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "f" and dtype.itemsize <= 8:
+        return dtype.newbyteorder("=")
+    if dtype.kind in "biu":
+        return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    if _is_bfloat16(dtype):
+        return dtype
+    raise TypeError(f"{name}: x has dtype {dtype}; supported are {_SUPPORTED}")
+
+
+def _as_array(name: str, x: object) -> Array:
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: x is a masked array; supported are plain arrays, for example x.filled(-numpy.inf)")
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name}: x cannot be made an array: {error}") from None
+
+
+def _normalise_axis(name: str, axis: object, ndim: int) -> int:
+    try:
+        k = operator.index(axis)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: axis must be an integer, got {axis!r} ({type(axis).__name__})") from None
+    if not -ndim <= k < ndim:
+        raise AxisError(k, ndim)
+    return k % ndim
+
+
+def _check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name}: out must be a numpy.ndarray, got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"{name}: out has shape {out.shape}, expected {shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"{name}: out has dtype {out.dtype}, expected {dtype}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name}: out is read-only")
+    return np.asarray(out)
+
+
+def _is_plain(a: Array) -> bool:
+    return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
+
+
+def _pieces(shape: tuple[int, ...], axis: int) -> Iterator[tuple[slice, ...]]:
+    """Indices that cut an array into pieces of about `_PIECE` elements, whole along `axis`.
+
+    No piece has inner length 1 where the whole has more: that would choose another form of the kernels, and with it
+    other last bits.
+    """
+    everything = [slice(None)] * len(shape)
+    size = int(np.prod(shape))
+    others = [i for i in range(len(shape)) if i != axis]
+    if size <= _PIECE or not others:
+        yield tuple(everything)
+        return
+    cut = max(others, key=lambda i: shape[i])
+    length = shape[cut]
+    step = max(2, length * _PIECE // size)
+    start = 0
+    while start < length:
+        stop = length if length - start - step < 2 else start + step
+        everything[cut] = slice(start, stop)
+        yield tuple(everything)
+        start = stop
+
+
+def elementwise(op: int, name: str, x: object, axis: object, out: object) -> Any:
+    """softmax and log_softmax of anything that `_core.fast` does not take."""
+    a = _as_array(name, x)
+    dtype = _result_dtype(name, a.dtype)
+    k = _normalise_axis(name, axis, max(a.ndim, 1))
+    y = None if out is None else _check_out(name, out, a.shape, dtype)
+    if a.ndim == 0:  # one class
+        a = a.reshape(1)
+        z = None if y is None else y.reshape(1)
+        result = _elementwise(op, a, dtype, 0, z)
+        return result[0] if out is None else out
+    result = _elementwise(op, a, dtype, k, y)
+    return result if out is None else out
+
+
+def _elementwise(op: int, a: Array, dtype: np.dtype[Any], axis: int, out: Array | None) -> Array:
+    if out is None:
+        y = np.empty(a.shape, dtype)
+    elif _is_plain(out):
+        same = a.dtype == dtype and _is_plain(a) and _address(a) == _address(out)
+        if not same and np.may_share_memory(a, out):
+            out[...] = _elementwise(op, a, dtype, axis, None)
+            return out
+        y = out
+    elif np.may_share_memory(a, out):
+        out[...] = _elementwise(op, a, dtype, axis, None)
+        return out
+    else:
+        for piece in _pieces(a.shape, axis):
+            out[piece] = _elementwise(op, a[piece], dtype, axis, None)
+        return out
+    if not (a.dtype == dtype and _is_plain(a)):
+        np.copyto(y, a, casting="unsafe")  # any layout, byte order or integer; then in place, without a temporary
+        a = y
+    _core.run(op, _storage(dtype), a, y, axis)
+    return y
+
+
+def _address(a: Array) -> int:
+    return int(a.__array_interface__["data"][0])
+
+
+def reduction(op: int, name: str, x: object, axis: object, out: object, keepdims: bool) -> Any:
+    """logsumexp of anything that `_core.fast` does not take."""
+    a = _as_array(name, x)
+    dtype = _result_dtype(name, a.dtype)
+    k = _normalise_axis(name, axis, max(a.ndim, 1))
+    if a.ndim == 0:
+        kept: tuple[int, ...] = ()
+        shape: tuple[int, ...] = ()
+        a = a.reshape(1)
+    else:
+        kept = (*a.shape[:k], 1, *a.shape[k + 1 :])
+        shape = kept if keepdims else (*a.shape[:k], *a.shape[k + 1 :])
+    y = None if out is None else _check_out(name, out, shape, dtype)
+    fresh = np.empty(kept or (1,), dtype)
+    if a.shape[k] == 0:
+        fresh.fill(-np.inf)
+    elif a.dtype == dtype and _is_plain(a):
+        _core.run(op, _storage(dtype), a, fresh, k)
+    else:
+        for piece in _pieces(a.shape, k):
+            copy = np.empty(a[piece].shape, dtype)
+            np.copyto(copy, a[piece], casting="unsafe")
+            part = np.empty((*copy.shape[:k], 1, *copy.shape[k + 1 :]), dtype)
+            _core.run(op, _storage(dtype), copy, part, k)
+            fresh[tuple(slice(None) if i == k else s for i, s in enumerate(piece))] = part
+    result = fresh.reshape(shape)
+    if y is not None:
+        y[...] = result
+        return out
+    return result if shape else result[()]

@@ -1,0 +1,130 @@
+"""Decide: how many threads a call may use, and where that number comes from."""
+
+from __future__ import annotations
+
+import operator
+import os
+from pathlib import Path
+
+from softlane import _core
+
+_origin = ""
+
+
+def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
+    """CPUs that the cgroup quota allows (v2, else v1), or None where there is no quota."""
+    quotas = []
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # v2: the limit of every parent holds too
+            folder = root / path.lstrip("/")
+            for parent in (folder, *folder.parents):
+                try:
+                    quota, period = (parent / "cpu.max").read_text().split()
+                    if quota != "max":
+                        quotas.append(int(quota) / int(period))
+                except (OSError, ValueError):
+                    pass
+                if parent == root:
+                    break
+        elif "cpu" in controllers.split(","):
+            for folder in (root / controllers / path.lstrip("/"), root / "cpu" / path.lstrip("/"), root / "cpu"):
+                try:
+                    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+                except (OSError, ValueError):
+                    continue
+                if quota > 0:
+                    quotas.append(quota / period)
+                break
+    return min(quotas, default=None)
+
+
+def _default() -> tuple[int, str]:
+    if not _core.has_openmp():
+        return 1, "built without OpenMP"
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted), "OMP_NUM_THREADS"
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cpus = os.cpu_count() or 1
+    quota = _cgroup_cpus()
+    if quota is not None and quota < cpus:
+        return max(1, int(quota)), f"cgroup quota of {quota:g} CPUs"
+    return cpus, "CPUs this process may run on"
+
+
+def get_num_threads() -> int:
+    """Return how many threads one call may use.
+
+    Returns
+    -------
+    int
+        At import: the first number in ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow.
+
+    Examples
+    --------
+    >>> import softlane
+    >>> softlane.get_num_threads() >= 1
+    True
+    """
+    return _core.get_threads()
+
+
+def set_num_threads(n: int) -> int:
+    """Set how many threads one call may use, for the whole process.
+
+    Small calls stay on one thread, and so does everything in a child of ``fork()``. Results do not depend on
+    the number of threads, not even in their last bit. The settings of OpenMP itself are not touched.
+
+    Parameters
+    ----------
+    n : int
+        At least 1, at most 1024.
+
+    Returns
+    -------
+    int
+        The number that was in force before.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is out of range.
+
+    Examples
+    --------
+    >>> import softlane
+    >>> before = softlane.set_num_threads(1)
+    >>> softlane.set_num_threads(before)
+    1
+    """
+    global _origin
+    try:
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(f"n must be an integer, got {n!r} ({type(n).__name__})") from None
+    if not 1 <= count <= 1024:
+        raise ValueError(f"n must be between 1 and 1024, got {count}")
+    before = _core.get_threads()
+    _core.set_threads(count)
+    _origin = "set_num_threads"
+    return before
+
+
+def origin() -> str:
+    """Where the number of threads comes from."""
+    return _origin
+
+
+def initialise() -> None:
+    global _origin
+    count, _origin = _default()
+    _core.set_threads(min(count, 1024))
