@@ -64,18 +64,21 @@ typedef struct { vec high, low; } V(pair);
 
 /* What turns the maximum m of a row into its e(x). A row far from zero is shifted by m first: x - m is then exact
    for every x that matters. Near zero x itself is used, as x - m would round away up to 4 ulp of the result. */
-typedef struct { vec max, shift, reduced, k, magic, clamp; } V(plan);
+typedef struct { vec max, shift, reduced, k, magic, clamp; int shifted; } V(plan);
 
-static V(plan) V(make_plan)(vec m, int may_shift) {
+static vec V(shift_far)(vec m) { /* m where it is finite and far from zero, else 0 */
+    R a[LANES];
+    V(store)(a, m);
+    for (int i = 0; i < LANES; i++) a[i] = isfinite(a[i]) && (a[i] > C(SHIFT_FROM) || -a[i] > C(SHIFT_FROM)) ? a[i] : 0;
+    return V(load)(a);
+}
+SL_INLINE V(plan) V(make_plan)(vec m, int may_shift) {
     V(plan) p;
-    const vec zero = V(set1)(0);
     p.max = p.reduced = m;
-    p.shift = zero;
-    if (may_shift && V(any_lt)(V(set1)(C(SHIFT_FROM)), V(max)(m, V(sub)(zero, m)))) {
-        R a[LANES];
-        V(store)(a, m);
-        for (int i = 0; i < LANES; i++) a[i] = isfinite(a[i]) && (a[i] > C(SHIFT_FROM) || -a[i] > C(SHIFT_FROM)) ? a[i] : 0;
-        p.shift = V(load)(a);
+    p.shift = V(set1)(0);
+    p.shifted = may_shift && V(any_lt)(V(set1)(C(SHIFT_FROM)), V(max)(m, V(sub)(p.shift, m)));
+    if (p.shifted) {
+        p.shift = V(shift_far)(m);
         p.reduced = V(sub)(m, p.shift);
     }
     p.k = V(sub)(V(fma)(p.reduced, V(set1)(C(LOG2E)), V(set1)(C(ROUND))), V(set1)(C(ROUND)));
@@ -142,7 +145,7 @@ static V(pair) V(add_lanes)(V(pair) s[LANES]) {
 }
 
 /* e(max) as a pair */
-static V(pair) V(exp_of_max)(const V(plan) *p) {
+SL_INLINE V(pair) V(exp_of_max)(const V(plan) *p) {
     vec T, q;
     V(exp_parts)(1, &p->reduced, &p->magic, &p->clamp, V(load_table)(V_TABLE), &T, &q);
     vec e = V(fma)(T, q, T);
@@ -213,7 +216,7 @@ static vec V(log_of_odds)(const V(odds) *z, const V(plan) *p, vec *logsumexp) {
    shows in log1p(z). Such rows add up the others alone, against their own maximum (rare: p(max) > 0.985). */
 #define CONFIDENT (1.0f / 64)
 
-/* z of one such row: others = e2 sums against the plan with integer k2, e(max) against k */
+/* z of one such row from e sums against the plan with integer k2, e(max) against k; scale = k2 - k */
 static void V(odds_of_others)(V(odds) *z, int i, R sum_high, R sum_low, R e_high, R e_low, int scale) {
 #if SL_REAL == 32
     z->high[i] = ldexp(((double)sum_high + sum_low) / ((double)e_high + e_low), scale);
@@ -225,9 +228,28 @@ static void V(odds_of_others)(V(odds) *z, int i, R sum_high, R sum_low, R e_high
 #endif
 }
 
-static int V(has_nan)(const R *x, ptrdiff_t n, ptrdiff_t stride) {
-    for (ptrdiff_t i = 0; i < n; i++) if (x[i * stride] != x[i * stride]) return 1;
-    return 0;
+/* What a vector of rows has come to. Softmax multiplies e by (a, b), log_softmax subtracts a, then b, logsumexp is a.
+   few: some row has few[lane] < 0, so nearly all of its weight on one class. bad: some row's poison is NaN. */
+typedef struct { vec a, b, few, poison; V(pair) e; V(odds) z; int any_few, any_bad; } V(verdict);
+
+SL_INLINE void V(judge)(sl_op op, const V(plan) *plan, V(pair) sum, V(verdict) *v) {
+    v->e = V(exp_of_max)(plan);
+    const V(pair) o = V(others)(sum, v->e);
+    v->few = V(sub)(V(add)(o.high, o.low), V(mul)(v->e.high, V(set1)(op == SL_SOFTMAX ? C(TINY) : (R)CONFIDENT)));
+    v->poison = V(poison)(plan, sum);
+    v->any_few = V(any_lt)(v->few, V(set1)(0));
+    v->any_bad = V(any_nan)(v->poison);
+    if (op == SL_SOFTMAX) {
+        const V(pair) inverse = V(reciprocal)(sum);
+        v->a = inverse.high;
+        v->b = inverse.low;
+    } else V(make_odds)(o, v->e, &v->z);
+}
+/* The logarithm, after the odds of confident rows have been put right. */
+SL_INLINE void V(judge_log)(sl_op op, const V(plan) *plan, V(verdict) *v) {
+    vec lse;
+    v->b = V(log_of_odds)(&v->z, plan, &lse);
+    v->a = op == SL_LOGSUMEXP ? lse : plan->max;
 }
 
 /* ---- rows: one row along the lanes ---------------------------------------------------------------------------- */
@@ -247,32 +269,39 @@ static R V(row_max)(const R *x, ptrdiff_t n) {
     return V(reduce_max)(V(max)(V(max)(a, b), V(max)(c, d)));
 }
 
-SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, V(table) table, V(pair) *sum, R *e, const R *ahead) {
+SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, V(table) table, V(pair) *sum, R *e, const R *ahead, vec *ahead_max) {
     vec v[UNROLL];
-    for (int i = 0; i < u; i++) sl_prefetch(ahead + i * LANES);
+    for (int i = 0; i < u; i++) ahead_max[i] = V(max)(V(load)(ahead + i * LANES), ahead_max[i]);
     for (int i = 0; i < u; i++) v[i] = V(load)(x + i * LANES);
     V(add_exp)(u, v, magic, clamp, table, sum, v);
     if (e) for (int i = 0; i < u; i++) V(store)(e + i * LANES, v[i]);
 }
 
-/* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x. */
-SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R *e, const R *ahead) {
+/* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
+   ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
+   memory would take anyway. x itself where there is none. */
+SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R *e, const R *ahead, R *max) {
     const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp);
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) sum = V(sum_begin)();
+    vec m[UNROLL];
+    for (int i = 0; i < UNROLL; i++) m[i] = V(set1)(-INFINITY);
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) V(row_step)(UNROLL, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i);
-    for (; i + 2 * LANES <= n; i += 2 * LANES) V(row_step)(2, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i);
-    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i);
+    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) V(row_step)(UNROLL, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
+    for (; i + 2 * LANES <= n; i += 2 * LANES) V(row_step)(2, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
+    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
     if (i < n) {
         vec v = V(load_tail)(x + i, n - i, -INFINITY);
+        m[0] = V(max)(V(load_tail)(ahead + i, n - i, -INFINITY), m[0]);
         V(add_exp)(1, &v, &magic, &clamp, table, &sum, &v);
         if (e) V(store_tail)(e + i, n - i, v);
     }
+    for (int k = 1; k < UNROLL; k++) m[0] = V(max)(m[k], m[0]);
+    *max = V(reduce_max)(m[0]);
     return V(sum_end)(sum);
 }
-static V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *ahead) {
-    return e ? V(row_sum_into)(x, n, magic, clamp, e, ahead) : V(row_sum_into)(x, n, magic, clamp, NULL, ahead);
+static V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *ahead, R *max) {
+    return e ? V(row_sum_into)(x, n, magic, clamp, e, ahead, max) : V(row_sum_into)(x, n, magic, clamp, NULL, ahead, max);
 }
 
 static void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
@@ -306,6 +335,15 @@ typedef struct { R a, b; unsigned char bad, certain; } V(row_result);
 /* Rows of which one class takes all: the product may be an ulp short of 1. */
 static void V(make_certain)(R *y, ptrdiff_t n) { for (ptrdiff_t i = 0; i < n; i++) if (y[i] > (R)0.5) y[i] = 1; }
 
+static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
+    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+        const R *x = V(read)(job, row * job->n + b, n, block);
+        for (ptrdiff_t i = 0; i < n; i++) if (x[i] != x[i]) return 1;
+    }
+    return 0;
+}
+
 /* z of a confident row, from the classes below its maximum; the row is read again, block by block */
 static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) *plan, const V(pair) *e_max, int lane, V(odds) *z, R *block) {
     R max[LANES], shift[LANES], reduced[LANES], k[LANES], eh[LANES], el[LANES];
@@ -331,7 +369,8 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) *plan,
                 R magic[LANES], clamp[LANES];
                 V(store)(magic, p2.magic);
                 V(store)(clamp, p2.clamp);
-                total[0] = V(two_sum)(total[0], V(row_sum)(block, n, magic[0], clamp[0], NULL, block));
+                R unused;
+                total[0] = V(two_sum)(total[0], V(row_sum)(block, n, magic[0], clamp[0], NULL, block, &unused));
             }
         }
         if (!(second > reduced[lane] - C(CLAMP))) { z->high[lane] = z->low[lane] = 0; return; } /* nothing else weighs */
@@ -347,40 +386,25 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) *plan,
 
 /* One row per lane: plan and sums to results. rows of them are real; the first is row number first. */
 static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) *plan, V(pair) sum, R *block, V(row_result) *result) {
-    R a[LANES], b[LANES], bad[LANES], test[LANES];
-    V(pair) e = V(exp_of_max)(plan), o = V(others)(sum, e);
-    vec rest = V(add)(o.high, o.low);
-    vec limit = V(mul)(e.high, V(set1)(job->op == SL_SOFTMAX ? C(TINY) : (R)CONFIDENT));
-    int few = V(any_lt)(rest, limit);
-    V(store)(bad, V(poison)(plan, sum));
-    V(store)(test, V(sub)(rest, limit));
-    if (job->op == SL_SOFTMAX) {
-        V(pair) inverse = V(reciprocal)(sum);
-        V(store)(a, inverse.high);
-        V(store)(b, inverse.low);
-    } else {
-        V(odds) z;
-        V(make_odds)(o, e, &z);
-        if (few)
+    R a[LANES], b[LANES], few[LANES], poison[LANES], max[LANES];
+    V(verdict) v;
+    V(judge)(job->op, plan, sum, &v);
+    V(store)(few, v.few);
+    V(store)(poison, v.poison);
+    if (job->op != SL_SOFTMAX) {
+        if (v.any_few)
             for (int i = 0; i < rows; i++)
-                if (test[i] < 0 && bad[i] == bad[i]) V(row_others)(job, first + i, plan, &e, i, &z, block);
-        vec lse, log = V(log_of_odds)(&z, plan, &lse);
-        V(store)(a, job->op == SL_LOGSUMEXP ? lse : plan->max);
-        V(store)(b, log);
-        if (job->op == SL_LOGSUMEXP && V(any_nan)(V(load)(bad))) {
-            R m[LANES];
-            V(store)(m, plan->max);
-            for (int i = 0; i < rows; i++) {
-                if (bad[i] == bad[i]) continue;
-                a[i] = m[i]; /* -inf or +inf, unless there is a NaN */
-                for (ptrdiff_t c = 0; c < job->n; c += SL_BLOCK) {
-                    ptrdiff_t n = job->n - c < SL_BLOCK ? job->n - c : SL_BLOCK;
-                    if (V(has_nan)(V(read)(job, (first + i) * job->n + c, n, block), n, 1)) a[i] = NAN;
-                }
-            }
-        }
+                if (few[i] < 0 && poison[i] == poison[i]) V(row_others)(job, first + i, plan, &v.e, i, &v.z, block);
+        V(judge_log)(job->op, plan, &v);
     }
-    for (int i = 0; i < rows; i++) result[i] = (V(row_result)){a[i], b[i], bad[i] != bad[i], few && test[i] < 0};
+    V(store)(a, v.a);
+    V(store)(b, v.b);
+    V(store)(max, plan->max);
+    for (int i = 0; i < rows; i++) {
+        const int bad = poison[i] != poison[i];
+        if (bad && job->op == SL_LOGSUMEXP) a[i] = V(row_has_nan)(job, first + i, block) ? (R)NAN : max[i]; /* -inf, +inf */
+        result[i] = (V(row_result)){a[i], b[i], (unsigned char)bad, few[i] < 0};
+    }
 }
 
 /* The last step of (a block of) one row. source: e for softmax, x for log_softmax. */
@@ -399,15 +423,17 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     ptrdiff_t together = sl_rows_together(n, LANES);
     if (together > last - first) together = last - first;
     R *block = scratch, *converted = block + SL_BLOCK;
+    const int native = V(native)(job);
+    R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
         const int rows = (int)(last - row < together ? last - row : together);
         const R *x[LANES];
         R *y[LANES];
-        R max[LANES] = {0}, magic[LANES], clamp[LANES], shift[LANES];
+        R magic[LANES], clamp[LANES], shift[LANES];
         for (int i = 0; i < rows; i++) {
             x[i] = V(read)(job, (row + i) * n, n, converted + i * stride);
             y[i] = V(target)(job, (row + i) * n, converted + i * stride);
-            max[i] = V(row_max)(x[i], n);
+            if (row == first || !native) max[i] = V(row_max)(x[i], n); /* else known from the step before */
         }
         V(plan) plan = V(make_plan)(V(load)(max), 1);
         V(store)(magic, plan.magic);
@@ -419,7 +445,8 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             const R *source = x[i];
             R *e = job->op == SL_SOFTMAX ? y[i] : NULL;
             if (shift[i] != 0) { V(row_shift)(source, n, shift[i], block); source = block; }
-            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], e, row + together + i < last ? x[i] + together * n : x[i]);
+            const R *ahead = native && row + together + i < last ? x[i] + together * n : source;
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], e, ahead, &max[i]);
         }
         V(row_result) result[LANES];
         V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, result);
@@ -467,7 +494,8 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         const R *x = V(read)(job, at, n, scratch);
         if (shift[0] != 0) { V(row_shift)(x, n, shift[0], scratch); x = scratch; }
         R *e = job->op == SL_SOFTMAX ? V(target)(job, at, scratch) : NULL;
-        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], e, x);
+        R unused;
+        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], e, x, &unused);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
@@ -511,7 +539,8 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
         if (job->op == SL_LOG_SOFTMAX || !native) source = V(read)(job, at, n, scratch);
         if (job->op == SL_SOFTMAX && !native) { /* there was nowhere to keep e */
             if (stats->shift != 0) V(row_shift)(source, n, stats->shift, scratch);
-            V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch);
+            R unused;
+            V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch, &unused);
         }
         V(write_row)(job, source, n, &stats->result, y);
         V(written)(job, at, n, y);
@@ -519,6 +548,9 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
 }
 
 /* ---- columns: one row per lane -------------------------------------------------------------------------------- */
+
+/* Columns go GROUP vectors at a time through each step: one alone would wait for its own results most of the time. */
+#define GROUP 8
 
 SL_INLINE vec V(column_max)(const R *tile, ptrdiff_t stride, ptrdiff_t n, vec m) {
     for (ptrdiff_t k = 0; k < n; k++) m = V(max)(V(load)(tile + k * stride), m);
@@ -535,9 +567,12 @@ SL_INLINE void V(column_step)(int u, R *tile, ptrdiff_t stride, const V(plan) *p
 }
 SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) *p, const vec *exclude, int store, V(pair) *sum) {
     const V(table) table = V(load_table)(V_TABLE);
+    V(pair) s = *sum;
     ptrdiff_t k = 0;
-    for (; k + UNROLL <= n; k += UNROLL) V(column_step)(UNROLL, tile + k * stride, stride, p, table, exclude, store, sum);
-    for (; k < n; k++) V(column_step)(1, tile + k * stride, stride, p, table, exclude, store, sum);
+    for (; k + UNROLL <= n; k += UNROLL) V(column_step)(UNROLL, tile + k * stride, stride, p, table, exclude, store, &s);
+    for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, table, exclude, store, &s);
+    if (k < n) V(column_step)(1, tile + k * stride, stride, p, table, exclude, store, &s);
+    *sum = s;
 }
 
 static void V(column_shift)(R *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
@@ -552,6 +587,10 @@ SL_INLINE ptrdiff_t V(column_at)(const sl_job *job, ptrdiff_t column) { /* of cl
     return column / job->inner * job->n * job->inner + column % job->inner;
 }
 
+/* Planes far apart are streams too short and too many for the processor to foresee. More of them at once would evict
+   each other where the plane's size is a power of two: their lines all fall into the same cache sets. */
+#define PLANES_AHEAD 3
+
 static void V(pack)(const V(source) *s, ptrdiff_t k0, ptrdiff_t k1) {
     const sl_job *job = s->job;
     if (job->inner >= LANES) { /* columns of one outer index: contiguous runs */
@@ -560,7 +599,11 @@ static void V(pack)(const V(source) *s, ptrdiff_t k0, ptrdiff_t k1) {
             R *to = s->tile + (k - k0) * s->width;
             const R *x = V(read)(job, at + k * job->inner, s->columns, to);
             if (x == to) { for (ptrdiff_t j = s->columns; j % LANES; j++) to[j] = 0; continue; }
-            for (ptrdiff_t j = 0; j < full; j += LANES) V(store)(to + j, V(load)(x + j));
+            const R *soon = x + (k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
+            for (ptrdiff_t j = 0; j < full; j += LANES) {
+                sl_prefetch(soon + j);
+                V(store)(to + j, V(load)(x + j));
+            }
             if (full < s->columns) V(store)(to + full, V(load_tail)(x + full, s->columns - full, 0));
         }
         return;
@@ -583,7 +626,11 @@ static void V(unpack)(const V(source) *s, ptrdiff_t k0, ptrdiff_t k1) {
             const ptrdiff_t i = at + k * job->inner;
             if (!V(native)(job)) { V(written)(job, i, s->columns, from); continue; }
             R *y = (R *)job->y + i;
-            for (ptrdiff_t j = 0; j < full; j += LANES) V(store)(y + j, V(load)(from + j));
+            const R *soon = y + (k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
+            for (ptrdiff_t j = 0; j < full; j += LANES) {
+                sl_prefetch(soon + j);
+                V(store)(y + j, V(load)(from + j));
+            }
             if (full < s->columns) V(store_tail)(y + full, s->columns - full, V(load)(from + full));
         }
         return;
@@ -598,116 +645,137 @@ static void V(unpack)(const V(source) *s, ptrdiff_t k0, ptrdiff_t k1) {
     }
 }
 
-/* One vector of columns: its tile holds x and gets the result; logsumexp leaves it in the first LANES places.
-   source is NULL where the whole of n is in the tile. */
-static void V(column)(const V(source) *source, R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op) {
+/* ---- columns: the steps, over tiles that are whole (source NULL) or packed again part by part ---- */
+
+#define FOR_EACH_PART                                                                                      \
+    for (ptrdiff_t k0 = 0, part = source ? SL_BLOCK : n, rows = n < part ? n : part; k0 < n && V(fetch)(source, k0, rows); \
+         k0 += part, rows = n - k0 < part ? n - k0 : part)
+
+SL_INLINE int V(fetch)(const V(source) *source, ptrdiff_t k0, ptrdiff_t rows) {
+    if (source) V(pack)(source, k0, k0 + rows);
+    return 1;
+}
+
+/* The odds of the confident lanes of one vector of columns, from the classes below their maximum. */
+static void V(column_others)(const V(source) *source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) *plan, V(verdict) *v) {
     const vec lowest = V(set1)(-INFINITY);
-    const ptrdiff_t part = source ? SL_BLOCK : n;
-#define FOR_EACH_PART \
-    for (ptrdiff_t k0 = 0, rows = n < part ? n : part; k0 < n; k0 += part, rows = n - k0 < part ? n - k0 : part)
-    vec m = lowest;
+    vec second = lowest;
     FOR_EACH_PART {
-        if (source) V(pack)(source, k0, k0 + rows);
-        m = V(column_max)(tile, stride, rows, m);
+        if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
+        for (ptrdiff_t k = 0; k < rows; k++) {
+            vec x = V(load)(tile + k * stride);
+            second = V(max)(V(select_eq)(x, plan->reduced, lowest, x), second);
+        }
     }
-    const V(plan) plan = V(make_plan)(m, 1);
-    const int shifted = V(any_lt)(plan.shift, V(set1)(0)) || V(any_lt)(V(set1)(0), plan.shift);
+    const V(plan) p2 = V(make_plan)(V(max)(second, plan->clamp), 0);
     V(pair) sum = V(sum_begin)();
     FOR_EACH_PART {
-        if (source) V(pack)(source, k0, k0 + rows);
-        if (shifted) V(column_shift)(tile, stride, rows, plan.shift);
-        if (op == SL_SOFTMAX && !source) V(column_sum)(tile, stride, rows, &plan, NULL, 1, &sum);
-        else V(column_sum)(tile, stride, rows, &plan, NULL, 0, &sum);
-        if (source) sum = V(fast_two_sum)(sum);
+        if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
+        V(column_sum)(tile, stride, rows, &p2, &plan->reduced, 0, &sum);
+        sum = V(fast_two_sum)(sum);
     }
-    sum = V(fast_two_sum)(V(sum_end)(sum));
-
-    V(pair) e = V(exp_of_max)(&plan), o = V(others)(sum, e);
-    const vec rest = V(add)(o.high, o.low), limit = V(mul)(e.high, V(set1)(op == SL_SOFTMAX ? C(TINY) : (R)CONFIDENT));
-    const int few = V(any_lt)(rest, limit);
-    const vec poison = V(poison)(&plan, sum);
-    V(pair) inverse = sum;
-    vec log = m, lse = m;
-    R test[LANES], bad[LANES];
-    V(store)(test, V(sub)(rest, limit));
-    V(store)(bad, poison);
-    if (op == SL_SOFTMAX) inverse = V(reciprocal)(sum);
-    else {
-        V(odds) z;
-        V(make_odds)(o, e, &z);
-        if (few) {
-            vec second = lowest;
-            FOR_EACH_PART {
-                if (source) V(pack)(source, k0, k0 + rows);
-                if (source && shifted) V(column_shift)(tile, stride, rows, plan.shift);
-                for (ptrdiff_t k = 0; k < rows; k++) {
-                    vec x = V(load)(tile + k * stride);
-                    second = V(max)(V(select_eq)(x, plan.reduced, lowest, x), second);
-                }
-            }
-            const V(plan) p2 = V(make_plan)(V(max)(second, plan.clamp), 0);
-            V(pair) s2 = V(sum_begin)();
-            FOR_EACH_PART {
-                if (source) V(pack)(source, k0, k0 + rows);
-                if (source && shifted) V(column_shift)(tile, stride, rows, plan.shift);
-                V(column_sum)(tile, stride, rows, &p2, &plan.reduced, 0, &s2);
-                if (source) s2 = V(fast_two_sum)(s2);
-            }
-            s2 = V(fast_two_sum)(V(sum_end)(s2));
-            R sh[LANES], sl[LANES], eh[LANES], el[LANES], k1[LANES], k2[LANES], second_max[LANES], clamp[LANES];
-            V(store)(sh, s2.high);
-            V(store)(sl, s2.low);
-            V(store)(eh, e.high);
-            V(store)(el, e.low);
-            V(store)(k1, plan.k);
-            V(store)(k2, p2.k);
-            V(store)(second_max, second);
-            V(store)(clamp, plan.clamp);
-            for (int i = 0; i < LANES; i++) {
-                if (!(test[i] < 0) || bad[i] != bad[i]) continue;
-                if (second_max[i] > clamp[i]) V(odds_of_others)(&z, i, sh[i], sl[i], eh[i], el[i], (int)(k2[i] - k1[i]));
-                else z.high[i] = z.low[i] = 0; /* nothing else weighs */
-            }
-        }
-        log = V(log_of_odds)(&z, &plan, &lse);
+    sum = V(sum_end)(sum);
+    R sh[LANES], sl[LANES], eh[LANES], el[LANES], k1[LANES], k2[LANES], highest[LANES], clamp[LANES], few[LANES], poison[LANES];
+    V(store)(sh, sum.high);
+    V(store)(sl, sum.low);
+    V(store)(eh, v->e.high);
+    V(store)(el, v->e.low);
+    V(store)(k1, plan->k);
+    V(store)(k2, p2.k);
+    V(store)(highest, second);
+    V(store)(clamp, plan->clamp);
+    V(store)(few, v->few);
+    V(store)(poison, v->poison);
+    for (int i = 0; i < LANES; i++) {
+        if (!(few[i] < 0) || poison[i] != poison[i]) continue;
+        if (highest[i] > clamp[i]) V(odds_of_others)(&v->z, i, sh[i], sl[i], eh[i], el[i], (int)(k2[i] - k1[i]));
+        else v->z.high[i] = v->z.low[i] = 0; /* nothing else weighs */
     }
-    const int any_bad = V(any_nan)(poison);
-    if (op == SL_LOGSUMEXP) {
-        R value[LANES], max[LANES];
-        int nan[LANES] = {0};
-        V(store)(value, lse);
-        V(store)(max, m);
-        if (any_bad)
-            FOR_EACH_PART {
-                if (source) V(pack)(source, k0, k0 + rows);
-                for (int i = 0; i < LANES; i++) if (bad[i] != bad[i]) nan[i] |= V(has_nan)(tile + i, rows, stride);
-            }
-        for (int i = 0; i < LANES; i++) tile[i] = bad[i] == bad[i] ? value[i] : nan[i] ? (R)NAN : max[i];
-        return;
-    }
-    FOR_EACH_PART {
-        if (source) {
-            V(pack)(source, k0, k0 + rows);
-            if (shifted) V(column_shift)(tile, stride, rows, plan.shift);
-            V(pair) unused = V(sum_begin)();
-            if (op == SL_SOFTMAX) V(column_sum)(tile, stride, rows, &plan, NULL, 1, &unused);
-        }
-        for (ptrdiff_t k = 0; k < rows; k++) {
-            vec v = V(load)(tile + k * stride);
-            if (op == SL_SOFTMAX) v = V(fma)(v, inverse.high, V(mul)(v, inverse.low));
-            else v = V(sub)(V(sub)(v, plan.reduced), log);
-            V(store)(tile + k * stride, v);
-        }
-        if (any_bad || (few && op == SL_SOFTMAX))
-            for (int i = 0; i < LANES; i++) for (ptrdiff_t k = 0; k < rows; k++) {
-                R *v = tile + k * stride + i;
-                if (bad[i] != bad[i]) *v = NAN;
-                else if (op == SL_SOFTMAX && test[i] < 0 && *v > (R)0.5) *v = 1;
-            }
-        if (source) V(unpack)(source, k0, k0 + rows);
-    }
-#undef FOR_EACH_PART
 }
+
+/* logsumexp of the lanes with NaN or an infinite maximum */
+static vec V(column_bad)(const V(source) *source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) *plan, const V(verdict) *v) {
+    R value[LANES], max[LANES], poison[LANES];
+    V(store)(value, v->a);
+    V(store)(max, plan->max);
+    V(store)(poison, v->poison);
+    for (int i = 0; i < LANES; i++) if (poison[i] != poison[i]) value[i] = max[i];
+    FOR_EACH_PART {
+        for (int i = 0; i < LANES; i++) for (ptrdiff_t k = 0; k < rows; k++) {
+            const R x = tile[k * stride + i];
+            if (poison[i] != poison[i] && x != x) value[i] = NAN;
+        }
+    }
+    return V(load)(value);
+}
+
+/* The last step: x or e to results, in the tile. */
+static void V(column_write)(R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op, const V(plan) *plan, const V(verdict) *v) {
+    if (op == SL_SOFTMAX) {
+        for (ptrdiff_t k = 0; k < n; k++) {
+            vec e = V(load)(tile + k * stride);
+            V(store)(tile + k * stride, V(fma)(e, v->a, V(mul)(e, v->b)));
+        }
+    } else {
+        for (ptrdiff_t k = 0; k < n; k++) V(store)(tile + k * stride, V(sub)(V(sub)(V(load)(tile + k * stride), plan->reduced), v->b));
+    }
+    if (!v->any_bad && (op != SL_SOFTMAX || !v->any_few)) return;
+    R few[LANES], poison[LANES];
+    V(store)(few, v->few);
+    V(store)(poison, v->poison);
+    for (ptrdiff_t k = 0; k < n; k++) for (int i = 0; i < LANES; i++) {
+        R *y = tile + k * stride + i;
+        if (poison[i] != poison[i]) *y = NAN;
+        else if (op == SL_SOFTMAX && few[i] < 0 && *y > (R)0.5) *y = 1;
+    }
+}
+
+/* count <= GROUP vectors of columns, side by side in a tile that holds x and gets the result; logsumexp leaves it in
+   class 0. With a source count is 1, and the result goes straight back to the job. */
+static void V(columns)(const V(source) *source, R *tile, ptrdiff_t stride, ptrdiff_t n, int count, sl_op op) {
+    V(plan) plan[GROUP];
+    V(pair) sum[GROUP];
+    V(verdict) v[GROUP];
+    for (int j = 0; j < count; j++) {
+        vec m = V(set1)(-INFINITY);
+        FOR_EACH_PART m = V(column_max)(tile + j * LANES, stride, rows, m);
+        plan[j].max = m;
+    }
+    for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
+    for (int j = 0; j < count; j++) {
+        R *column = tile + j * LANES;
+        sum[j] = V(sum_begin)();
+        FOR_EACH_PART {
+            if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
+            if (op == SL_SOFTMAX && !source) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &sum[j]);
+            else V(column_sum)(column, stride, rows, &plan[j], NULL, 0, &sum[j]);
+            sum[j] = V(fast_two_sum)(sum[j]);
+        }
+        sum[j] = V(sum_end)(sum[j]);
+    }
+    for (int j = 0; j < count; j++) V(judge)(op, &plan[j], sum[j], &v[j]);
+    if (op != SL_SOFTMAX) {
+        for (int j = 0; j < count; j++) if (v[j].any_few) V(column_others)(source, tile + j * LANES, stride, n, &plan[j], &v[j]);
+        for (int j = 0; j < count; j++) V(judge_log)(op, &plan[j], &v[j]);
+    }
+    for (int j = 0; j < count; j++) {
+        R *column = tile + j * LANES;
+        if (op == SL_LOGSUMEXP) {
+            V(store)(column, v[j].any_bad ? V(column_bad)(source, column, stride, n, &plan[j], &v[j]) : v[j].a);
+            continue;
+        }
+        FOR_EACH_PART {
+            if (source) {
+                V(pair) unused = V(sum_begin)();
+                if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
+                if (op == SL_SOFTMAX) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &unused);
+            }
+            V(column_write)(column, stride, rows, op, &plan[j], &v[j]);
+            if (source) V(unpack)(source, k0, k0 + rows);
+        }
+    }
+}
+#undef FOR_EACH_PART
 
 static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t width = sl_tile_width(job->n, job->inner, LANES), all = job->outer * job->inner;
@@ -722,7 +790,10 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
         s.columns = end - s.first < width ? end - s.first : width;
         const int whole = job->n <= SL_BLOCK;
         if (whole) V(pack)(&s, 0, job->n);
-        for (ptrdiff_t j = 0; j < s.columns; j += LANES) V(column)(whole ? NULL : &s, s.tile + j, width, job->n, job->op);
+        for (ptrdiff_t j = 0; j < s.columns; j += GROUP * LANES) {
+            const ptrdiff_t left = (s.columns - j + LANES - 1) / LANES;
+            V(columns)(whole ? NULL : &s, s.tile + j, width, job->n, left < GROUP ? (int)left : GROUP, job->op);
+        }
         if (job->op != SL_LOGSUMEXP) {
             if (whole) V(unpack)(&s, 0, job->n);
             continue;
@@ -733,43 +804,53 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
     }
 }
 
-/* n <= SL_SHORT, inner 1: LANES rows at a time are transposed into a tile */
+/* n <= SL_SHORT, inner 1: GROUP times LANES rows at a time are transposed into a tile. width <= LANES classes from c on. */
+SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile) {
+    vec v[LANES];
+    if (rows == LANES && width == LANES) for (int i = 0; i < LANES; i++) v[i] = V(load)(x + i * n + c);
+    else if (rows == LANES) for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + i * n + c, width, 0);
+    else for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + (i < rows ? i : rows - 1) * n + c, width, 0); /* repeats the last row */
+    V(transpose)(v);
+    for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * GROUP * LANES, v[i]);
+}
+static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile) {
+    if (rows == LANES && V(load_few)(x, (int)n, tile, GROUP * LANES)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile);
+}
+SL_INLINE void V(store_part)(const R *tile, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *y) {
+    vec v[LANES];
+    for (int i = 0; i < LANES; i++) v[i] = V(load)(tile + (c + (i < width ? i : 0)) * GROUP * LANES);
+    V(transpose)(v);
+    if (rows == LANES && width == LANES) for (int i = 0; i < LANES; i++) V(store)(y + i * n + c, v[i]);
+    else for (int i = 0; i < rows; i++) V(store_tail)(y + i * n + c, width, v[i]);
+}
+static void V(store_rows)(const R *tile, ptrdiff_t n, ptrdiff_t rows, R *y) {
+    if (rows == LANES && V(store_few)(tile, GROUP * LANES, (int)n, y)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, n, rows, c, n - c < LANES ? n - c : LANES, y);
+}
 static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
-    const int native = V(native)(job);
-    R *tile = scratch, *raw = tile + LANES * (SL_SHORT + LANES);
-    vec v[LANES];
-    for (ptrdiff_t row = first; row < last; row += LANES) {
-        const int rows = (int)(last - row < LANES ? last - row : LANES);
+    R *tile = scratch, *raw = tile + GROUP * LANES * n;
+    for (ptrdiff_t row = first; row < last; row += GROUP * LANES) {
+        const ptrdiff_t rows = last - row < GROUP * LANES ? last - row : GROUP * LANES;
+        const int count = (int)((rows + LANES - 1) / LANES);
         const R *x = V(read)(job, row * n, rows * n, raw);
-        for (ptrdiff_t c = 0; c < n; c += LANES) {
-            for (int i = 0; i < LANES; i++) { /* missing rows repeat the last one */
-                const R *from = x + (i < rows ? i : rows - 1) * n + c;
-                v[i] = c + LANES <= n ? V(load)(from) : V(load_tail)(from, n - c, 0);
-            }
-            V(transpose)(v);
-            for (int i = 0; i < LANES && c + i < n; i++) V(store)(tile + (c + i) * LANES, v[i]);
-        }
-        V(column)(NULL, tile, LANES, n, job->op);
+        for (int j = 0; j < count; j++) V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES);
+        V(columns)(NULL, tile, GROUP * LANES, n, count, job->op);
         if (job->op == SL_LOGSUMEXP) {
-            R *y = V(target)(job, row, raw);
-            V(store_tail)(y, rows, V(load)(tile));
+            R *y = V(target)(job, row, tile);
+            for (ptrdiff_t i = 0; i < rows; i++) y[i] = tile[i];
             V(written)(job, row, rows, y);
             continue;
         }
-        R *y = native ? (R *)job->y + row * n : raw;
-        for (ptrdiff_t c = 0; c < n; c += LANES) {
-            for (int i = 0; i < LANES; i++) v[i] = c + i < n ? V(load)(tile + (c + i) * LANES) : V(set1)(0);
-            V(transpose)(v);
-            for (int i = 0; i < rows; i++) {
-                if (c + LANES <= n) V(store)(y + i * n + c, v[i]);
-                else V(store_tail)(y + i * n + c, n - c, v[i]);
-            }
-        }
+        R *y = V(native)(job) ? (R *)job->y + row * n : raw;
+        for (int j = 0; j < count; j++) V(store_rows)(tile + j * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
         V(written)(job, row * n, rows * n, raw);
     }
 }
 
+#undef GROUP
+#undef PLANES_AHEAD
 #undef R
 #undef V
 #undef C

@@ -68,8 +68,8 @@ static split split_job(const sl_job *job) {
         elements = smaller(n, SL_BLOCK) * width;
     } else if (n <= SL_SHORT) {
         s.run = s.forms->short_rows;
-        s.together = lanes;
-        elements = lanes * (SL_SHORT + lanes) + lanes * SL_SHORT;
+        s.together = 8 * lanes;
+        elements = 2 * s.together * n;
     } else if (n <= SL_BLOCK) {
         s.run = s.forms->rows;
         s.together = smaller(sl_rows_together(n, lanes), job->outer);

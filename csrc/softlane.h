@@ -24,8 +24,8 @@ typedef struct {
 enum {
     SL_SHORT = 32,      /* rows of up to this many classes are transposed, one row per lane */
     SL_BLOCK = 4096,    /* longer rows are cut into blocks of this many classes */
-    SL_TILE = 8192,     /* elements of a packed tile, while at least one vector of columns fits */
-    SL_TILE_WIDTH = 512 /* columns of a packed tile at most */
+    SL_TILE = 4096,     /* elements of a packed tile, while at least one vector of columns fits */
+    SL_TILE_WIDTH = 256 /* columns of a packed tile at most */
 };
 
 /* What the blocks of one long row share. The arrays have one entry, or one vector of lanes, per block. */

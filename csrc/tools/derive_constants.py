@@ -88,12 +88,13 @@ def exp_table(dtype, entries):
     if dtype is np.float32:
         n = np.arange(2 ** (bits - 1), 2**bits, dtype=np.int64)
         worst, best_n, best_shift = 1.0, 0, 0.0
-        for shift in np.linspace(-0.15, 0.15, 31):  # f itself may be a little off its own table entry
-            bad = np.full(n.shape, abs(shift))
+        for shift in np.linspace(-0.25, 0.25, 51):  # f itself may be a little off its own table entry
+            bad = np.abs(shift) / n  # relative, times 2**bits below
             for j in range(1, entries):
-                v = (n.astype(np.longdouble) + np.longdouble(shift)) * np.longdouble(str(ratios[j]))
+                v = (n + shift) * float(ratios[j])  # n has 24 bits: float64 is exact enough here
                 v = np.where(v >= 2.0**bits, v / 2, v)
-                bad = np.maximum(bad, np.abs(v - np.rint(v)).astype(np.float64))
+                np.maximum(bad, np.abs(v - np.rint(v)) / v, out=bad)
+            bad *= 2.0**bits
             i = int(np.argmin(bad))
             if bad[i] < worst:
                 worst, best_n, best_shift = float(bad[i]), int(n[i]), float(shift)
@@ -116,7 +117,7 @@ def exp_table(dtype, entries):
     unit = mp.mpf(2) ** -bits
     table = [round_to(f * r, dtype) for r in ratios]
     error = max(abs(t / (f * r) - 1) for t, r in zip(table, ratios))
-    print(f"/* table, {dtype.__name__}: f = {mp.nstr(f, 25)}, entries within {worst:.4f} ulp, "
+    print(f"/* table, {dtype.__name__}: f = {mp.nstr(f, 25)}, "
           f"largest relative error {mp.nstr(error / unit, 3)} of the unit roundoff */")
     for t in table:
         print(f"    {float(t).hex()}")
@@ -148,10 +149,10 @@ def log_polynomial(n):
 
 
 if __name__ == "__main__":
-    exp_polynomial(np.float32, 8, 4)
-    exp_table(np.float32, 8)
-    split("ln2_8", mp.log(2) / 8, np.float32)
-    print(f"    log2e_8 = {float(round_to(8 / mp.log(2), np.float32)).hex()}, "
+    exp_polynomial(np.float32, 16, 3)
+    exp_table(np.float32, 16)
+    split("ln2_16", mp.log(2) / 16, np.float32)
+    print(f"    log2e_16 = {float(round_to(16 / mp.log(2), np.float32)).hex()}, "
           f"log2e = {float(round_to(1 / mp.log(2), np.float32)).hex()}")
     exp_polynomial(np.float64, 4, 8)
     exp_polynomial(np.float64, 4, 9)
