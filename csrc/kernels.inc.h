@@ -300,11 +300,11 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
     *max = V(reduce_max)(m[0]);
     return V(sum_end)(sum);
 }
-static V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *ahead, R *max) {
+SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *ahead, R *max) {
     return e ? V(row_sum_into)(x, n, magic, clamp, e, ahead, max) : V(row_sum_into)(x, n, magic, clamp, NULL, ahead, max);
 }
 
-static void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
     const vec h = V(set1)(high), l = V(set1)(low);
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -318,7 +318,7 @@ static void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
 }
 
 /* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
-static void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, R *y) {
+SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, R *y) {
     const vec m = V(set1)(max), l = V(set1)(log);
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) V(store)(y + i, V(sub)(V(sub)(V(load)(x + i), m), l));
@@ -329,8 +329,9 @@ static void V(row_fill)(R *y, ptrdiff_t n, R value) { for (ptrdiff_t i = 0; i < 
 
 static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) { for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i] - shift; }
 
-/* What a finished row needs for its output: multiply by (a, b), subtract a then b, or the value a. */
-typedef struct { R a, b; unsigned char bad, certain; } V(row_result);
+/* What finished rows need for their output: softmax multiplies by the pair (a, b), log_softmax subtracts a, then b,
+   logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
+typedef struct { R a[LANES], b[LANES]; unsigned char bad[LANES], certain[LANES]; int rare; } V(results);
 
 /* Rows of which one class takes all: the product may be an ulp short of 1. */
 static void V(make_certain)(R *y, ptrdiff_t n) { for (ptrdiff_t i = 0; i < n; i++) if (y[i] > (R)0.5) y[i] = 1; }
@@ -385,35 +386,39 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) *plan,
 }
 
 /* One row per lane: plan and sums to results. rows of them are real; the first is row number first. */
-static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) *plan, V(pair) sum, R *block, V(row_result) *result) {
-    R a[LANES], b[LANES], few[LANES], poison[LANES], max[LANES];
+static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) *plan, V(pair) sum, R *block, V(results) *r) {
     V(verdict) v;
     V(judge)(job->op, plan, sum, &v);
-    V(store)(few, v.few);
-    V(store)(poison, v.poison);
+    R few[LANES], poison[LANES], max[LANES];
+    r->rare = v.any_few || v.any_bad;
+    if (r->rare) {
+        V(store)(few, v.few);
+        V(store)(poison, v.poison);
+        V(store)(max, plan->max);
+    }
     if (job->op != SL_SOFTMAX) {
         if (v.any_few)
             for (int i = 0; i < rows; i++)
                 if (few[i] < 0 && poison[i] == poison[i]) V(row_others)(job, first + i, plan, &v.e, i, &v.z, block);
         V(judge_log)(job->op, plan, &v);
     }
-    V(store)(a, v.a);
-    V(store)(b, v.b);
-    V(store)(max, plan->max);
+    V(store)(r->a, v.a);
+    V(store)(r->b, v.b);
+    if (!r->rare) return;
     for (int i = 0; i < rows; i++) {
-        const int bad = poison[i] != poison[i];
-        if (bad && job->op == SL_LOGSUMEXP) a[i] = V(row_has_nan)(job, first + i, block) ? (R)NAN : max[i]; /* -inf, +inf */
-        result[i] = (V(row_result)){a[i], b[i], (unsigned char)bad, few[i] < 0};
+        r->bad[i] = poison[i] != poison[i];
+        r->certain[i] = few[i] < 0;
+        if (r->bad[i] && job->op == SL_LOGSUMEXP) r->a[i] = V(row_has_nan)(job, first + i, block) ? (R)NAN : max[i]; /* -inf, +inf */
     }
 }
 
-/* The last step of (a block of) one row. source: e for softmax, x for log_softmax. */
-static void V(write_row)(const sl_job *job, const R *source, ptrdiff_t n, const V(row_result) *r, R *y) {
-    if (r->bad) V(row_fill)(y, n, NAN);
-    else if (job->op == SL_SOFTMAX) {
-        V(row_scale)(source, n, r->a, r->b, y);
-        if (r->certain) V(make_certain)(y, n);
-    } else V(row_subtract)(source, n, r->a, r->b, y);
+/* The last step of (a block of) row i of those. source: e for softmax, x for log_softmax. */
+SL_INLINE void V(write_row)(sl_op op, const R *source, ptrdiff_t n, const V(results) *r, int i, R *y) {
+    if (op == SL_SOFTMAX) V(row_scale)(source, n, r->a[i], r->b[i], y);
+    else V(row_subtract)(source, n, r->a[i], r->b[i], y);
+    if (!r->rare) return;
+    if (r->bad[i]) V(row_fill)(y, n, NAN);
+    else if (op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
 }
 
 /* SL_SHORT < n <= SL_BLOCK. As many rows go together as keep their e in the first-level cache. */
@@ -448,24 +453,24 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             const R *ahead = native && row + together + i < last ? x[i] + together * n : source;
             sums[i] = V(row_sum)(source, n, magic[i], clamp[i], e, ahead, &max[i]);
         }
-        V(row_result) result[LANES];
-        V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, result);
+        V(results) results;
+        V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, &results);
         if (job->op == SL_LOGSUMEXP) {
             R *lse = V(target)(job, row, block);
-            for (int i = 0; i < rows; i++) lse[i] = result[i].a;
+            for (int i = 0; i < rows; i++) lse[i] = results.a[i];
             V(written)(job, row, rows, block);
-        } else {
-            for (int i = 0; i < rows; i++) {
-                V(write_row)(job, job->op == SL_SOFTMAX ? y[i] : x[i], n, &result[i], y[i]);
-                V(written)(job, (row + i) * n, n, y[i]);
-            }
+            continue;
+        }
+        for (int i = 0; i < rows; i++) {
+            V(write_row)(job->op, job->op == SL_SOFTMAX ? y[i] : x[i], n, &results, i, y[i]);
+            if (!native) V(written)(job, (row + i) * n, n, y[i]);
         }
     }
 }
 
 /* ---- long rows: blocks of SL_BLOCK ---------------------------------------------------------------------------- */
 
-typedef struct { V(row_result) result; R magic, clamp, shift; } V(long_stats);
+typedef struct { V(results) results; R magic, clamp, shift; } V(long_stats);
 
 SL_INLINE ptrdiff_t V(block)(const sl_job *job, ptrdiff_t b) { return job->n - b * SL_BLOCK < SL_BLOCK ? job->n - b * SL_BLOCK : SL_BLOCK; }
 
@@ -515,7 +520,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     V(store)(l, sum.low);
     sum = (V(pair)){V(set1)(h[0]), V(set1)(l[0])};
     V(long_stats) *stats = shared->stats;
-    V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->result);
+    V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
     V(store)(magic, plan.magic);
     V(store)(clamp, plan.clamp);
     V(store)(shift, plan.shift);
@@ -524,7 +529,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     stats->shift = shift[0];
     if (job->op == SL_LOGSUMEXP) {
         R *y = V(target)(job, row, scratch);
-        y[0] = stats->result.a;
+        y[0] = stats->results.a[0];
         V(written)(job, row, 1, y);
     }
 }
@@ -542,7 +547,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             R unused;
             V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch, &unused);
         }
-        V(write_row)(job, source, n, &stats->result, y);
+        V(write_row)(job->op, source, n, &stats->results, 0, y);
         V(written)(job, at, n, y);
     }
 }

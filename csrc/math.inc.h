@@ -8,23 +8,23 @@
    everything a normal number. The factor cancels in every result.
 
      t = x * (J / ln2) + magic     rounds to the integer k = t - magic; magic = 1.5 * 2^23 + J * (B - K)
-     r = x - k * ln2/J             in two steps: the first is exact, the second rounds by 0.02 u (0.07 u)
+     r = x - k * ln2/J             in two steps: the first is exact, the second rounds by 0.03 u (0.07 u)
      T = table[k mod J] * 2^(k div J)
      e = T + T * p,  p = r + r^2 q(r) = exp(r) - 1
 
-   T and p are exact to 0.33 u (0.25 u) of e together; e rounds once more, and sums can use T and p instead. */
+   T and p are exact to 0.15 u (0.25 u) of e together; e rounds once more, and sums can use T and p instead. */
 
-/* J = 16; |r| <= 0.0217; x within 4300 of zero, so |k| < 2^17 and k * ln2_lo is exact enough.
-   The polynomial's error is 0.03 u, the table's 0.26 u at most. */
-#define F32_J 16
-#define F32_J_LOG2E 0x1.715476p+4f
+/* J = 8; |r| <= 0.0435; x within 4300 of zero, so |k| < 2^16 and k * ln2_lo is exact enough.
+   The polynomial's error is 0.004 u, the table's 0.05 u. */
+#define F32_J 8
+#define F32_J_LOG2E 0x1.715476p+3f
 #define F32_LOG2E 0x1.715476p+0f
-#define F32_LN2_HI 0x1.62e43p-5f
-#define F32_LN2_LO -0x1.05c61p-33f
+#define F32_LN2_HI 0x1.62e43p-4f
+#define F32_LN2_LO -0x1.05c61p-32f
 #define F32_ROUND 0x1.8p+23f
 #define F32_BIAS 80          /* B: from exp(max - 139) = 2^-200 up to a sum of 2^31 terms, all is normal */
 #define F32_CLAMP 139.0f     /* below max - 139 a term is less than 2^-50 of the smallest subnormal */
-#define F32_CEILING 0x1p+82f /* above every e: F * 2^(B + 1/2 + 1/32) < 2^(B + 2) */
+#define F32_CEILING 0x1p+82f /* above every e: F * 2^(B + 1/2 + 1/16) < 2^(B + 2) */
 #define F32_SHIFT_FROM 4096.0f
 #define F32_TINY 0x1p-25f    /* half an ulp of a number just below 1 */
 
@@ -42,23 +42,15 @@
 #define F64_TINY 0x1p-54
 
 /* The bits of F * 2^(j/J), less j << (mantissa bits - log2 J): the operation pow2 adds the whole k, j included. */
-static const uint32_t sl_f32_table[16] = {
-    0x3f89fe49u - (0u << 19), /* 0x1.13fc92p+0 */
-    0x3f901a50u - (1u << 19), /* 0x1.2034a0p+0 */
-    0x3f967b96u - (2u << 19), /* 0x1.2cf72cp+0 */
-    0x3f9d252cu - (3u << 19), /* 0x1.3a4a58p+0 */
-    0x3fa41a45u - (4u << 19), /* 0x1.48348ap+0 */
-    0x3fab5e39u - (5u << 19), /* 0x1.56bc72p+0 */
-    0x3fb2f486u - (6u << 19), /* 0x1.65e90cp+0 */
-    0x3fbae0d1u - (7u << 19), /* 0x1.75c1a2p+0 */
-    0x3fc326e9u - (8u << 19), /* 0x1.864dd2p+0 */
-    0x3fcbcac8u - (9u << 19), /* 0x1.979590p+0 */
-    0x3fd4d094u - (10u << 19), /* 0x1.a9a128p+0 */
-    0x3fde3ca4u - (11u << 19), /* 0x1.bc7948p+0 */
-    0x3fe8137eu - (12u << 19), /* 0x1.d026fcp+0 */
-    0x3ff259ddu - (13u << 19), /* 0x1.e4b3bap+0 */
-    0x3ffd14b1u - (14u << 19), /* 0x1.fa2962p+0 */
-    0x40042491u - (15u << 19), /* 0x1.084922p+1 */
+static const uint32_t sl_f32_table[8] = {
+    0x3fa59202u,              /* 0x1.4b2404p+0 */
+    0x3fb48e45u - (1u << 20), /* 0x1.691c8ap+0 */
+    0x3fc4e5beu - (2u << 20), /* 0x1.89cb7cp+0 */
+    0x3fd6b7dau - (3u << 20), /* 0x1.ad6fb4p+0 */
+    0x3fea26deu - (4u << 20), /* 0x1.d44dbcp+0 */
+    0x3fff5829u - (5u << 20), /* 0x1.feb052p+0 */
+    0x400b3a3eu - (6u << 20), /* 0x1.16747cp+1 */
+    0x4017d424u - (7u << 20), /* 0x1.2fa848p+1 */
 };
 static const uint64_t sl_f64_table[4] = {
     0x3ff22c40bbb22be7u,                      /* 0x1.22c40bbb22be7p+0 */
@@ -69,7 +61,8 @@ static const uint64_t sl_f64_table[4] = {
 
 /* p(r) of u vectors, in step */
 SL_INLINE void f32_exp_polynomial(int u, const f32_v *r, f32_v *p) {
-    for (int i = 0; i < u; i++) p[i] = f32_fma(r[i], f32_set1(0x1.55559cp-3f), f32_set1(0x1.000222p-1f));
+    for (int i = 0; i < u; i++) p[i] = f32_fma(r[i], f32_set1(0x1.554828p-5f), f32_set1(0x1.555c84p-3f));
+    for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], r[i], f32_set1(0.5f));
     for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], f32_mul(r[i], r[i]), r[i]);
 }
 SL_INLINE void f64_exp_polynomial(int u, const f64_v *r, f64_v *p) {

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #ifdef _OPENMP
 #include <omp.h>
+#define OMP(directive) _Pragma(#directive)
+#else
+#define OMP(directive)
 #endif
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -15,7 +18,8 @@ enum {
     PARALLEL_FROM = 98304, /* elements: some 15 us of work, several times what waking the team costs */
     CHUNK = 32768,         /* elements that a thread takes at a time */
     STACK = 16384,         /* bytes of scratch that a serial call takes from the stack */
-    ALIGN = 64
+    STATS = 512,           /* bytes for what long_finish leaves for long_write */
+    ALIGN = 64             /* bytes of a vector */
 };
 
 /* libgomp's threads do not survive fork(): a parallel region in the child would wait for them for ever. */
@@ -92,7 +96,7 @@ static int run_units(const sl_job *job, const split *s, int threads) {
         char *memory = malloc((size_t)threads * s->scratch + ALIGN);
         if (!memory) return -1;
         char *scratch = aligned(memory);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
         for (ptrdiff_t c = 0; c < chunks; c++)
             s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
         free(memory);
@@ -114,14 +118,14 @@ static int run_units(const sl_job *job, const split *s, int threads) {
 
 static sl_long lay_out(char *memory, ptrdiff_t blocks) {
     sl_long l;
-    l.stats = memory; /* first: one vector's worth of room */
-    l.high = memory + ALIGN;
-    l.low = memory + ALIGN * (1 + blocks);
-    l.max = (double *)(memory + ALIGN * (1 + 2 * blocks));
+    l.stats = memory;
+    l.high = memory + STATS;
+    l.low = memory + STATS + ALIGN * blocks;
+    l.max = (double *)(memory + STATS + 2 * ALIGN * blocks);
     return l;
 }
 static size_t long_bytes(ptrdiff_t blocks) {
-    return (ALIGN * (1 + 2 * (size_t)blocks) + sizeof(double) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
+    return (STATS + (2 * ALIGN + sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, const sl_long *l, void *scratch) {
@@ -143,7 +147,7 @@ static int run_long(const sl_job *job, const split *s, int threads) {
         const sl_long l = lay_out(scratch + s->scratch, blocks);
         for (ptrdiff_t row = 0; row < rows; row++) run_row(job, f, row, blocks, &l, scratch);
     } else if (rows >= 4 * (ptrdiff_t)threads) { /* rows to threads */
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
         for (ptrdiff_t row = 0; row < rows; row++) {
             char *own = scratch + (size_t)thread_number() * each;
             const sl_long l = lay_out(own + s->scratch, blocks);
@@ -151,18 +155,18 @@ static int run_long(const sl_job *job, const split *s, int threads) {
         }
     } else { /* blocks of each row to threads, step by step: every loop ends in a barrier */
         const sl_long l = lay_out(scratch + s->scratch, blocks);
-#pragma omp parallel num_threads(threads)
+OMP(omp parallel num_threads(threads))
         {
             char *own = scratch + (size_t)thread_number() * each;
             for (ptrdiff_t row = 0; row < rows; row++) {
-#pragma omp for schedule(static)
+OMP(omp for schedule(static))
                 for (ptrdiff_t b = 0; b < blocks; b++) f->long_max(job, row, b, b + 1, &l, own);
-#pragma omp for schedule(static)
+OMP(omp for schedule(static))
                 for (ptrdiff_t b = 0; b < blocks; b++) f->long_sum(job, row, b, b + 1, &l, own);
-#pragma omp single
+OMP(omp single)
                 f->long_finish(job, row, 0, blocks, &l, own);
                 if (job->op == SL_LOGSUMEXP) continue;
-#pragma omp for schedule(static)
+OMP(omp for schedule(static))
                 for (ptrdiff_t b = 0; b < blocks; b++) f->long_write(job, row, b, b + 1, &l, own);
             }
         }

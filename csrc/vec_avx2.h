@@ -105,17 +105,13 @@ static inline void f64_transpose(f64_v v[8]) {
 static inline f32_v f32_fma(f32_v x, f32_v y, f32_v z) { return SL_F32(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)); }
 static inline f64_v f64_fma(f64_v x, f64_v y, f64_v z) { return SL_F64(_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b)); }
 
-typedef struct { __m256 low, high; } f32_table; /* entries 0-7, 8-15 */
+typedef __m256 f32_table;
 typedef __m256 f64_table; /* 4 float64 as 8 halves: AVX2 permutes 32-bit lanes only */
-static inline f32_table f32_load_table(const uint32_t *p) {
-    return (f32_table){_mm256_loadu_ps((const float *)p), _mm256_loadu_ps((const float *)p + 8)};
-}
+static inline f32_table f32_load_table(const uint32_t *p) { return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline f64_table f64_load_table(const uint64_t *p) { return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)p)); }
-static inline __m256 sl_pow2_ps(f32_table table, __m256 t) {
+static inline __m256 sl_pow2_ps(__m256 table, __m256 t) {
     __m256i k = _mm256_castps_si256(t);
-    __m256 low = _mm256_permutevar8x32_ps(table.low, k), high = _mm256_permutevar8x32_ps(table.high, k);
-    __m256 m = _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(k, 28))); /* bit 3 chooses */
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(m), _mm256_slli_epi32(k, 19)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(_mm256_permutevar8x32_ps(table, k)), _mm256_slli_epi32(k, 20)));
 }
 static inline __m256d sl_pow2_pd(__m256 table, __m256d t) {
     __m256i k = _mm256_castpd_si256(t);

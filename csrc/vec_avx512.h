@@ -76,14 +76,14 @@ static inline void f64_transpose(f64_v v[8]) {
 static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) { return _mm512_fmadd_ps(a, b, c); }
 static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { return _mm512_fmadd_pd(a, b, c); }
 
-typedef __m512 f32_table;
+typedef __m512 f32_table;  /* the 8 entries twice: vpermps looks at 4 bits */
 typedef __m512d f64_table; /* the 4 entries twice: vpermpd looks at 3 bits */
-static inline f32_table f32_load_table(const uint32_t *p) { return _mm512_castsi512_ps(_mm512_loadu_si512(p)); }
+static inline f32_table f32_load_table(const uint32_t *p) { return _mm512_castsi512_ps(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p))); }
 static inline f64_table f64_load_table(const uint64_t *p) { return _mm512_castsi512_pd(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p))); }
 static inline f32_v f32_pow2(f32_table table, f32_v t) {
     __m512i k = _mm512_castps_si512(t);
     __m512i m = _mm512_castps_si512(_mm512_permutexvar_ps(k, table));
-    return _mm512_castsi512_ps(_mm512_add_epi32(m, _mm512_slli_epi32(k, 19)));
+    return _mm512_castsi512_ps(_mm512_add_epi32(m, _mm512_slli_epi32(k, 20)));
 }
 static inline f64_v f64_pow2(f64_table table, f64_v t) {
     __m512i k = _mm512_castpd_si512(t);

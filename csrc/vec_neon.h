@@ -72,16 +72,16 @@ static inline void f64_transpose(f64_v v[8]) {
 static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) { SL_EACH a.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]); return a; }
 static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { SL_EACH a.q[i] = vfmaq_f64(c.q[i], a.q[i], b.q[i]); return a; }
 
-typedef uint8x16x4_t f32_table; /* tbl picks bytes, so an entry is four or eight consecutive ones */
+typedef uint8x16x2_t f32_table; /* 32 bytes: tbl picks bytes, so an entry is four or eight consecutive ones */
 typedef uint8x16x2_t f64_table;
-static inline f32_table f32_load_table(const uint32_t *p) { f32_table t; SL_EACH t.val[i] = vreinterpretq_u8_u32(vld1q_u32(p + 4 * i)); return t; }
+static inline f32_table f32_load_table(const uint32_t *p) { f32_table t; t.val[0] = vreinterpretq_u8_u32(vld1q_u32(p)); t.val[1] = vreinterpretq_u8_u32(vld1q_u32(p + 4)); return t; }
 static inline f64_table f64_load_table(const uint64_t *p) { f64_table t; t.val[0] = vreinterpretq_u8_u64(vld1q_u64(p)); t.val[1] = vreinterpretq_u8_u64(vld1q_u64(p + 2)); return t; }
 static inline f32_v f32_pow2(f32_table table, f32_v t) {
     SL_EACH {
         uint32x4_t k = vreinterpretq_u32_f32(t.q[i]);
-        uint32x4_t byte = vmlaq_n_u32(vdupq_n_u32(0x03020100u), vandq_u32(k, vdupq_n_u32(15)), 0x04040404u);
-        uint32x4_t m = vreinterpretq_u32_u8(vqtbl4q_u8(table, vreinterpretq_u8_u32(byte)));
-        t.q[i] = vreinterpretq_f32_u32(vaddq_u32(m, vshlq_n_u32(k, 19)));
+        uint32x4_t byte = vmlaq_n_u32(vdupq_n_u32(0x03020100u), vandq_u32(k, vdupq_n_u32(7)), 0x04040404u);
+        uint32x4_t m = vreinterpretq_u32_u8(vqtbl2q_u8(table, vreinterpretq_u8_u32(byte)));
+        t.q[i] = vreinterpretq_f32_u32(vaddq_u32(m, vshlq_n_u32(k, 20)));
     }
     return t;
 }

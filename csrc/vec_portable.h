@@ -44,15 +44,15 @@ SL_DEFINE_PORTABLE(f64_, double, 8)
 static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) { SL_EACH(16) a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]); return a; }
 static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { SL_EACH(8) a.lane[i] = fma(a.lane[i], b.lane[i], c.lane[i]); return a; }
 
-/* pow2: the float with bits table[t & 15] + (t << 19) (float64: table[t & 3] + (t << 50)), t read as an integer */
-typedef struct { uint32_t entry[16]; } f32_table;
+/* pow2: the float with bits table[t & 7] + (t << 20) (float64: table[t & 3] + (t << 50)), t read as an integer */
+typedef struct { uint32_t entry[8]; } f32_table;
 typedef struct { uint64_t entry[4]; } f64_table;
 static inline f32_table f32_load_table(const uint32_t *p) { f32_table t; memcpy(&t, p, sizeof t); return t; }
 static inline f64_table f64_load_table(const uint64_t *p) { f64_table t; memcpy(&t, p, sizeof t); return t; }
 static inline f32_v f32_pow2(f32_table table, f32_v t) {
     uint32_t b[16];
     memcpy(b, &t, sizeof b);
-    SL_EACH(16) b[i] = table.entry[b[i] & 15] + (b[i] << 19);
+    SL_EACH(16) b[i] = table.entry[b[i] & 7] + (b[i] << 20);
     memcpy(&t, b, sizeof b);
     return t;
 }

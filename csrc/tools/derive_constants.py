@@ -149,13 +149,12 @@ def log_polynomial(n):
 
 
 if __name__ == "__main__":
-    exp_polynomial(np.float32, 16, 3)
-    exp_table(np.float32, 16)
-    split("ln2_16", mp.log(2) / 16, np.float32)
-    print(f"    log2e_16 = {float(round_to(16 / mp.log(2), np.float32)).hex()}, "
+    exp_polynomial(np.float32, 8, 4)
+    exp_table(np.float32, 8)
+    split("ln2_8", mp.log(2) / 8, np.float32)
+    print(f"    log2e_8 = {float(round_to(8 / mp.log(2), np.float32)).hex()}, "
           f"log2e = {float(round_to(1 / mp.log(2), np.float32)).hex()}")
     exp_polynomial(np.float64, 4, 8)
-    exp_polynomial(np.float64, 4, 9)
     exp_table(np.float64, 4)
     split("ln2_4", mp.log(2) / 4, np.float64)
     print(f"    log2e_4 = {float(round_to(4 / mp.log(2), np.float64)).hex()}, "

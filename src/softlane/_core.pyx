@@ -6,8 +6,7 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 """
 
 cimport numpy as cnp
-from cpython.exc cimport PyErr_Clear
-from cpython.long cimport PyLong_AsLong, PyLong_CheckExact
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 
 cnp.import_array()
 
@@ -94,7 +93,7 @@ def fast(int op, x, axis, out, bint keepdims=False):
     cdef cnp.ndarray a, y
     cdef cnp.npy_intp dims[64]
     cdef long k
-    cdef int ndim, i, j, ydim
+    cdef int ndim, i, j, ydim, overflow
     if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
         return None
     a = <cnp.ndarray>x
@@ -108,11 +107,10 @@ def fast(int op, x, axis, out, bint keepdims=False):
     ndim = cnp.PyArray_NDIM(a)
     if ndim == 0 or not cnp.PyArray_ISCARRAY_RO(a):
         return None
-    k = PyLong_AsLong(axis)
+    k = PyLong_AsLongAndOverflow(axis, &overflow)
     if k < 0:
         k += ndim
-    if k < 0 or k >= ndim:
-        PyErr_Clear()
+    if overflow or k < 0 or k >= ndim:
         return None
     if not split_shape(&job, ndim, cnp.PyArray_DIMS(a), k):
         return None

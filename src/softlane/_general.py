@@ -32,12 +32,13 @@ def _storage(dtype: np.dtype[Any]) -> int:
 
 
 def _result_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    if dtype.kind == "f" and dtype.itemsize <= 8:
-        return dtype.newbyteorder("=")
-    if dtype.kind in "biu":
-        return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     if _is_bfloat16(dtype):
         return dtype
+    if dtype.isbuiltin != 2:  # other extension dtypes call themselves float or integer too
+        if dtype.newbyteorder("=") in _STORAGE:
+            return dtype.newbyteorder("=")
+        if dtype.kind in "biu":
+            return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     raise TypeError(f"{name}: x has dtype {dtype}; supported are {_SUPPORTED}")
 
 

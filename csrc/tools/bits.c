@@ -1,0 +1,76 @@
+/* bits.c: hash what every path of this machine computes over a fixed set of inputs, and print one line per path.
+
+   The promise is that the hashes agree across instruction sets: `make neon` builds this program for x86-64 and for
+   AArch64, runs the latter under qemu-user, and compares. Needs nothing but a C compiler:
+
+       cc -std=c11 -O2 -ffp-contract=off csrc/tools/bits.c csrc/[a-z]*.c -Icsrc -lm -o bits
+
+   Inputs come from an integer generator and exact scalings, so they are the same on every machine. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../softlane.h"
+
+static uint64_t state;
+static uint64_t next(void) { /* splitmix64 */
+    uint64_t z = (state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+/* kind 0: within +-8; 1: +-128; 2: a dominant class; 3: ties; 4: far from zero; 5: NaN and infinities strewn in */
+static double element(int kind, ptrdiff_t i, ptrdiff_t n) {
+    const double u = ldexp((double)(int64_t)next(), -63); /* [-1, 1) */
+    switch (kind) {
+        case 0: return 8 * u;
+        case 1: return 128 * u;
+        case 2: return i % n == n / 3 ? 30 + 8 * u : u;
+        case 3: return (double)((int)(4 * u));
+        case 4: return 1e6 + 64 * u;
+        default: return next() % 97 == 0 ? NAN : next() % 31 == 0 ? -INFINITY : next() % 301 == 0 ? INFINITY : 8 * u;
+    }
+}
+
+static uint64_t hash(uint64_t h, const unsigned char *p, size_t n) { /* FNV-1a */
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001B3u;
+    return h;
+}
+
+static const ptrdiff_t shapes[][3] = {
+    {37, 1, 1}, {200, 2, 1}, {150, 3, 1}, {40, 7, 1}, {300, 10, 1}, {33, 16, 1}, {50, 21, 1}, {17, 32, 1}, {19, 33, 1}, {23, 80, 1},
+    {9, 257, 1}, {5, 1000, 1}, {2, 4096, 1}, {3, 4097, 1}, {1, 20000, 1}, {2, 5, 3}, {3, 21, 100}, {2, 16, 33}, {1, 300, 17}, {1, 4100, 5}, {1, 4100, 40},
+};
+
+int main(void) {
+    static const size_t size[] = {4, 8, 2, 2};
+    for (int path = 0; path < sl_isa_count(); path++) {
+        sl_use_isa(sl_isa_name(path));
+        uint64_t h = 0xCBF29CE484222325u;
+        state = 1;
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++)
+                for (int kind = 0; kind < 6; kind++) {
+                    const ptrdiff_t outer = shapes[s][0], n = shapes[s][1], inner = shapes[s][2], count = outer * n * inner;
+                    void *x = malloc((size_t)count * 8), *y = malloc((size_t)count * 8);
+                    if (!x || !y) return 1;
+                    for (ptrdiff_t i = 0; i < count; i++) {
+                        const double v = element(kind, i, n);
+                        if (storage == SL_FLOAT32) ((float *)x)[i] = (float)v;
+                        else if (storage == SL_FLOAT64) ((double *)x)[i] = v;
+                        else ((uint16_t *)x)[i] = (uint16_t)next(); /* any bits: subnormals, NaN, infinities */
+                    }
+                    for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
+                        const sl_job job = {(sl_op)op, (sl_storage)storage, x, y, outer, n, inner};
+                        if (sl_run(&job, 1)) return 1;
+                        h = hash(h, y, (size_t)(op == SL_LOGSUMEXP ? outer * inner : count) * size[storage]);
+                    }
+                    free(x);
+                    free(y);
+                }
+        printf("%s %016llx\n", sl_isa_name(path), (unsigned long long)h);
+    }
+    return 0;
+}
