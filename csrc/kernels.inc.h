@@ -45,6 +45,11 @@ static const R *V(read)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, R *scratch)
     return (const R *)job->x + i;
 }
 
+/* Class 0 of a row, as an index into x. */
+SL_INLINE ptrdiff_t V(column_at)(const sl_job *job, ptrdiff_t column) {
+    return column / job->inner * job->n * job->inner + column % job->inner;
+}
+
 /* Where n results for y from index i on go: y itself, or scratch, from which written() converts them. */
 SL_INLINE int V(native)(const sl_job *job) { return job->storage == (SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64); }
 SL_INLINE R *V(target)(const sl_job *job, ptrdiff_t i, R *scratch) { return V(native)(job) ? (R *)job->y + i : scratch; }
@@ -336,10 +341,21 @@ typedef struct { R a[LANES], b[LANES]; unsigned char bad[LANES], certain[LANES];
 /* Rows of which one class takes all: the product may be an ulp short of 1. */
 static void V(make_certain)(R *y, ptrdiff_t n) { for (ptrdiff_t i = 0; i < n; i++) if (y[i] > (R)0.5) y[i] = 1; }
 
+/* n classes from class k on of one row, which may run across memory, side by side. */
+static const R *V(read_row)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, R *scratch) {
+    if (job->inner == 1) return V(read)(job, row * job->n + k, n, scratch);
+    const ptrdiff_t at = V(column_at)(job, row) + k * job->inner;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        R one;
+        scratch[i] = *V(read)(job, at + i * job->inner, 1, &one);
+    }
+    return scratch;
+}
+
 static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
     for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
         const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
-        const R *x = V(read)(job, row * job->n + b, n, block);
+        const R *x = V(read_row)(job, row, b, n, block);
         for (ptrdiff_t i = 0; i < n; i++) if (x[i] != x[i]) return 1;
     }
     return 0;
@@ -361,7 +377,7 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) *plan,
     for (int pass = 0; pass < 2; pass++) {
         for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
             ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
-            const R *x = V(read)(job, row * job->n + b, n, block);
+            const R *x = V(read_row)(job, row, b, n, block);
             for (ptrdiff_t i = 0; i < n; i++) block[i] = x[i] == max[lane] ? (R)-INFINITY : x[i] - shift[lane];
             if (pass == 0) {
                 R m = V(row_max)(block, n);
@@ -588,10 +604,6 @@ static void V(column_shift)(R *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
    not kept, but packed again, SL_BLOCK classes at a time, for each step. */
 typedef struct { const sl_job *job; ptrdiff_t first, columns, width; R *tile, *raw; } V(source);
 
-SL_INLINE ptrdiff_t V(column_at)(const sl_job *job, ptrdiff_t column) { /* of class 0, as an index into x */
-    return column / job->inner * job->n * job->inner + column % job->inner;
-}
-
 /* Planes far apart are streams too short and too many for the processor to foresee. More of them at once would evict
    each other where the plane's size is a power of two: their lines all fall into the same cache sets. */
 #define PLANES_AHEAD 3
@@ -810,28 +822,28 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
 }
 
 /* n <= SL_SHORT, inner 1: GROUP times LANES rows at a time are transposed into a tile. width <= LANES classes from c on. */
-SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile) {
+SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile, ptrdiff_t stride) {
     vec v[LANES];
     if (rows == LANES && width == LANES) for (int i = 0; i < LANES; i++) v[i] = V(load)(x + i * n + c);
     else if (rows == LANES) for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + i * n + c, width, 0);
     else for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + (i < rows ? i : rows - 1) * n + c, width, 0); /* repeats the last row */
     V(transpose)(v);
-    for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * GROUP * LANES, v[i]);
+    for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * stride, v[i]);
 }
-static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile) {
-    if (rows == LANES && V(load_few)(x, (int)n, tile, GROUP * LANES)) return;
-    for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile);
+static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile, ptrdiff_t stride) {
+    if (rows == LANES && V(load_few)(x, (int)n, tile, stride)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile, stride);
 }
-SL_INLINE void V(store_part)(const R *tile, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *y) {
+SL_INLINE void V(store_part)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *y) {
     vec v[LANES];
-    for (int i = 0; i < LANES; i++) v[i] = V(load)(tile + (c + (i < width ? i : 0)) * GROUP * LANES);
+    for (int i = 0; i < LANES; i++) v[i] = V(load)(tile + (c + (i < width ? i : 0)) * stride);
     V(transpose)(v);
     if (rows == LANES && width == LANES) for (int i = 0; i < LANES; i++) V(store)(y + i * n + c, v[i]);
     else for (int i = 0; i < rows; i++) V(store_tail)(y + i * n + c, width, v[i]);
 }
-static void V(store_rows)(const R *tile, ptrdiff_t n, ptrdiff_t rows, R *y) {
-    if (rows == LANES && V(store_few)(tile, GROUP * LANES, (int)n, y)) return;
-    for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, n, rows, c, n - c < LANES ? n - c : LANES, y);
+static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, R *y) {
+    if (rows == LANES && V(store_few)(tile, stride, (int)n, y)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, stride, n, rows, c, n - c < LANES ? n - c : LANES, y);
 }
 static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
@@ -840,7 +852,7 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
         const ptrdiff_t rows = last - row < GROUP * LANES ? last - row : GROUP * LANES;
         const int count = (int)((rows + LANES - 1) / LANES);
         const R *x = V(read)(job, row * n, rows * n, raw);
-        for (int j = 0; j < count; j++) V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES);
+        for (int j = 0; j < count; j++) V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, GROUP * LANES);
         V(columns)(NULL, tile, GROUP * LANES, n, count, job->op);
         if (job->op == SL_LOGSUMEXP) {
             R *y = V(target)(job, row, tile);
@@ -849,8 +861,101 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
             continue;
         }
         R *y = V(native)(job) ? (R *)job->y + row * n : raw;
-        for (int j = 0; j < count; j++) V(store_rows)(tile + j * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
+        for (int j = 0; j < count; j++) V(store_rows)(tile + j * LANES, GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
         V(written)(job, row * n, rows * n, raw);
+    }
+}
+
+/* ---- narrow columns: fewer columns than lanes, more than SL_SHORT classes. Turned into rows, LANES classes at a time */
+
+/* From the last classes to the first: a vector that reaches past the end of its row is overwritten by the next row's. */
+static void V(turn)(const sl_job *job, ptrdiff_t at, ptrdiff_t n, R *rows, ptrdiff_t stride) {
+    R raw[LANES * LANES];
+    for (ptrdiff_t k = (n - 1) / LANES * LANES; k >= 0; k -= LANES) {
+        const ptrdiff_t count = n - k < LANES ? n - k : LANES;
+        V(load_rows)(V(read)(job, at + k * job->inner, count * job->inner, raw), job->inner, count, rows + k, stride);
+    }
+}
+static void V(turn_back)(const sl_job *job, const R *rows, ptrdiff_t stride, ptrdiff_t at, ptrdiff_t n) {
+    R raw[LANES * LANES];
+    for (ptrdiff_t k = 0; k < n; k += LANES) {
+        const ptrdiff_t count = n - k < LANES ? n - k : LANES;
+        V(store_rows)(rows + k, stride, job->inner, count, V(target)(job, at + k * job->inner, raw));
+        V(written)(job, at + k * job->inner, count * job->inner, raw);
+    }
+}
+
+/* Some outer indices, together no more rows than LANES */
+static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t n = job->n, size = n * job->inner, count = (last - first) * job->inner;
+    R *rows = scratch, *result = rows + LANES * n + LANES, *work = result + LANES;
+    for (ptrdiff_t outer = first; outer < last; outer++) V(turn)(job, outer * size, n, rows + (outer - first) * size, n);
+    sl_job turned = *job;
+    turned.storage = SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64;
+    turned.x = rows;
+    turned.y = job->op == SL_LOGSUMEXP ? result : rows;
+    turned.outer = count;
+    turned.inner = 1;
+    V(rows)(&turned, 0, count, work);
+    if (job->op == SL_LOGSUMEXP) {
+        R *y = V(target)(job, first * job->inner, result);
+        for (ptrdiff_t i = 0; i < count; i++) y[i] = result[i];
+        V(written)(job, first * job->inner, count, result);
+        return;
+    }
+    for (ptrdiff_t outer = first; outer < last; outer++) V(turn_back)(job, rows + (outer - first) * size, n, outer * size, n);
+}
+
+/* The same block by block, as there is room for one block only. */
+static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
+    const int columns = (int)job->inner;
+    R *rows = scratch, *block = rows + LANES * SL_BLOCK + LANES;
+    R max[LANES] = {0}, magic[LANES], clamp[LANES], shift[LANES], unused;
+    V(pair) sums[LANES];
+    for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+    V(plan) plan;
+    V(results) results;
+    for (int step = 0; step < 3; step++) {
+        for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
+            const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK, at = (outer * job->n + k) * job->inner;
+            V(turn)(job, at, n, rows, SL_BLOCK);
+            for (int i = 0; i < columns; i++) {
+                R *row = rows + i * SL_BLOCK;
+                if (step == 0) {
+                    const R m = V(row_max)(row, n);
+                    max[i] = k == 0 || m > max[i] ? m : max[i];
+                    continue;
+                }
+                if (shift[i] != 0 && (step == 1 || job->op == SL_SOFTMAX)) V(row_shift)(row, n, shift[i], row);
+                if (step == 1) sums[i] = V(two_sum)(sums[i], V(row_sum)(row, n, magic[i], clamp[i], NULL, row, &unused));
+                else {
+                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], row, row, &unused);
+                    V(write_row)(job->op, row, n, &results, i, row);
+                }
+            }
+            if (step == 2) V(turn_back)(job, rows, SL_BLOCK, at, n);
+        }
+        if (step == 0) {
+            plan = V(make_plan)(V(load)(max), 1);
+            V(store)(magic, plan.magic);
+            V(store)(clamp, plan.clamp);
+            V(store)(shift, plan.shift);
+        } else if (step == 1) {
+            V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums), block, &results);
+            if (job->op != SL_LOGSUMEXP) continue;
+            R *y = V(target)(job, outer * job->inner, block);
+            for (int i = 0; i < columns; i++) y[i] = results.a[i];
+            V(written)(job, outer * job->inner, columns, block);
+            return;
+        }
+    }
+}
+
+static void V(narrow_columns)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t together = job->n <= SL_BLOCK ? LANES / job->inner : 1;
+    for (ptrdiff_t outer = first; outer < last; outer += together) {
+        if (job->n <= SL_BLOCK) V(narrow_whole)(job, outer, outer + together < last ? outer + together : last, scratch);
+        else V(narrow_long)(job, outer, scratch);
     }
 }
 

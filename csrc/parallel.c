@@ -64,7 +64,12 @@ static split split_job(const sl_job *job) {
     const ptrdiff_t lanes = wide ? 8 : 16, n = job->n;
     split s = {wide ? &sl_active()->f64 : &sl_active()->f32, NULL, job->outer, n, 1, 0};
     ptrdiff_t elements;
-    if (job->inner != 1) {
+    if (job->inner > 1 && job->inner < lanes && n > SL_SHORT) {
+        s.run = s.forms->narrow_columns;
+        s.unit_size = n * job->inner;
+        elements = lanes * smaller(n, SL_BLOCK) + 2 * lanes + SL_BLOCK;
+        if (n <= SL_BLOCK) s.together = lanes / job->inner;
+    } else if (job->inner != 1) {
         const ptrdiff_t width = sl_tile_width(n, job->inner, lanes);
         s.run = s.forms->tiles;
         s.units = sl_tile_count(job, lanes);

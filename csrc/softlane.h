@@ -38,9 +38,9 @@ typedef struct {
 typedef void sl_units_fn(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch);
 typedef void sl_blocks_fn(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch);
 
-/* The kernels of one compute type. The unit of rows and short_rows is a row, that of tiles a tile. */
+/* The kernels of one compute type. The unit of rows and short_rows is a row, of tiles a tile, of narrow_columns an outer index. */
 typedef struct {
-    sl_units_fn *short_rows, *rows, *tiles;
+    sl_units_fn *short_rows, *rows, *tiles, *narrow_columns;
     sl_blocks_fn *long_max, *long_sum, *long_finish, *long_write; /* one long row, in this order */
 } sl_forms;
 

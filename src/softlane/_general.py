@@ -22,6 +22,9 @@ _STORAGE = {np.dtype("f4"): _core.FLOAT32, np.dtype("f8"): _core.FLOAT64, np.dty
 # Elements of a piece that is copied to reach the kernels: 1 MiB of float32, which the second-level cache holds.
 _PIECE = 1 << 18
 
+# Inner lengths from which columns are never narrow: the widest vector has 16 lanes.
+_WIDE = 16
+
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.name == "bfloat16" and dtype.itemsize == 2
@@ -80,23 +83,27 @@ def _is_plain(a: Array) -> bool:
 def _pieces(shape: tuple[int, ...], axis: int) -> Iterator[tuple[slice, ...]]:
     """Indices that cut an array into pieces of about `_PIECE` elements, whole along `axis`.
 
-    No piece has inner length 1 where the whole has more: that would choose another form of the kernels, and with it
-    other last bits.
+    The form of the kernels, and with it the last bits, depends on the inner length where that is small. So the cut is
+    along an axis before `axis`, or leaves at least `_WIDE` inner elements in every piece.
     """
-    everything = [slice(None)] * len(shape)
+    whole = [slice(None)] * len(shape)
     size = int(np.prod(shape))
-    others = [i for i in range(len(shape)) if i != axis]
-    if size <= _PIECE or not others:
-        yield tuple(everything)
+    inner = int(np.prod(shape[axis + 1 :]))
+    cut = max(range(axis), key=lambda i: shape[i], default=axis)
+    least = 1
+    if axis + 1 < len(shape) and (cut == axis or shape[cut] == 1):
+        cut = max(range(axis + 1, len(shape)), key=lambda i: shape[i])
+        least = -(-_WIDE * shape[cut] // max(inner, 1))
+    if size <= _PIECE or cut == axis or shape[cut] < 2 * least:
+        yield tuple(whole)
         return
-    cut = max(others, key=lambda i: shape[i])
     length = shape[cut]
-    step = max(2, length * _PIECE // size)
+    step = max(least, length * _PIECE // size)
     start = 0
     while start < length:
-        stop = length if length - start - step < 2 else start + step
-        everything[cut] = slice(start, stop)
-        yield tuple(everything)
+        stop = length if length - start - step < least else start + step
+        whole[cut] = slice(start, stop)
+        yield tuple(whole)
         start = stop
 
 
