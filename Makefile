@@ -38,7 +38,7 @@ endef
 
 .venv-lint/lint: pyproject.toml
 	$(call environment,.venv-lint)
-	.venv-lint/bin/pip install --quiet --disable-pip-version-check ruff cython-lint clang-format mypy numpy
+	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy
 	touch $@
 
 demo: .venv/demo
@@ -56,7 +56,7 @@ bench: .venv-bench/bench
 lint: .venv-lint/lint
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
-	.venv-lint/bin/cython-lint src/softlane/_core.pyx
+	PATH="$$PWD/.venv-lint/bin:$$PATH" .venv-lint/bin/cython-lint src/softlane/_core.pyx
 	.venv-lint/bin/clang-format --dry-run --Werror csrc/*.[ch] csrc/tools/*.c
 	.venv-lint/bin/mypy src/softlane
 

@@ -31,10 +31,10 @@ static void probe_x86(int *avx2, int *avx512) {
     if (!bit(one[2], 27)) return; /* OSXSAVE: xgetbv may be executed */
     const uint64_t saved = xcr0();
     cpuid(7, seven);
-    *avx2 = (saved & 0x06) == 0x06      /* xmm, ymm */
-            && bit(one[2], 28)          /* AVX */
-            && bit(one[2], 12)          /* FMA */
-            && bit(seven[1], 5);        /* AVX2 */
+    *avx2 = (saved & 0x06) == 0x06            /* xmm, ymm */
+            && bit(one[2], 28)                /* AVX */
+            && bit(one[2], 12)                /* FMA */
+            && bit(seven[1], 5);              /* AVX2 */
     *avx512 = *avx2 && (saved & 0xE0) == 0xE0 /* mask registers, upper halves of zmm0-15, zmm16-31 */
               && bit(seven[1], 16)            /* F */
               && bit(seven[1], 17)            /* DQ */
@@ -62,13 +62,19 @@ static void probe(void) {
     active = available[0];
 }
 
-int sl_isa_count(void) { probe(); return count; }
+int sl_isa_count(void) {
+    probe();
+    return count;
+}
 const char *sl_isa_name(int i) { return available[i]->isa; }
 const sl_kernels *sl_active(void) { return active; }
 
 int sl_use_isa(const char *name) {
     probe();
     for (int i = 0; i < count; i++)
-        if (!strcmp(available[i]->isa, name)) { active = available[i]; return 0; }
+        if (!strcmp(available[i]->isa, name)) {
+            active = available[i];
+            return 0;
+        }
     return -1;
 }

@@ -26,7 +26,7 @@
 #define F32_CLAMP 139.0f     /* below max - 139 a term is less than 2^-50 of the smallest subnormal */
 #define F32_CEILING 0x1p+82f /* above every e: F * 2^(B + 1/2 + 1/16) < 2^(B + 2) */
 #define F32_SHIFT_FROM 4096.0f
-#define F32_TINY 0x1p-25f    /* half an ulp of a number just below 1 */
+#define F32_TINY 0x1p-25f /* half an ulp of a number just below 1 */
 
 /* J = 4; |r| <= 0.0870; x within 2^17 of zero. The polynomial's error is 0.05 u, the table's 0.004 u. */
 #define F64_J 4
@@ -36,7 +36,7 @@
 #define F64_LN2_LO 0x1.abc9e3b39803fp-58
 #define F64_ROUND 0x1.8p+52
 #define F64_BIAS 160
-#define F64_CLAMP 790.0      /* exp(-790) = 2^-1139: 2^-65 of the smallest subnormal */
+#define F64_CLAMP 790.0 /* exp(-790) = 2^-1139: 2^-65 of the smallest subnormal */
 #define F64_CEILING 0x1p+162
 #define F64_SHIFT_FROM 65536.0
 #define F64_TINY 0x1p-54
@@ -53,7 +53,7 @@ static const uint32_t sl_f32_table[8] = {
     0x4017d424u - (7u << 20), /* 0x1.2fa848p+1 */
 };
 static const uint64_t sl_f64_table[4] = {
-    0x3ff22c40bbb22be7u,                      /* 0x1.22c40bbb22be7p+0 */
+    0x3ff22c40bbb22be7u,                       /* 0x1.22c40bbb22be7p+0 */
     0x3ff59c7e0141ba8du - ((uint64_t)1 << 50), /* 0x1.59c7e0141ba8dp+0 */
     0x3ff9b34772d3cf6eu - ((uint64_t)2 << 50), /* 0x1.9b34772d3cf6ep+0 */
     0x3ffe90202194bc6au - ((uint64_t)3 << 50), /* 0x1.e90202194bc6ap+0 */

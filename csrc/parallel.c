@@ -102,10 +102,10 @@ static int run_units(const sl_job *job, const split *s, int threads) {
         if (!memory) return -1;
         char *scratch = aligned(memory);
 OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
-        for (ptrdiff_t c = 0; c < chunks; c++)
-            s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
-        free(memory);
-        return 0;
+for (ptrdiff_t c = 0; c < chunks; c++)
+    s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
+free(memory);
+return 0;
     }
     if (s->scratch <= STACK) {
         char stack[STACK + ALIGN];
@@ -129,9 +129,7 @@ static sl_long lay_out(char *memory, ptrdiff_t blocks) {
     l.max = (double *)(memory + STATS + 2 * ALIGN * blocks);
     return l;
 }
-static size_t long_bytes(ptrdiff_t blocks) {
-    return (STATS + (2 * ALIGN + sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
-}
+static size_t long_bytes(ptrdiff_t blocks) { return (STATS + (2 * ALIGN + sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN; }
 
 static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, const sl_long *l, void *scratch) {
     f->long_max(job, row, 0, blocks, l, scratch);
@@ -153,26 +151,26 @@ static int run_long(const sl_job *job, const split *s, int threads) {
         for (ptrdiff_t row = 0; row < rows; row++) run_row(job, f, row, blocks, &l, scratch);
     } else if (rows >= 4 * (ptrdiff_t)threads) { /* rows to threads */
 OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
-        for (ptrdiff_t row = 0; row < rows; row++) {
-            char *own = scratch + (size_t)thread_number() * each;
-            const sl_long l = lay_out(own + s->scratch, blocks);
-            run_row(job, f, row, blocks, &l, own);
-        }
+for (ptrdiff_t row = 0; row < rows; row++) {
+    char *own = scratch + (size_t)thread_number() * each;
+    const sl_long l = lay_out(own + s->scratch, blocks);
+    run_row(job, f, row, blocks, &l, own);
+}
     } else { /* blocks of each row to threads, step by step: every loop ends in a barrier */
         const sl_long l = lay_out(scratch + s->scratch, blocks);
-OMP(omp parallel num_threads(threads))
+        OMP(omp parallel num_threads(threads))
         {
             char *own = scratch + (size_t)thread_number() * each;
             for (ptrdiff_t row = 0; row < rows; row++) {
 OMP(omp for schedule(static))
-                for (ptrdiff_t b = 0; b < blocks; b++) f->long_max(job, row, b, b + 1, &l, own);
+for (ptrdiff_t b = 0; b < blocks; b++) f->long_max(job, row, b, b + 1, &l, own);
 OMP(omp for schedule(static))
-                for (ptrdiff_t b = 0; b < blocks; b++) f->long_sum(job, row, b, b + 1, &l, own);
+for (ptrdiff_t b = 0; b < blocks; b++) f->long_sum(job, row, b, b + 1, &l, own);
 OMP(omp single)
-                f->long_finish(job, row, 0, blocks, &l, own);
-                if (job->op == SL_LOGSUMEXP) continue;
+f->long_finish(job, row, 0, blocks, &l, own);
+if (job->op == SL_LOGSUMEXP) continue;
 OMP(omp for schedule(static))
-                for (ptrdiff_t b = 0; b < blocks; b++) f->long_write(job, row, b, b + 1, &l, own);
+for (ptrdiff_t b = 0; b < blocks; b++) f->long_write(job, row, b, b + 1, &l, own);
             }
         }
     }

@@ -59,15 +59,15 @@ extern const sl_kernels sl_portable, sl_avx2, sl_avx512, sl_neon;
 #endif
 
 /* dispatch.c */
-int sl_isa_count(void);                   /* paths that this build and this processor have, best first */
-const char *sl_isa_name(int i);           /* 0 <= i < sl_isa_count() */
-const sl_kernels *sl_active(void);        /* the path in use */
-int sl_use_isa(const char *name);         /* 0, or -1 where the name is not available */
+int sl_isa_count(void);            /* paths that this build and this processor have, best first */
+const char *sl_isa_name(int i);    /* 0 <= i < sl_isa_count() */
+const sl_kernels *sl_active(void); /* the path in use */
+int sl_use_isa(const char *name);  /* 0, or -1 where the name is not available */
 
 /* parallel.c */
 int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then nothing has been written */
 int sl_has_openmp(void);
-int sl_forked(void);                      /* 1 in a child of fork(): it runs serially */
+int sl_forked(void); /* 1 in a child of fork(): it runs serially */
 void sl_init(void);
 
 /* Where the form and the size of its units come from: class count, inner length and type, never the batch. */

@@ -3,8 +3,16 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float sl_float_of_bits(uint32_t b) { float f; memcpy(&f, &b, sizeof f); return f; }
-static inline uint32_t sl_bits_of_float(float f) { uint32_t b; memcpy(&b, &f, sizeof b); return b; }
+static inline float sl_float_of_bits(uint32_t b) {
+    float f;
+    memcpy(&f, &b, sizeof f);
+    return f;
+}
+static inline uint32_t sl_bits_of_float(float f) {
+    uint32_t b;
+    memcpy(&b, &f, sizeof b);
+    return b;
+}
 
 static inline float sl_from_float16(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, magnitude = (uint32_t)(h & 0x7FFFu) << 13;

@@ -3,10 +3,16 @@
 
 #define UNROLL 2 /* vectors that go through exp together: what the registers hold */
 
-typedef struct { __m256 a, b; } f32_v;  /* lanes 0-7, 8-15 */
-typedef struct { __m256d a, b; } f64_v; /* lanes 0-3, 4-7 */
+typedef struct {
+    __m256 a, b;
+} f32_v; /* lanes 0-7, 8-15 */
+typedef struct {
+    __m256d a, b;
+} f64_v; /* lanes 0-3, 4-7 */
 
-static inline __m256i sl_mask32(ptrdiff_t k) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)k), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+static inline __m256i sl_mask32(ptrdiff_t k) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)k), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
 static inline __m256i sl_mask64(ptrdiff_t k) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(k), _mm256_setr_epi64x(0, 1, 2, 3)); }
 static inline __m256 sl_maskload_ps(const float *p, ptrdiff_t k, float fill) {
     __m256i m = sl_mask32(k);
@@ -17,26 +23,40 @@ static inline __m256d sl_maskload_pd(const double *p, ptrdiff_t k, double fill) 
     return _mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m));
 }
 
-#define SL_F32(fa, fb) (f32_v){fa, fb}
-#define SL_F64(fa, fb) (f64_v){fa, fb}
+#define SL_F32(fa, fb) \
+    (f32_v) { fa, fb }
+#define SL_F64(fa, fb) \
+    (f64_v) { fa, fb }
 static inline f32_v f32_load(const float *p) { return SL_F32(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
 static inline f64_v f64_load(const double *p) { return SL_F64(_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)); }
-static inline void f32_store(float *p, f32_v v) { _mm256_storeu_ps(p, v.a); _mm256_storeu_ps(p + 8, v.b); }
-static inline void f64_store(double *p, f64_v v) { _mm256_storeu_pd(p, v.a); _mm256_storeu_pd(p + 4, v.b); }
+static inline void f32_store(float *p, f32_v v) {
+    _mm256_storeu_ps(p, v.a);
+    _mm256_storeu_ps(p + 8, v.b);
+}
+static inline void f64_store(double *p, f64_v v) {
+    _mm256_storeu_pd(p, v.a);
+    _mm256_storeu_pd(p + 4, v.b);
+}
 /* a pointer is moved past the end only where elements follow it */
 static inline f32_v f32_load_tail(const float *p, ptrdiff_t k, float fill) {
-    return k > 8 ? SL_F32(_mm256_loadu_ps(p), sl_maskload_ps(p + 8, k - 8, fill)) : SL_F32(sl_maskload_ps(p, k, fill), _mm256_set1_ps(fill));
+    return k > 8 ? SL_F32(_mm256_loadu_ps(p), sl_maskload_ps(p + 8, k - 8, fill))
+                 : SL_F32(sl_maskload_ps(p, k, fill), _mm256_set1_ps(fill));
 }
 static inline f64_v f64_load_tail(const double *p, ptrdiff_t k, double fill) {
-    return k > 4 ? SL_F64(_mm256_loadu_pd(p), sl_maskload_pd(p + 4, k - 4, fill)) : SL_F64(sl_maskload_pd(p, k, fill), _mm256_set1_pd(fill));
+    return k > 4 ? SL_F64(_mm256_loadu_pd(p), sl_maskload_pd(p + 4, k - 4, fill))
+                 : SL_F64(sl_maskload_pd(p, k, fill), _mm256_set1_pd(fill));
 }
 static inline void f32_store_tail(float *p, ptrdiff_t k, f32_v v) {
-    if (k > 8) { _mm256_storeu_ps(p, v.a); _mm256_maskstore_ps(p + 8, sl_mask32(k - 8), v.b); }
-    else _mm256_maskstore_ps(p, sl_mask32(k), v.a);
+    if (k > 8) {
+        _mm256_storeu_ps(p, v.a);
+        _mm256_maskstore_ps(p + 8, sl_mask32(k - 8), v.b);
+    } else _mm256_maskstore_ps(p, sl_mask32(k), v.a);
 }
 static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v v) {
-    if (k > 4) { _mm256_storeu_pd(p, v.a); _mm256_maskstore_pd(p + 4, sl_mask64(k - 4), v.b); }
-    else _mm256_maskstore_pd(p, sl_mask64(k), v.a);
+    if (k > 4) {
+        _mm256_storeu_pd(p, v.a);
+        _mm256_maskstore_pd(p + 4, sl_mask64(k - 4), v.b);
+    } else _mm256_maskstore_pd(p, sl_mask64(k), v.a);
 }
 static inline f32_v f32_set1(float s) { return SL_F32(_mm256_set1_ps(s), _mm256_set1_ps(s)); }
 static inline f64_v f64_set1(double s) { return SL_F64(_mm256_set1_pd(s), _mm256_set1_pd(s)); }
@@ -51,13 +71,19 @@ static inline f64_v f64_div(f64_v x, f64_v y) { return SL_F64(_mm256_div_pd(x.a,
 static inline f32_v f32_max(f32_v x, f32_v y) { return SL_F32(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
 static inline f64_v f64_max(f64_v x, f64_v y) { return SL_F64(_mm256_max_pd(x.a, y.a), _mm256_max_pd(x.b, y.b)); }
 static inline f32_v f32_select_eq(f32_v p, f32_v q, f32_v x, f32_v y) {
-    return SL_F32(_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_EQ_OQ)), _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_EQ_OQ)));
+    return SL_F32(_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_EQ_OQ)),
+                  _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_EQ_OQ)));
 }
 static inline f64_v f64_select_eq(f64_v p, f64_v q, f64_v x, f64_v y) {
-    return SL_F64(_mm256_blendv_pd(y.a, x.a, _mm256_cmp_pd(p.a, q.a, _CMP_EQ_OQ)), _mm256_blendv_pd(y.b, x.b, _mm256_cmp_pd(p.b, q.b, _CMP_EQ_OQ)));
+    return SL_F64(_mm256_blendv_pd(y.a, x.a, _mm256_cmp_pd(p.a, q.a, _CMP_EQ_OQ)),
+                  _mm256_blendv_pd(y.b, x.b, _mm256_cmp_pd(p.b, q.b, _CMP_EQ_OQ)));
 }
-static inline int f32_any_lt(f32_v x, f32_v y) { return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))) != 0; }
-static inline int f64_any_lt(f64_v x, f64_v y) { return _mm256_movemask_pd(_mm256_or_pd(_mm256_cmp_pd(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_pd(x.b, y.b, _CMP_LT_OQ))) != 0; }
+static inline int f32_any_lt(f32_v x, f32_v y) {
+    return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))) != 0;
+}
+static inline int f64_any_lt(f64_v x, f64_v y) {
+    return _mm256_movemask_pd(_mm256_or_pd(_mm256_cmp_pd(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_pd(x.b, y.b, _CMP_LT_OQ))) != 0;
+}
 static inline int f32_any_nan(f32_v x) { return _mm256_movemask_ps(_mm256_cmp_ps(x.a, x.b, _CMP_UNORD_Q)) != 0; }
 static inline int f64_any_nan(f64_v x) { return _mm256_movemask_pd(_mm256_cmp_pd(x.a, x.b, _CMP_UNORD_Q)) != 0; }
 static inline float f32_reduce_max(f32_v x) {
@@ -73,33 +99,52 @@ static inline double f64_reduce_max(f64_v x) {
 }
 
 static inline void sl_transpose8(__m256 *v0, __m256 *v1, __m256 *v2, __m256 *v3, __m256 *v4, __m256 *v5, __m256 *v6, __m256 *v7) {
-    __m256 a0 = _mm256_unpacklo_ps(*v0, *v1), a1 = _mm256_unpackhi_ps(*v0, *v1), a2 = _mm256_unpacklo_ps(*v2, *v3), a3 = _mm256_unpackhi_ps(*v2, *v3);
-    __m256 a4 = _mm256_unpacklo_ps(*v4, *v5), a5 = _mm256_unpackhi_ps(*v4, *v5), a6 = _mm256_unpacklo_ps(*v6, *v7), a7 = _mm256_unpackhi_ps(*v6, *v7);
-    __m256 b0 = _mm256_shuffle_ps(a0, a2, 0x44), b1 = _mm256_shuffle_ps(a0, a2, 0xEE), b2 = _mm256_shuffle_ps(a1, a3, 0x44), b3 = _mm256_shuffle_ps(a1, a3, 0xEE);
-    __m256 b4 = _mm256_shuffle_ps(a4, a6, 0x44), b5 = _mm256_shuffle_ps(a4, a6, 0xEE), b6 = _mm256_shuffle_ps(a5, a7, 0x44), b7 = _mm256_shuffle_ps(a5, a7, 0xEE);
-    *v0 = _mm256_permute2f128_ps(b0, b4, 0x20); *v4 = _mm256_permute2f128_ps(b0, b4, 0x31);
-    *v1 = _mm256_permute2f128_ps(b1, b5, 0x20); *v5 = _mm256_permute2f128_ps(b1, b5, 0x31);
-    *v2 = _mm256_permute2f128_ps(b2, b6, 0x20); *v6 = _mm256_permute2f128_ps(b2, b6, 0x31);
-    *v3 = _mm256_permute2f128_ps(b3, b7, 0x20); *v7 = _mm256_permute2f128_ps(b3, b7, 0x31);
+    __m256 a0 = _mm256_unpacklo_ps(*v0, *v1), a1 = _mm256_unpackhi_ps(*v0, *v1), a2 = _mm256_unpacklo_ps(*v2, *v3),
+           a3 = _mm256_unpackhi_ps(*v2, *v3);
+    __m256 a4 = _mm256_unpacklo_ps(*v4, *v5), a5 = _mm256_unpackhi_ps(*v4, *v5), a6 = _mm256_unpacklo_ps(*v6, *v7),
+           a7 = _mm256_unpackhi_ps(*v6, *v7);
+    __m256 b0 = _mm256_shuffle_ps(a0, a2, 0x44), b1 = _mm256_shuffle_ps(a0, a2, 0xEE), b2 = _mm256_shuffle_ps(a1, a3, 0x44),
+           b3 = _mm256_shuffle_ps(a1, a3, 0xEE);
+    __m256 b4 = _mm256_shuffle_ps(a4, a6, 0x44), b5 = _mm256_shuffle_ps(a4, a6, 0xEE), b6 = _mm256_shuffle_ps(a5, a7, 0x44),
+           b7 = _mm256_shuffle_ps(a5, a7, 0xEE);
+    *v0 = _mm256_permute2f128_ps(b0, b4, 0x20);
+    *v4 = _mm256_permute2f128_ps(b0, b4, 0x31);
+    *v1 = _mm256_permute2f128_ps(b1, b5, 0x20);
+    *v5 = _mm256_permute2f128_ps(b1, b5, 0x31);
+    *v2 = _mm256_permute2f128_ps(b2, b6, 0x20);
+    *v6 = _mm256_permute2f128_ps(b2, b6, 0x31);
+    *v3 = _mm256_permute2f128_ps(b3, b7, 0x20);
+    *v7 = _mm256_permute2f128_ps(b3, b7, 0x31);
 }
 static inline void f32_transpose(f32_v v[16]) {
     for (int i = 0; i < 16; i += 8) {
         sl_transpose8(&v[i].a, &v[i + 1].a, &v[i + 2].a, &v[i + 3].a, &v[i + 4].a, &v[i + 5].a, &v[i + 6].a, &v[i + 7].a);
         sl_transpose8(&v[i].b, &v[i + 1].b, &v[i + 2].b, &v[i + 3].b, &v[i + 4].b, &v[i + 5].b, &v[i + 6].b, &v[i + 7].b);
     }
-    for (int i = 0; i < 8; i++) { __m256 t = v[i].b; v[i].b = v[i + 8].a; v[i + 8].a = t; }
+    for (int i = 0; i < 8; i++) {
+        __m256 t = v[i].b;
+        v[i].b = v[i + 8].a;
+        v[i + 8].a = t;
+    }
 }
 static inline void sl_transpose4(__m256d *v0, __m256d *v1, __m256d *v2, __m256d *v3) {
-    __m256d a0 = _mm256_unpacklo_pd(*v0, *v1), a1 = _mm256_unpackhi_pd(*v0, *v1), a2 = _mm256_unpacklo_pd(*v2, *v3), a3 = _mm256_unpackhi_pd(*v2, *v3);
-    *v0 = _mm256_permute2f128_pd(a0, a2, 0x20); *v2 = _mm256_permute2f128_pd(a0, a2, 0x31);
-    *v1 = _mm256_permute2f128_pd(a1, a3, 0x20); *v3 = _mm256_permute2f128_pd(a1, a3, 0x31);
+    __m256d a0 = _mm256_unpacklo_pd(*v0, *v1), a1 = _mm256_unpackhi_pd(*v0, *v1), a2 = _mm256_unpacklo_pd(*v2, *v3),
+            a3 = _mm256_unpackhi_pd(*v2, *v3);
+    *v0 = _mm256_permute2f128_pd(a0, a2, 0x20);
+    *v2 = _mm256_permute2f128_pd(a0, a2, 0x31);
+    *v1 = _mm256_permute2f128_pd(a1, a3, 0x20);
+    *v3 = _mm256_permute2f128_pd(a1, a3, 0x31);
 }
 static inline void f64_transpose(f64_v v[8]) {
     for (int i = 0; i < 8; i += 4) {
         sl_transpose4(&v[i].a, &v[i + 1].a, &v[i + 2].a, &v[i + 3].a);
         sl_transpose4(&v[i].b, &v[i + 1].b, &v[i + 2].b, &v[i + 3].b);
     }
-    for (int i = 0; i < 4; i++) { __m256d t = v[i].b; v[i].b = v[i + 4].a; v[i + 4].a = t; }
+    for (int i = 0; i < 4; i++) {
+        __m256d t = v[i].b;
+        v[i].b = v[i + 4].a;
+        v[i + 4].a = t;
+    }
 }
 
 static inline f32_v f32_fma(f32_v x, f32_v y, f32_v z) { return SL_F32(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)); }
@@ -140,9 +185,21 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
                   _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(high.a)), _mm256_cvtpd_ps(high.b), 1));
 }
 
-static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
+static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
+static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
 
 static inline void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

@@ -13,8 +13,12 @@ static inline f32_v f32_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline f64_v f64_load(const double *p) { return _mm512_loadu_pd(p); }
 static inline void f32_store(float *p, f32_v a) { _mm512_storeu_ps(p, a); }
 static inline void f64_store(double *p, f64_v a) { _mm512_storeu_pd(p, a); }
-static inline f32_v f32_load_tail(const float *p, ptrdiff_t k, float fill) { return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), sl_mask16(k), p); }
-static inline f64_v f64_load_tail(const double *p, ptrdiff_t k, double fill) { return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), sl_mask8(k), p); }
+static inline f32_v f32_load_tail(const float *p, ptrdiff_t k, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), sl_mask16(k), p);
+}
+static inline f64_v f64_load_tail(const double *p, ptrdiff_t k, double fill) {
+    return _mm512_mask_loadu_pd(_mm512_set1_pd(fill), sl_mask8(k), p);
+}
 static inline void f32_store_tail(float *p, ptrdiff_t k, f32_v a) { _mm512_mask_storeu_ps(p, sl_mask16(k), a); }
 static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v a) { _mm512_mask_storeu_pd(p, sl_mask8(k), a); }
 static inline f32_v f32_set1(float s) { return _mm512_set1_ps(s); }
@@ -29,8 +33,12 @@ static inline f32_v f32_div(f32_v a, f32_v b) { return _mm512_div_ps(a, b); }
 static inline f64_v f64_div(f64_v a, f64_v b) { return _mm512_div_pd(a, b); }
 static inline f32_v f32_max(f32_v a, f32_v b) { return _mm512_max_ps(a, b); }
 static inline f64_v f64_max(f64_v a, f64_v b) { return _mm512_max_pd(a, b); }
-static inline f32_v f32_select_eq(f32_v a, f32_v b, f32_v x, f32_v y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x); }
-static inline f64_v f64_select_eq(f64_v a, f64_v b, f64_v x, f64_v y) { return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ), y, x); }
+static inline f32_v f32_select_eq(f32_v a, f32_v b, f32_v x, f32_v y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x);
+}
+static inline f64_v f64_select_eq(f64_v a, f64_v b, f64_v x, f64_v y) {
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ), y, x);
+}
 static inline int f32_any_lt(f32_v a, f32_v b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) != 0; }
 static inline int f64_any_lt(f64_v a, f64_v b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ) != 0; }
 static inline int f32_any_nan(f32_v a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }
@@ -78,8 +86,12 @@ static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { return _mm512_fmadd_pd(
 
 typedef __m512 f32_table;  /* the 8 entries twice: vpermps looks at 4 bits */
 typedef __m512d f64_table; /* the 4 entries twice: vpermpd looks at 3 bits */
-static inline f32_table f32_load_table(const uint32_t *p) { return _mm512_castsi512_ps(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p))); }
-static inline f64_table f64_load_table(const uint64_t *p) { return _mm512_castsi512_pd(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p))); }
+static inline f32_table f32_load_table(const uint32_t *p) {
+    return _mm512_castsi512_ps(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)));
+}
+static inline f64_table f64_load_table(const uint64_t *p) {
+    return _mm512_castsi512_pd(_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)));
+}
 static inline f32_v f32_pow2(f32_table table, f32_v t) {
     __m512i k = _mm512_castps_si512(t);
     __m512i m = _mm512_castps_si512(_mm512_permutexvar_ps(k, table));
@@ -109,8 +121,9 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
 /* Rows of 2 to 8 contiguous classes: each column, and each vector of rows, is picked from two vectors at a time with
    indices that are constants once n is. That beats a transpose of which most would be thrown away. */
 #define SL_PICK(f) _mm512_setr_epi32(f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15))
-#define SL_WHERE(f) (__mmask16)(f(0) | f(1) << 1 | f(2) << 2 | f(3) << 3 | f(4) << 4 | f(5) << 5 | f(6) << 6 | f(7) << 7 | f(8) << 8 \
-                                | f(9) << 9 | f(10) << 10 | f(11) << 11 | f(12) << 12 | f(13) << 13 | f(14) << 14 | f(15) << 15)
+#define SL_WHERE(f)                                                                                                                \
+    (__mmask16)(f(0) | f(1) << 1 | f(2) << 2 | f(3) << 3 | f(4) << 4 | f(5) << 5 | f(6) << 6 | f(7) << 7 | f(8) << 8 | f(9) << 9 | \
+                f(10) << 10 | f(11) << 11 | f(12) << 12 | f(13) << 13 | f(14) << 14 | f(15) << 15)
 SL_INLINE void sl_load_columns(const float *x, const int n, float *column, ptrdiff_t stride) {
     f32_v v[8];
     for (int q = 0; q < n; q++) v[q] = f32_load(x + 16 * q);
@@ -121,7 +134,8 @@ SL_INLINE void sl_load_columns(const float *x, const int n, float *column, ptrdi
     for (int j = 0; j < n; j++) {
         f32_v c = v[0];
 #pragma GCC unroll 4
-        for (int q = 0; q < n; q += 2) c = _mm512_mask_blend_ps(SL_WHERE(SL_IN_PAIR), c, _mm512_permutex2var_ps(v[q], SL_PICK(SL_INDEX), v[q + 1 < n ? q + 1 : q]));
+        for (int q = 0; q < n; q += 2)
+            c = _mm512_mask_blend_ps(SL_WHERE(SL_IN_PAIR), c, _mm512_permutex2var_ps(v[q], SL_PICK(SL_INDEX), v[q + 1 < n ? q + 1 : q]));
         f32_store(column + j * stride, c);
     }
 #undef SL_AT
@@ -138,17 +152,24 @@ SL_INLINE void sl_store_columns(const float *column, ptrdiff_t stride, const int
     for (int q = 0; q < n; q++) {
         f32_v r = v[0];
 #pragma GCC unroll 4
-        for (int j = 0; j < n; j += 2) r = _mm512_mask_blend_ps(SL_WHERE(SL_IN_PAIR), r, _mm512_permutex2var_ps(v[j], SL_PICK(SL_INDEX), v[j + 1 < n ? j + 1 : j]));
+        for (int j = 0; j < n; j += 2)
+            r = _mm512_mask_blend_ps(SL_WHERE(SL_IN_PAIR), r, _mm512_permutex2var_ps(v[j], SL_PICK(SL_INDEX), v[j + 1 < n ? j + 1 : j]));
         f32_store(y + 16 * q, r);
     }
 #undef SL_CLASS
 #undef SL_INDEX
 #undef SL_IN_PAIR
 }
-#define SL_FOR_FEW(n, call) \
-    switch (n) { \
-        case 2: call(2); return 1; case 3: call(3); return 1; case 4: call(4); return 1; case 5: call(5); return 1; \
-        case 6: call(6); return 1; case 7: call(7); return 1; case 8: call(8); return 1; default: return 0; \
+#define SL_FOR_FEW(n, call)        \
+    switch (n) {                   \
+        case 2: call(2); return 1; \
+        case 3: call(3); return 1; \
+        case 4: call(4); return 1; \
+        case 5: call(5); return 1; \
+        case 6: call(6); return 1; \
+        case 7: call(7); return 1; \
+        case 8: call(8); return 1; \
+        default: return 0;         \
     }
 static int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
 #define SL_CALL(n) sl_load_columns(x, n, column, stride)
@@ -160,7 +181,13 @@ static int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y)
     SL_FOR_FEW(n, SL_CALL)
 #undef SL_CALL
 }
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
+static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
 
 static inline void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

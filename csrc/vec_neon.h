@@ -4,14 +4,34 @@
 
 #define UNROLL 2 /* vectors that go through exp together: what the registers hold */
 
-typedef struct { float32x4_t q[4]; } f32_v;
-typedef struct { float64x2_t q[4]; } f64_v;
+typedef struct {
+    float32x4_t q[4];
+} f32_v;
+typedef struct {
+    float64x2_t q[4];
+} f64_v;
 
 #define SL_EACH for (int i = 0; i < 4; i++)
-static inline f32_v f32_load(const float *p) { f32_v r; SL_EACH r.q[i] = vld1q_f32(p + 4 * i); return r; }
-static inline f64_v f64_load(const double *p) { f64_v r; SL_EACH r.q[i] = vld1q_f64(p + 2 * i); return r; }
-static inline void f32_store(float *p, f32_v a) { SL_EACH vst1q_f32(p + 4 * i, a.q[i]); }
-static inline void f64_store(double *p, f64_v a) { SL_EACH vst1q_f64(p + 2 * i, a.q[i]); }
+static inline f32_v f32_load(const float *p) {
+    f32_v r;
+    SL_EACH
+        r.q[i] = vld1q_f32(p + 4 * i);
+    return r;
+}
+static inline f64_v f64_load(const double *p) {
+    f64_v r;
+    SL_EACH
+        r.q[i] = vld1q_f64(p + 2 * i);
+    return r;
+}
+static inline void f32_store(float *p, f32_v a) {
+    SL_EACH
+        vst1q_f32(p + 4 * i, a.q[i]);
+}
+static inline void f64_store(double *p, f64_v a) {
+    SL_EACH
+        vst1q_f64(p + 2 * i, a.q[i]);
+}
 static inline f32_v f32_load_tail(const float *p, ptrdiff_t k, float fill) {
     float b[16];
     for (int i = 0; i < 16; i++) b[i] = i < k ? p[i] : fill;
@@ -22,27 +42,113 @@ static inline f64_v f64_load_tail(const double *p, ptrdiff_t k, double fill) {
     for (int i = 0; i < 8; i++) b[i] = i < k ? p[i] : fill;
     return f64_load(b);
 }
-static inline void f32_store_tail(float *p, ptrdiff_t k, f32_v a) { float b[16]; f32_store(b, a); memcpy(p, b, (size_t)k * sizeof *p); }
-static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v a) { double b[8]; f64_store(b, a); memcpy(p, b, (size_t)k * sizeof *p); }
-static inline f32_v f32_set1(float s) { f32_v r; SL_EACH r.q[i] = vdupq_n_f32(s); return r; }
-static inline f64_v f64_set1(double s) { f64_v r; SL_EACH r.q[i] = vdupq_n_f64(s); return r; }
-static inline f32_v f32_add(f32_v a, f32_v b) { SL_EACH a.q[i] = vaddq_f32(a.q[i], b.q[i]); return a; }
-static inline f64_v f64_add(f64_v a, f64_v b) { SL_EACH a.q[i] = vaddq_f64(a.q[i], b.q[i]); return a; }
-static inline f32_v f32_sub(f32_v a, f32_v b) { SL_EACH a.q[i] = vsubq_f32(a.q[i], b.q[i]); return a; }
-static inline f64_v f64_sub(f64_v a, f64_v b) { SL_EACH a.q[i] = vsubq_f64(a.q[i], b.q[i]); return a; }
-static inline f32_v f32_mul(f32_v a, f32_v b) { SL_EACH a.q[i] = vmulq_f32(a.q[i], b.q[i]); return a; }
-static inline f64_v f64_mul(f64_v a, f64_v b) { SL_EACH a.q[i] = vmulq_f64(a.q[i], b.q[i]); return a; }
-static inline f32_v f32_div(f32_v a, f32_v b) { SL_EACH a.q[i] = vdivq_f32(a.q[i], b.q[i]); return a; }
-static inline f64_v f64_div(f64_v a, f64_v b) { SL_EACH a.q[i] = vdivq_f64(a.q[i], b.q[i]); return a; }
+static inline void f32_store_tail(float *p, ptrdiff_t k, f32_v a) {
+    float b[16];
+    f32_store(b, a);
+    memcpy(p, b, (size_t)k * sizeof *p);
+}
+static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v a) {
+    double b[8];
+    f64_store(b, a);
+    memcpy(p, b, (size_t)k * sizeof *p);
+}
+static inline f32_v f32_set1(float s) {
+    f32_v r;
+    SL_EACH
+        r.q[i] = vdupq_n_f32(s);
+    return r;
+}
+static inline f64_v f64_set1(double s) {
+    f64_v r;
+    SL_EACH
+        r.q[i] = vdupq_n_f64(s);
+    return r;
+}
+static inline f32_v f32_add(f32_v a, f32_v b) {
+    SL_EACH
+        a.q[i] = vaddq_f32(a.q[i], b.q[i]);
+    return a;
+}
+static inline f64_v f64_add(f64_v a, f64_v b) {
+    SL_EACH
+        a.q[i] = vaddq_f64(a.q[i], b.q[i]);
+    return a;
+}
+static inline f32_v f32_sub(f32_v a, f32_v b) {
+    SL_EACH
+        a.q[i] = vsubq_f32(a.q[i], b.q[i]);
+    return a;
+}
+static inline f64_v f64_sub(f64_v a, f64_v b) {
+    SL_EACH
+        a.q[i] = vsubq_f64(a.q[i], b.q[i]);
+    return a;
+}
+static inline f32_v f32_mul(f32_v a, f32_v b) {
+    SL_EACH
+        a.q[i] = vmulq_f32(a.q[i], b.q[i]);
+    return a;
+}
+static inline f64_v f64_mul(f64_v a, f64_v b) {
+    SL_EACH
+        a.q[i] = vmulq_f64(a.q[i], b.q[i]);
+    return a;
+}
+static inline f32_v f32_div(f32_v a, f32_v b) {
+    SL_EACH
+        a.q[i] = vdivq_f32(a.q[i], b.q[i]);
+    return a;
+}
+static inline f64_v f64_div(f64_v a, f64_v b) {
+    SL_EACH
+        a.q[i] = vdivq_f64(a.q[i], b.q[i]);
+    return a;
+}
 /* not vmaxq: that one returns NaN where either is NaN, and orders the zeros */
-static inline f32_v f32_max(f32_v a, f32_v b) { SL_EACH a.q[i] = vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]); return a; }
-static inline f64_v f64_max(f64_v a, f64_v b) { SL_EACH a.q[i] = vbslq_f64(vcgtq_f64(a.q[i], b.q[i]), a.q[i], b.q[i]); return a; }
-static inline f32_v f32_select_eq(f32_v a, f32_v b, f32_v x, f32_v y) { SL_EACH a.q[i] = vbslq_f32(vceqq_f32(a.q[i], b.q[i]), x.q[i], y.q[i]); return a; }
-static inline f64_v f64_select_eq(f64_v a, f64_v b, f64_v x, f64_v y) { SL_EACH a.q[i] = vbslq_f64(vceqq_f64(a.q[i], b.q[i]), x.q[i], y.q[i]); return a; }
-static inline int f32_any_lt(f32_v a, f32_v b) { uint32_t r = 0; SL_EACH r |= vmaxvq_u32(vcltq_f32(a.q[i], b.q[i])); return r != 0; }
-static inline int f64_any_lt(f64_v a, f64_v b) { uint32_t r = 0; SL_EACH r |= vmaxvq_u32(vreinterpretq_u32_u64(vcltq_f64(a.q[i], b.q[i]))); return r != 0; }
-static inline int f32_any_nan(f32_v a) { uint32_t r = ~0u; SL_EACH r &= vminvq_u32(vceqq_f32(a.q[i], a.q[i])); return r == 0; }
-static inline int f64_any_nan(f64_v a) { uint32_t r = ~0u; SL_EACH r &= vminvq_u32(vreinterpretq_u32_u64(vceqq_f64(a.q[i], a.q[i]))); return r == 0; }
+static inline f32_v f32_max(f32_v a, f32_v b) {
+    SL_EACH
+        a.q[i] = vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]);
+    return a;
+}
+static inline f64_v f64_max(f64_v a, f64_v b) {
+    SL_EACH
+        a.q[i] = vbslq_f64(vcgtq_f64(a.q[i], b.q[i]), a.q[i], b.q[i]);
+    return a;
+}
+static inline f32_v f32_select_eq(f32_v a, f32_v b, f32_v x, f32_v y) {
+    SL_EACH
+        a.q[i] = vbslq_f32(vceqq_f32(a.q[i], b.q[i]), x.q[i], y.q[i]);
+    return a;
+}
+static inline f64_v f64_select_eq(f64_v a, f64_v b, f64_v x, f64_v y) {
+    SL_EACH
+        a.q[i] = vbslq_f64(vceqq_f64(a.q[i], b.q[i]), x.q[i], y.q[i]);
+    return a;
+}
+static inline int f32_any_lt(f32_v a, f32_v b) {
+    uint32_t r = 0;
+    SL_EACH
+        r |= vmaxvq_u32(vcltq_f32(a.q[i], b.q[i]));
+    return r != 0;
+}
+static inline int f64_any_lt(f64_v a, f64_v b) {
+    uint32_t r = 0;
+    SL_EACH
+        r |= vmaxvq_u32(vreinterpretq_u32_u64(vcltq_f64(a.q[i], b.q[i])));
+    return r != 0;
+}
+static inline int f32_any_nan(f32_v a) {
+    uint32_t r = ~0u;
+    SL_EACH
+        r &= vminvq_u32(vceqq_f32(a.q[i], a.q[i]));
+    return r == 0;
+}
+static inline int f64_any_nan(f64_v a) {
+    uint32_t r = ~0u;
+    SL_EACH
+        r &= vminvq_u32(vreinterpretq_u32_u64(vceqq_f64(a.q[i], a.q[i])));
+    return r == 0;
+}
 static inline float f32_reduce_max(f32_v a) { return vmaxnmvq_f32(vmaxnmq_f32(vmaxnmq_f32(a.q[0], a.q[1]), vmaxnmq_f32(a.q[2], a.q[3]))); }
 static inline double f64_reduce_max(f64_v a) { return vmaxnmvq_f64(vmaxnmq_f64(vmaxnmq_f64(a.q[0], a.q[1]), vmaxnmq_f64(a.q[2], a.q[3]))); }
 
@@ -55,27 +161,58 @@ static inline void sl_transpose4(float32x4_t *a, float32x4_t *b, float32x4_t *c,
     *d = vreinterpretq_f32_f64(vtrn2q_f64(ab1, cd1));
 }
 static inline void f32_transpose(f32_v v[16]) {
-    for (int r = 0; r < 16; r += 4) SL_EACH sl_transpose4(&v[r].q[i], &v[r + 1].q[i], &v[r + 2].q[i], &v[r + 3].q[i]);
+    for (int r = 0; r < 16; r += 4)
+        SL_EACH
+            sl_transpose4(&v[r].q[i], &v[r + 1].q[i], &v[r + 2].q[i], &v[r + 3].q[i]);
     for (int r = 1; r < 4; r++) /* then the 4x4 arrangement of those blocks */
-        for (int c = 0; c < r; c++) SL_EACH { float32x4_t t = v[4 * r + i].q[c]; v[4 * r + i].q[c] = v[4 * c + i].q[r]; v[4 * c + i].q[r] = t; }
+        for (int c = 0; c < r; c++)
+            SL_EACH {
+                float32x4_t t = v[4 * r + i].q[c];
+                v[4 * r + i].q[c] = v[4 * c + i].q[r];
+                v[4 * c + i].q[r] = t;
+            }
 }
 static inline void f64_transpose(f64_v v[8]) {
-    for (int r = 0; r < 8; r += 2) SL_EACH {
-        float64x2_t a = vtrn1q_f64(v[r].q[i], v[r + 1].q[i]), b = vtrn2q_f64(v[r].q[i], v[r + 1].q[i]);
-        v[r].q[i] = a;
-        v[r + 1].q[i] = b;
-    }
+    for (int r = 0; r < 8; r += 2)
+        SL_EACH {
+            float64x2_t a = vtrn1q_f64(v[r].q[i], v[r + 1].q[i]), b = vtrn2q_f64(v[r].q[i], v[r + 1].q[i]);
+            v[r].q[i] = a;
+            v[r + 1].q[i] = b;
+        }
     for (int r = 1; r < 4; r++)
-        for (int c = 0; c < r; c++) for (int i = 0; i < 2; i++) { float64x2_t t = v[2 * r + i].q[c]; v[2 * r + i].q[c] = v[2 * c + i].q[r]; v[2 * c + i].q[r] = t; }
+        for (int c = 0; c < r; c++)
+            for (int i = 0; i < 2; i++) {
+                float64x2_t t = v[2 * r + i].q[c];
+                v[2 * r + i].q[c] = v[2 * c + i].q[r];
+                v[2 * c + i].q[r] = t;
+            }
 }
 
-static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) { SL_EACH a.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]); return a; }
-static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { SL_EACH a.q[i] = vfmaq_f64(c.q[i], a.q[i], b.q[i]); return a; }
+static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) {
+    SL_EACH
+        a.q[i] = vfmaq_f32(c.q[i], a.q[i], b.q[i]);
+    return a;
+}
+static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) {
+    SL_EACH
+        a.q[i] = vfmaq_f64(c.q[i], a.q[i], b.q[i]);
+    return a;
+}
 
 typedef uint8x16x2_t f32_table; /* 32 bytes: tbl picks bytes, so an entry is four or eight consecutive ones */
 typedef uint8x16x2_t f64_table;
-static inline f32_table f32_load_table(const uint32_t *p) { f32_table t; t.val[0] = vreinterpretq_u8_u32(vld1q_u32(p)); t.val[1] = vreinterpretq_u8_u32(vld1q_u32(p + 4)); return t; }
-static inline f64_table f64_load_table(const uint64_t *p) { f64_table t; t.val[0] = vreinterpretq_u8_u64(vld1q_u64(p)); t.val[1] = vreinterpretq_u8_u64(vld1q_u64(p + 2)); return t; }
+static inline f32_table f32_load_table(const uint32_t *p) {
+    f32_table t;
+    t.val[0] = vreinterpretq_u8_u32(vld1q_u32(p));
+    t.val[1] = vreinterpretq_u8_u32(vld1q_u32(p + 4));
+    return t;
+}
+static inline f64_table f64_load_table(const uint64_t *p) {
+    f64_table t;
+    t.val[0] = vreinterpretq_u8_u64(vld1q_u64(p));
+    t.val[1] = vreinterpretq_u8_u64(vld1q_u64(p + 2));
+    return t;
+}
 static inline f32_v f32_pow2(f32_table table, f32_v t) {
     SL_EACH {
         uint32x4_t k = vreinterpretq_u32_f32(t.q[i]);
@@ -123,9 +260,21 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
     return r;
 }
 
-static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
+static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
+static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
 
 static inline void sl_prefetch(const void *p) { __builtin_prefetch(p); }

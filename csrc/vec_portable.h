@@ -8,58 +8,128 @@
 
 #define UNROLL 2 /* vectors that go through exp together: what the registers hold */
 
-typedef struct { float lane[16]; } f32_v;
-typedef struct { double lane[8]; } f64_v;
+typedef struct {
+    float lane[16];
+} f32_v;
+typedef struct {
+    double lane[8];
+} f64_v;
 
 #define SL_EACH(n) for (int i = 0; i < (n); i++)
-#define SL_DEFINE_PORTABLE(P, R, N)                                                                     \
-    static inline P##v P##load(const R *p) { P##v r; SL_EACH(N) r.lane[i] = p[i]; return r; }            \
-    static inline void P##store(R *p, P##v a) { SL_EACH(N) p[i] = a.lane[i]; }                           \
-    static inline P##v P##load_tail(const R *p, ptrdiff_t k, R fill) {                                   \
-        P##v r; SL_EACH(N) r.lane[i] = i < k ? p[i] : fill; return r; }                                  \
-    static inline void P##store_tail(R *p, ptrdiff_t k, P##v a) { SL_EACH(N) if (i < k) p[i] = a.lane[i]; } \
-    static inline P##v P##set1(R s) { P##v r; SL_EACH(N) r.lane[i] = s; return r; }                      \
-    static inline P##v P##add(P##v a, P##v b) { SL_EACH(N) a.lane[i] += b.lane[i]; return a; }           \
-    static inline P##v P##sub(P##v a, P##v b) { SL_EACH(N) a.lane[i] -= b.lane[i]; return a; }           \
-    static inline P##v P##mul(P##v a, P##v b) { SL_EACH(N) a.lane[i] *= b.lane[i]; return a; }           \
-    static inline P##v P##div(P##v a, P##v b) { SL_EACH(N) a.lane[i] /= b.lane[i]; return a; }           \
-    /* a > b ? a : b, so b where either is NaN */                                                        \
-    static inline P##v P##max(P##v a, P##v b) {                                                          \
-        SL_EACH(N) { a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; } return a; }                \
-    /* a == b ? x : y */                                                                                 \
-    static inline P##v P##select_eq(P##v a, P##v b, P##v x, P##v y) {                                    \
-        SL_EACH(N) { a.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i]; } return a; }               \
-    static inline int P##any_lt(P##v a, P##v b) { int r = 0; SL_EACH(N) r |= a.lane[i] < b.lane[i]; return r; } \
-    static inline int P##any_nan(P##v a) { int r = 0; SL_EACH(N) r |= a.lane[i] != a.lane[i]; return r; } \
-    static inline R P##reduce_max(P##v a) {                                                              \
-        R m = a.lane[0]; SL_EACH(N) m = a.lane[i] > m ? a.lane[i] : m; return m; }                       \
-    static inline void P##transpose(P##v v[N]) {                                                         \
-        for (int r = 1; r < N; r++) for (int c = 0; c < r; c++) {                                        \
-            R t = v[r].lane[c]; v[r].lane[c] = v[c].lane[r]; v[c].lane[r] = t; } }
+#define SL_DEFINE_PORTABLE(P, R, N)                                                 \
+    static inline P##v P##load(const R *p) {                                        \
+        P##v r;                                                                     \
+        SL_EACH (N) r.lane[i] = p[i];                                               \
+        return r;                                                                   \
+    }                                                                               \
+    static inline void P##store(R *p, P##v a) {                                     \
+        SL_EACH (N) p[i] = a.lane[i];                                               \
+    }                                                                               \
+    static inline P##v P##load_tail(const R *p, ptrdiff_t k, R fill) {              \
+        P##v r;                                                                     \
+        SL_EACH (N) r.lane[i] = i < k ? p[i] : fill;                                \
+        return r;                                                                   \
+    }                                                                               \
+    static inline void P##store_tail(R *p, ptrdiff_t k, P##v a) {                   \
+        SL_EACH (N)                                                                 \
+            if (i < k) p[i] = a.lane[i];                                            \
+    }                                                                               \
+    static inline P##v P##set1(R s) {                                               \
+        P##v r;                                                                     \
+        SL_EACH (N) r.lane[i] = s;                                                  \
+        return r;                                                                   \
+    }                                                                               \
+    static inline P##v P##add(P##v a, P##v b) {                                     \
+        SL_EACH (N) a.lane[i] += b.lane[i];                                         \
+        return a;                                                                   \
+    }                                                                               \
+    static inline P##v P##sub(P##v a, P##v b) {                                     \
+        SL_EACH (N) a.lane[i] -= b.lane[i];                                         \
+        return a;                                                                   \
+    }                                                                               \
+    static inline P##v P##mul(P##v a, P##v b) {                                     \
+        SL_EACH (N) a.lane[i] *= b.lane[i];                                         \
+        return a;                                                                   \
+    }                                                                               \
+    static inline P##v P##div(P##v a, P##v b) {                                     \
+        SL_EACH (N) a.lane[i] /= b.lane[i];                                         \
+        return a;                                                                   \
+    }                                                                               \
+    /* a > b ? a : b, so b where either is NaN */                                   \
+    static inline P##v P##max(P##v a, P##v b) {                                     \
+        SL_EACH (N) { a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; }  \
+        return a;                                                                   \
+    }                                                                               \
+    /* a == b ? x : y */                                                            \
+    static inline P##v P##select_eq(P##v a, P##v b, P##v x, P##v y) {               \
+        SL_EACH (N) { a.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i]; } \
+        return a;                                                                   \
+    }                                                                               \
+    static inline int P##any_lt(P##v a, P##v b) {                                   \
+        int r = 0;                                                                  \
+        SL_EACH (N) r |= a.lane[i] < b.lane[i];                                     \
+        return r;                                                                   \
+    }                                                                               \
+    static inline int P##any_nan(P##v a) {                                          \
+        int r = 0;                                                                  \
+        SL_EACH (N) r |= a.lane[i] != a.lane[i];                                    \
+        return r;                                                                   \
+    }                                                                               \
+    static inline R P##reduce_max(P##v a) {                                         \
+        R m = a.lane[0];                                                            \
+        SL_EACH (N) m = a.lane[i] > m ? a.lane[i] : m;                              \
+        return m;                                                                   \
+    }                                                                               \
+    static inline void P##transpose(P##v v[N]) {                                    \
+        for (int r = 1; r < N; r++)                                                 \
+            for (int c = 0; c < r; c++) {                                           \
+                R t = v[r].lane[c];                                                 \
+                v[r].lane[c] = v[c].lane[r];                                        \
+                v[c].lane[r] = t;                                                   \
+            }                                                                       \
+    }
 
 SL_DEFINE_PORTABLE(f32_, float, 16)
 SL_DEFINE_PORTABLE(f64_, double, 8)
 
 /* a * b + c, rounded once */
-static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) { SL_EACH(16) a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]); return a; }
-static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { SL_EACH(8) a.lane[i] = fma(a.lane[i], b.lane[i], c.lane[i]); return a; }
+static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) {
+    SL_EACH (16) a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
+    return a;
+}
+static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) {
+    SL_EACH (8) a.lane[i] = fma(a.lane[i], b.lane[i], c.lane[i]);
+    return a;
+}
 
 /* pow2: the float with bits table[t & 7] + (t << 20) (float64: table[t & 3] + (t << 50)), t read as an integer */
-typedef struct { uint32_t entry[8]; } f32_table;
-typedef struct { uint64_t entry[4]; } f64_table;
-static inline f32_table f32_load_table(const uint32_t *p) { f32_table t; memcpy(&t, p, sizeof t); return t; }
-static inline f64_table f64_load_table(const uint64_t *p) { f64_table t; memcpy(&t, p, sizeof t); return t; }
+typedef struct {
+    uint32_t entry[8];
+} f32_table;
+typedef struct {
+    uint64_t entry[4];
+} f64_table;
+static inline f32_table f32_load_table(const uint32_t *p) {
+    f32_table t;
+    memcpy(&t, p, sizeof t);
+    return t;
+}
+static inline f64_table f64_load_table(const uint64_t *p) {
+    f64_table t;
+    memcpy(&t, p, sizeof t);
+    return t;
+}
 static inline f32_v f32_pow2(f32_table table, f32_v t) {
     uint32_t b[16];
     memcpy(b, &t, sizeof b);
-    SL_EACH(16) b[i] = table.entry[b[i] & 7] + (b[i] << 20);
+    SL_EACH (16) b[i] = table.entry[b[i] & 7] + (b[i] << 20);
     memcpy(&t, b, sizeof b);
     return t;
 }
 static inline f64_v f64_pow2(f64_table table, f64_v t) {
     uint64_t b[8];
     memcpy(b, &t, sizeof b);
-    SL_EACH(8) b[i] = table.entry[b[i] & 3] + (b[i] << 50);
+    SL_EACH (8) b[i] = table.entry[b[i] & 3] + (b[i] << 50);
     memcpy(&t, b, sizeof b);
     return t;
 }
@@ -68,7 +138,7 @@ static inline f64_v f64_pow2(f64_table table, f64_v t) {
 static inline f64_v f64_split(f64_v w, f64_v *e) {
     uint64_t b[8];
     memcpy(b, &w, sizeof b);
-    SL_EACH(8) {
+    SL_EACH (8) {
         uint64_t k = (b[i] - 0x3FE6A09E667F3BCDu) >> 52;
         b[i] -= k << 52;
         e->lane[i] = (double)k;
@@ -78,13 +148,37 @@ static inline f64_v f64_split(f64_v w, f64_v *e) {
 }
 
 /* between 16 float32 and two vectors of 8 float64 */
-static inline void f32_widen(f32_v a, f64_v *low, f64_v *high) { SL_EACH(8) { low->lane[i] = a.lane[i]; high->lane[i] = a.lane[i + 8]; } }
-static inline f32_v f32_narrow(f64_v low, f64_v high) { f32_v r; SL_EACH(8) { r.lane[i] = (float)low.lane[i]; r.lane[i + 8] = (float)high.lane[i]; } return r; }
+static inline void f32_widen(f32_v a, f64_v *low, f64_v *high) {
+    SL_EACH (8) {
+        low->lane[i] = a.lane[i];
+        high->lane[i] = a.lane[i + 8];
+    }
+}
+static inline f32_v f32_narrow(f64_v low, f64_v high) {
+    f32_v r;
+    SL_EACH (8) {
+        r.lane[i] = (float)low.lane[i];
+        r.lane[i + 8] = (float)high.lane[i];
+    }
+    return r;
+}
 
 /* LANES rows of n contiguous classes to n columns and back, where that is faster than transpose; 0: it is not */
-static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) { (void)x, (void)n, (void)column, (void)stride; return 0; }
-static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) { (void)column, (void)stride, (void)n, (void)y; return 0; }
+static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
+    (void)x, (void)n, (void)column, (void)stride;
+    return 0;
+}
+static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
+static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
+    (void)column, (void)stride, (void)n, (void)y;
+    return 0;
+}
 
 static inline void sl_prefetch(const void *p) { (void)p; }

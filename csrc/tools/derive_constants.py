@@ -66,8 +66,12 @@ def exp_polynomial(dtype, entries, degree):
     h = mp.log(2) / (2 * entries) * mp.mpf("1.004")  # k is rounded from an inexact product: a little slack
     n = degree - 1  # q has the powers 0 .. degree-2
     c, _ = remez(
-        lambda j, r: r**j, lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.exp(r),
-        -h + mp.mpf(2) ** -60, h, n,
+        lambda j, r: r**j,
+        lambda r: (mp.expm1(r) - r) / r**2,
+        lambda r: r**2 / mp.exp(r),
+        -h + mp.mpf(2) ** -60,
+        h,
+        n,
     )
     rounded = [round_to(v, dtype) for v in c]
     worst = max(
@@ -75,8 +79,10 @@ def exp_polynomial(dtype, entries, degree):
         for r in (h * i / 3000 for i in range(-3000, 3001))
     )
     unit = mp.mpf(2) ** (-24 if dtype is np.float32 else -53)
-    print(f"/* exp, {dtype.__name__}: p(r) = r + r^2 q(r), |r| <= ln2/{2 * entries}: "
-          f"error {mp.nstr(worst / unit, 3)} of the unit roundoff */")
+    print(
+        f"/* exp, {dtype.__name__}: p(r) = r + r^2 q(r), |r| <= ln2/{2 * entries}: "
+        f"error {mp.nstr(worst / unit, 3)} of the unit roundoff */"
+    )
     for i, v in enumerate(rounded):
         print(f"    c{i + 2} = {float(v).hex()}")
 
@@ -117,8 +123,10 @@ def exp_table(dtype, entries):
     unit = mp.mpf(2) ** -bits
     table = [round_to(f * r, dtype) for r in ratios]
     error = max(abs(t / (f * r) - 1) for t, r in zip(table, ratios))
-    print(f"/* table, {dtype.__name__}: f = {mp.nstr(f, 25)}, "
-          f"largest relative error {mp.nstr(error / unit, 3)} of the unit roundoff */")
+    print(
+        f"/* table, {dtype.__name__}: f = {mp.nstr(f, 25)}, "
+        f"largest relative error {mp.nstr(error / unit, 3)} of the unit roundoff */"
+    )
     for t in table:
         print(f"    {float(t).hex()}")
 
@@ -141,9 +149,13 @@ def log_polynomial(n):
 
     c, _ = remez(lambda j, w: w**j, target, lambda w: w, mp.mpf(2) ** -60, w_max, n)
     rounded = [round_to(v, np.float64) for v in c]
-    worst = max(abs(w * (mp.polyval(rounded[::-1], w) - target(w)) / 2) for w in (w_max * i / 2000 for i in range(1, 2001)))
-    print(f"/* log1p: 2 atanh(s) = 2s + s w R(w), w = s^2, |s| <= 3 - 2 sqrt2: error {mp.nstr(worst * 2**53, 3)} "
-          "of the unit roundoff */")
+    worst = max(
+        abs(w * (mp.polyval(rounded[::-1], w) - target(w)) / 2) for w in (w_max * i / 2000 for i in range(1, 2001))
+    )
+    print(
+        f"/* log1p: 2 atanh(s) = 2s + s w R(w), w = s^2, |s| <= 3 - 2 sqrt2: error {mp.nstr(worst * 2**53, 3)} "
+        "of the unit roundoff */"
+    )
     for i, v in enumerate(rounded):
         print(f"    l{i + 1} = {float(v).hex()}")
 
@@ -152,13 +164,17 @@ if __name__ == "__main__":
     exp_polynomial(np.float32, 8, 4)
     exp_table(np.float32, 8)
     split("ln2_8", mp.log(2) / 8, np.float32)
-    print(f"    log2e_8 = {float(round_to(8 / mp.log(2), np.float32)).hex()}, "
-          f"log2e = {float(round_to(1 / mp.log(2), np.float32)).hex()}")
+    print(
+        f"    log2e_8 = {float(round_to(8 / mp.log(2), np.float32)).hex()}, "
+        f"log2e = {float(round_to(1 / mp.log(2), np.float32)).hex()}"
+    )
     exp_polynomial(np.float64, 4, 8)
     exp_table(np.float64, 4)
     split("ln2_4", mp.log(2) / 4, np.float64)
-    print(f"    log2e_4 = {float(round_to(4 / mp.log(2), np.float64)).hex()}, "
-          f"log2e = {float(round_to(1 / mp.log(2), np.float64)).hex()}")
+    print(
+        f"    log2e_4 = {float(round_to(4 / mp.log(2), np.float64)).hex()}, "
+        f"log2e = {float(round_to(1 / mp.log(2), np.float64)).hex()}"
+    )
     log_polynomial(7)
     # ln2_hi with 20 trailing zero bits, so that k * ln2_hi is exact for every exponent k of a double.
     high = mp.floor(mp.log(2) * mp.mpf(2) ** 33) / mp.mpf(2) ** 33

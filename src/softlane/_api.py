@@ -88,8 +88,9 @@ def log_softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     -----
     A row with NaN or +inf, or of -inf only, gives NaN. -inf beside finite values gives -inf.
 
-    float32 and float64 results are within 2 ULP of the exact value, also where a class has a probability close to 1: with
-    ``m = max(x)`` this is ``(x - m) - log1p(sum of the others / exp(m))``, in which nothing cancels. Bits as in `softmax`.
+    float32 and float64 results are within 2 ULP of the exact value, also where a class has a probability close to 1:
+    with ``m = max(x)`` this is ``(x - m) - log1p(sum of the others / exp(m))``, in which nothing cancels. Bits as in
+    `softmax`.
 
     Examples
     --------
@@ -118,7 +119,8 @@ def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False, out: NDAr
     Returns
     -------
     ndarray or NumPy scalar
-        The shape of `x` without `axis` (or with length 1 there): `out` where given, a scalar where no dimension is left.
+        The shape of `x` without `axis` (or with length 1 there): `out` where given, a scalar where no dimension is
+        left.
 
     Raises
     ------

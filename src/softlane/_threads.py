@@ -34,11 +34,11 @@ def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc
         elif "cpu" in controllers.split(","):
             for folder in (root / controllers / path.lstrip("/"), root / "cpu" / path.lstrip("/"), root / "cpu"):
                 try:
-                    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+                    used, each = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
                 except (OSError, ValueError):
                     continue
-                if quota > 0:
-                    quotas.append(quota / period)
+                if used > 0:
+                    quotas.append(used / each)
                 break
     return min(quotas, default=None)
 

@@ -1,0 +1,421 @@
+/* columns.inc.h: compute. One row per lane: strided classes in packed tiles, short rows transposed into such tiles, and
+   narrow columns turned into rows. Part of kernels.inc.h, which has the steps that all forms share. */
+
+/* ---- columns: one row per lane -------------------------------------------------------------------------------- */
+
+/* Columns go GROUP vectors at a time through each step: one alone would wait for its own results most of the time. */
+#define GROUP 8
+
+SL_INLINE vec V(column_max)(const R *tile, ptrdiff_t stride, ptrdiff_t n, vec m) {
+    for (ptrdiff_t k = 0; k < n; k++) m = V(max)(V(load)(tile + k * stride), m);
+    return m;
+}
+
+/* Adds the e of n classes to sum, and stores them over x if store is set. Classes equal to exclude do not count. */
+SL_INLINE void V(column_step)(int u, R *tile, ptrdiff_t stride, const V(plan) * p, V(table) table, const vec *exclude, int store,
+                              V(pair) * sum) {
+    vec v[UNROLL];
+    for (int i = 0; i < u; i++) v[i] = V(load)(tile + i * stride);
+    if (exclude)
+        for (int i = 0; i < u; i++) v[i] = V(select_eq)(v[i], *exclude, V(set1)(-INFINITY), v[i]);
+    V(add_exp)(u, v, &p->magic, &p->clamp, table, sum, v);
+    if (store)
+        for (int i = 0; i < u; i++) V(store)(tile + i * stride, v[i]);
+}
+SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const vec *exclude, int store, V(pair) * sum) {
+    const V(table) table = V(load_table)(V_TABLE);
+    V(pair) s = *sum;
+    ptrdiff_t k = 0;
+    for (; k + UNROLL <= n; k += UNROLL) V(column_step)(UNROLL, tile + k * stride, stride, p, table, exclude, store, &s);
+    for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, table, exclude, store, &s);
+    if (k < n) V(column_step)(1, tile + k * stride, stride, p, table, exclude, store, &s);
+    *sum = s;
+}
+
+static void V(column_shift)(R *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
+    for (ptrdiff_t k = 0; k < n; k++) V(store)(tile + k * stride, V(sub)(V(load)(tile + k * stride), shift));
+}
+
+/* The tile of a job's columns: class k of column j is at tile[k * width + j]. A tile of more than SL_BLOCK classes is
+   not kept, but packed again, SL_BLOCK classes at a time, for each step. */
+typedef struct {
+    const sl_job *job;
+    ptrdiff_t first, columns, width;
+    R *tile, *raw;
+} V(source);
+
+/* Planes far apart are streams too short and too many for the processor to foresee. More of them at once would evict
+   each other where the plane's size is a power of two: their lines all fall into the same cache sets. */
+#define PLANES_AHEAD 3
+
+static void V(pack)(const V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
+    const sl_job *job = s->job;
+    if (job->inner >= LANES) { /* columns of one outer index: contiguous runs */
+        const ptrdiff_t at = V(column_at)(job, s->first), full = s->columns - s->columns % LANES;
+        for (ptrdiff_t k = k0; k < k1; k++) {
+            R *to = s->tile + (k - k0) * s->width;
+            const R *x = V(read)(job, at + k * job->inner, s->columns, to);
+            if (x == to) {
+                for (ptrdiff_t j = s->columns; j % LANES; j++) to[j] = 0;
+                continue;
+            }
+            const R *soon = x + (k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
+            for (ptrdiff_t j = 0; j < full; j += LANES) {
+                sl_prefetch(soon + j);
+                V(store)(to + j, V(load)(x + j));
+            }
+            if (full < s->columns) V(store)(to + full, V(load_tail)(x + full, s->columns - full, 0));
+        }
+        return;
+    }
+    for (ptrdiff_t j = 0; j < LANES; j++) {
+        const ptrdiff_t at = V(column_at)(job, s->first + (j < s->columns ? j : 0));
+        for (ptrdiff_t k = k0; k < k1; k++) {
+            R one;
+            s->tile[(k - k0) * LANES + j] = *V(read)(job, at + k * job->inner, 1, &one);
+        }
+    }
+}
+
+static void V(unpack)(const V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
+    const sl_job *job = s->job;
+    if (job->inner >= LANES) {
+        const ptrdiff_t at = V(column_at)(job, s->first), full = s->columns - s->columns % LANES;
+        for (ptrdiff_t k = k0; k < k1; k++) {
+            const R *from = s->tile + (k - k0) * s->width;
+            const ptrdiff_t i = at + k * job->inner;
+            if (!V(native)(job)) {
+                V(written)(job, i, s->columns, from);
+                continue;
+            }
+            R *y = (R *)job->y + i;
+            const R *soon = y + (k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
+            for (ptrdiff_t j = 0; j < full; j += LANES) {
+                sl_prefetch(soon + j);
+                V(store)(y + j, V(load)(from + j));
+            }
+            if (full < s->columns) V(store_tail)(y + full, s->columns - full, V(load)(from + full));
+        }
+        return;
+    }
+    for (ptrdiff_t j = 0; j < s->columns; j++) {
+        const ptrdiff_t at = V(column_at)(job, s->first + j);
+        for (ptrdiff_t k = k0; k < k1; k++) {
+            const R *from = s->tile + (k - k0) * LANES + j;
+            if (V(native)(job)) ((R *)job->y)[at + k * job->inner] = *from;
+            else V(written)(job, at + k * job->inner, 1, from);
+        }
+    }
+}
+
+/* ---- columns: the steps, over tiles that are whole (source NULL) or packed again part by part ---- */
+
+#define FOR_EACH_PART                                                                                                      \
+    for (ptrdiff_t k0 = 0, part = source ? SL_BLOCK : n, rows = n < part ? n : part; k0 < n && V(fetch)(source, k0, rows); \
+         k0 += part, rows = n - k0 < part ? n - k0 : part)
+
+SL_INLINE int V(fetch)(const V(source) * source, ptrdiff_t k0, ptrdiff_t rows) {
+    if (source) V(pack)(source, k0, k0 + rows);
+    return 1;
+}
+
+/* The odds of the confident lanes of one vector of columns, from the classes below their maximum. */
+static void V(column_others)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, V(verdict) * v) {
+    const vec lowest = V(set1)(-INFINITY);
+    vec second = lowest;
+    FOR_EACH_PART {
+        if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
+        for (ptrdiff_t k = 0; k < rows; k++) {
+            vec x = V(load)(tile + k * stride);
+            second = V(max)(V(select_eq)(x, plan->reduced, lowest, x), second);
+        }
+    }
+    const V(plan) p2 = V(make_plan)(V(max)(second, plan->clamp), 0);
+    V(pair) sum = V(sum_begin)();
+    FOR_EACH_PART {
+        if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
+        V(column_sum)(tile, stride, rows, &p2, &plan->reduced, 0, &sum);
+        sum = V(fast_two_sum)(sum);
+    }
+    sum = V(sum_end)(sum);
+    R sh[LANES], sl[LANES], eh[LANES], el[LANES], k1[LANES], k2[LANES], highest[LANES], clamp[LANES], few[LANES], poison[LANES];
+    V(store)(sh, sum.high);
+    V(store)(sl, sum.low);
+    V(store)(eh, v->e.high);
+    V(store)(el, v->e.low);
+    V(store)(k1, plan->k);
+    V(store)(k2, p2.k);
+    V(store)(highest, second);
+    V(store)(clamp, plan->clamp);
+    V(store)(few, v->few);
+    V(store)(poison, v->poison);
+    for (int i = 0; i < LANES; i++) {
+        if (!(few[i] < 0) || poison[i] != poison[i]) continue;
+        if (highest[i] > clamp[i]) V(odds_of_others)(&v->z, i, sh[i], sl[i], eh[i], el[i], (int)(k2[i] - k1[i]));
+        else v->z.high[i] = v->z.low[i] = 0; /* nothing else weighs */
+    }
+}
+
+/* logsumexp of the lanes with NaN or an infinite maximum */
+static vec V(column_bad)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, const V(verdict) * v) {
+    R value[LANES], max[LANES], poison[LANES];
+    V(store)(value, v->a);
+    V(store)(max, plan->max);
+    V(store)(poison, v->poison);
+    for (int i = 0; i < LANES; i++)
+        if (poison[i] != poison[i]) value[i] = max[i];
+    FOR_EACH_PART {
+        for (int i = 0; i < LANES; i++)
+            for (ptrdiff_t k = 0; k < rows; k++) {
+                const R x = tile[k * stride + i];
+                if (poison[i] != poison[i] && x != x) value[i] = NAN;
+            }
+    }
+    return V(load)(value);
+}
+
+/* The last step: x or e to results, in the tile. */
+static void V(column_write)(R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op, const V(plan) * plan, const V(verdict) * v) {
+    if (op == SL_SOFTMAX) {
+        for (ptrdiff_t k = 0; k < n; k++) {
+            vec e = V(load)(tile + k * stride);
+            V(store)(tile + k * stride, V(fma)(e, v->a, V(mul)(e, v->b)));
+        }
+    } else {
+        for (ptrdiff_t k = 0; k < n; k++) V(store)(tile + k * stride, V(sub)(V(sub)(V(load)(tile + k * stride), plan->reduced), v->b));
+    }
+    if (!v->any_bad && (op != SL_SOFTMAX || !v->any_few)) return;
+    R few[LANES], poison[LANES];
+    V(store)(few, v->few);
+    V(store)(poison, v->poison);
+    for (ptrdiff_t k = 0; k < n; k++)
+        for (int i = 0; i < LANES; i++) {
+            R *y = tile + k * stride + i;
+            if (poison[i] != poison[i]) *y = NAN;
+            else if (op == SL_SOFTMAX && few[i] < 0 && *y > (R)0.5) *y = 1;
+        }
+}
+
+/* count <= GROUP vectors of columns, side by side in a tile that holds x and gets the result; logsumexp leaves it in
+   class 0. With a source count is 1, and the result goes straight back to the job. */
+static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, int count, sl_op op) {
+    V(plan) plan[GROUP];
+    V(pair) sum[GROUP];
+    V(verdict) v[GROUP];
+    for (int j = 0; j < count; j++) {
+        vec m = V(set1)(-INFINITY);
+        FOR_EACH_PART
+            m = V(column_max)(tile + j * LANES, stride, rows, m);
+        plan[j].max = m;
+    }
+    for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
+    for (int j = 0; j < count; j++) {
+        R *column = tile + j * LANES;
+        sum[j] = V(sum_begin)();
+        FOR_EACH_PART {
+            if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
+            if (op == SL_SOFTMAX && !source) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &sum[j]);
+            else V(column_sum)(column, stride, rows, &plan[j], NULL, 0, &sum[j]);
+            sum[j] = V(fast_two_sum)(sum[j]);
+        }
+        sum[j] = V(sum_end)(sum[j]);
+    }
+    for (int j = 0; j < count; j++) V(judge)(op, &plan[j], sum[j], &v[j]);
+    if (op != SL_SOFTMAX) {
+        for (int j = 0; j < count; j++)
+            if (v[j].any_few) V(column_others)(source, tile + j * LANES, stride, n, &plan[j], &v[j]);
+        for (int j = 0; j < count; j++) V(judge_log)(op, &plan[j], &v[j]);
+    }
+    for (int j = 0; j < count; j++) {
+        R *column = tile + j * LANES;
+        if (op == SL_LOGSUMEXP) {
+            V(store)(column, v[j].any_bad ? V(column_bad)(source, column, stride, n, &plan[j], &v[j]) : v[j].a);
+            continue;
+        }
+        FOR_EACH_PART {
+            if (source) {
+                V(pair) unused = V(sum_begin)();
+                if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
+                if (op == SL_SOFTMAX) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &unused);
+            }
+            V(column_write)(column, stride, rows, op, &plan[j], &v[j]);
+            if (source) V(unpack)(source, k0, k0 + rows);
+        }
+    }
+}
+#undef FOR_EACH_PART
+
+static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t width = sl_tile_width(job->n, job->inner, LANES), all = job->outer * job->inner;
+    const ptrdiff_t per_outer = (job->inner + width - 1) / width;
+    for (ptrdiff_t t = first; t < last; t++) {
+        V(source) s = {job, t * width, 0, width, scratch, NULL};
+        ptrdiff_t end = all;
+        if (job->inner >= LANES) {
+            s.first = t / per_outer * job->inner + t % per_outer * width;
+            end = (t / per_outer + 1) * job->inner;
+        }
+        s.columns = end - s.first < width ? end - s.first : width;
+        const int whole = job->n <= SL_BLOCK;
+        if (whole) V(pack)(&s, 0, job->n);
+        for (ptrdiff_t j = 0; j < s.columns; j += GROUP * LANES) {
+            const ptrdiff_t left = (s.columns - j + LANES - 1) / LANES;
+            V(columns)(whole ? NULL : &s, s.tile + j, width, job->n, left < GROUP ? (int)left : GROUP, job->op);
+        }
+        if (job->op != SL_LOGSUMEXP) {
+            if (whole) V(unpack)(&s, 0, job->n);
+            continue;
+        }
+        R *y = V(target)(job, s.first, s.tile);
+        for (ptrdiff_t j = 0; j < s.columns; j++) y[j] = s.tile[j];
+        V(written)(job, s.first, s.columns, y);
+    }
+}
+
+/* n <= SL_SHORT, inner 1: GROUP times LANES rows at a time are transposed into a tile. width <= LANES classes from c on. */
+SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile, ptrdiff_t stride) {
+    vec v[LANES];
+    if (rows == LANES && width == LANES)
+        for (int i = 0; i < LANES; i++) v[i] = V(load)(x + i * n + c);
+    else if (rows == LANES)
+        for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + i * n + c, width, 0);
+    else
+        for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + (i < rows ? i : rows - 1) * n + c, width, 0); /* repeats the last row */
+    V(transpose)(v);
+    for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * stride, v[i]);
+}
+static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile, ptrdiff_t stride) {
+    if (rows == LANES && V(load_few)(x, (int)n, tile, stride)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile, stride);
+}
+SL_INLINE void V(store_part)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *y) {
+    vec v[LANES];
+    for (int i = 0; i < LANES; i++) v[i] = V(load)(tile + (c + (i < width ? i : 0)) * stride);
+    V(transpose)(v);
+    if (rows == LANES && width == LANES)
+        for (int i = 0; i < LANES; i++) V(store)(y + i * n + c, v[i]);
+    else
+        for (int i = 0; i < rows; i++) V(store_tail)(y + i * n + c, width, v[i]);
+}
+static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, R *y) {
+    if (rows == LANES && V(store_few)(tile, stride, (int)n, y)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, stride, n, rows, c, n - c < LANES ? n - c : LANES, y);
+}
+static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t n = job->n;
+    R *tile = scratch, *raw = tile + GROUP * LANES * n;
+    for (ptrdiff_t row = first; row < last; row += GROUP * LANES) {
+        const ptrdiff_t rows = last - row < GROUP * LANES ? last - row : GROUP * LANES;
+        const int count = (int)((rows + LANES - 1) / LANES);
+        const R *x = V(read)(job, row * n, rows * n, raw);
+        for (int j = 0; j < count; j++)
+            V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, GROUP * LANES);
+        V(columns)(NULL, tile, GROUP * LANES, n, count, job->op);
+        if (job->op == SL_LOGSUMEXP) {
+            R *y = V(target)(job, row, tile);
+            for (ptrdiff_t i = 0; i < rows; i++) y[i] = tile[i];
+            V(written)(job, row, rows, y);
+            continue;
+        }
+        R *y = V(native)(job) ? (R *)job->y + row * n : raw;
+        for (int j = 0; j < count; j++)
+            V(store_rows)(tile + j * LANES, GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
+        V(written)(job, row * n, rows * n, raw);
+    }
+}
+
+/* ---- narrow columns: fewer columns than lanes, more than SL_SHORT classes. Turned into rows, LANES classes at a time */
+
+/* From the last classes to the first: a vector that reaches past the end of its row is overwritten by the next row's. */
+static void V(turn)(const sl_job *job, ptrdiff_t at, ptrdiff_t n, R *rows, ptrdiff_t stride) {
+    R raw[LANES * LANES];
+    for (ptrdiff_t k = (n - 1) / LANES * LANES; k >= 0; k -= LANES) {
+        const ptrdiff_t count = n - k < LANES ? n - k : LANES;
+        V(load_rows)(V(read)(job, at + k * job->inner, count * job->inner, raw), job->inner, count, rows + k, stride);
+    }
+}
+static void V(turn_back)(const sl_job *job, const R *rows, ptrdiff_t stride, ptrdiff_t at, ptrdiff_t n) {
+    R raw[LANES * LANES];
+    for (ptrdiff_t k = 0; k < n; k += LANES) {
+        const ptrdiff_t count = n - k < LANES ? n - k : LANES;
+        V(store_rows)(rows + k, stride, job->inner, count, V(target)(job, at + k * job->inner, raw));
+        V(written)(job, at + k * job->inner, count * job->inner, raw);
+    }
+}
+
+/* Some outer indices, together no more rows than LANES */
+static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t n = job->n, size = n * job->inner, count = (last - first) * job->inner;
+    R *rows = scratch, *result = rows + LANES * n + LANES, *work = result + LANES;
+    for (ptrdiff_t outer = first; outer < last; outer++) V(turn)(job, outer * size, n, rows + (outer - first) * size, n);
+    sl_job turned = *job;
+    turned.storage = SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64;
+    turned.x = rows;
+    turned.y = job->op == SL_LOGSUMEXP ? result : rows;
+    turned.outer = count;
+    turned.inner = 1;
+    V(rows)(&turned, 0, count, work);
+    if (job->op == SL_LOGSUMEXP) {
+        R *y = V(target)(job, first * job->inner, result);
+        for (ptrdiff_t i = 0; i < count; i++) y[i] = result[i];
+        V(written)(job, first * job->inner, count, result);
+        return;
+    }
+    for (ptrdiff_t outer = first; outer < last; outer++) V(turn_back)(job, rows + (outer - first) * size, n, outer * size, n);
+}
+
+/* The same block by block, as there is room for one block only. */
+static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
+    const int columns = (int)job->inner;
+    R *rows = scratch, *block = rows + LANES * SL_BLOCK + LANES;
+    R max[LANES] = {0}, magic[LANES], clamp[LANES], shift[LANES], unused;
+    V(pair) sums[LANES];
+    for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+    V(plan) plan;
+    V(results) results;
+    for (int step = 0; step < 3; step++) {
+        for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
+            const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK, at = (outer * job->n + k) * job->inner;
+            V(turn)(job, at, n, rows, SL_BLOCK);
+            for (int i = 0; i < columns; i++) {
+                R *row = rows + i * SL_BLOCK;
+                if (step == 0) {
+                    const R m = V(row_max)(row, n);
+                    max[i] = k == 0 || m > max[i] ? m : max[i];
+                    continue;
+                }
+                if (shift[i] != 0 && (step == 1 || job->op == SL_SOFTMAX)) V(row_shift)(row, n, shift[i], row);
+                if (step == 1) sums[i] = V(two_sum)(sums[i], V(row_sum)(row, n, magic[i], clamp[i], NULL, row, &unused));
+                else {
+                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], row, row, &unused);
+                    V(write_row)(job->op, row, n, &results, i, row);
+                }
+            }
+            if (step == 2) V(turn_back)(job, rows, SL_BLOCK, at, n);
+        }
+        if (step == 0) {
+            plan = V(make_plan)(V(load)(max), 1);
+            V(store)(magic, plan.magic);
+            V(store)(clamp, plan.clamp);
+            V(store)(shift, plan.shift);
+        } else if (step == 1) {
+            V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums), block, &results);
+            if (job->op != SL_LOGSUMEXP) continue;
+            R *y = V(target)(job, outer * job->inner, block);
+            for (int i = 0; i < columns; i++) y[i] = results.a[i];
+            V(written)(job, outer * job->inner, columns, block);
+            return;
+        }
+    }
+}
+
+static void V(narrow_columns)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t together = job->n <= SL_BLOCK ? LANES / job->inner : 1;
+    for (ptrdiff_t outer = first; outer < last; outer += together) {
+        if (job->n <= SL_BLOCK) V(narrow_whole)(job, outer, outer + together < last ? outer + together : last, scratch);
+        else V(narrow_long)(job, outer, scratch);
+    }
+}
+
+#undef GROUP
+#undef PLANES_AHEAD

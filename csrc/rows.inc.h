@@ -1,0 +1,343 @@
+/* rows.inc.h: compute. Rows whose classes lie side by side, along the lanes: a few together, or one in blocks.
+   Part of kernels.inc.h, which has the steps that all forms share. */
+
+/* ---- rows: one row along the lanes ---------------------------------------------------------------------------- */
+
+static R V(row_max)(const R *x, ptrdiff_t n) {
+    const vec lowest = V(set1)(-INFINITY);
+    vec a = lowest, b = lowest, c = lowest, d = lowest;
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) { /* max(x, a) keeps a where x is NaN: the sum will show it */
+        a = V(max)(V(load)(x + i), a);
+        b = V(max)(V(load)(x + i + LANES), b);
+        c = V(max)(V(load)(x + i + 2 * LANES), c);
+        d = V(max)(V(load)(x + i + 3 * LANES), d);
+    }
+    for (; i + LANES <= n; i += LANES) a = V(max)(V(load)(x + i), a);
+    if (i < n) b = V(max)(V(load_tail)(x + i, n - i, -INFINITY), b);
+    return V(reduce_max)(V(max)(V(max)(a, b), V(max)(c, d)));
+}
+
+SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, V(table) table, V(pair) * sum, R *e, const R *ahead,
+                           vec *ahead_max) {
+    vec v[UNROLL];
+    for (int i = 0; i < u; i++) ahead_max[i] = V(max)(V(load)(ahead + i * LANES), ahead_max[i]);
+    for (int i = 0; i < u; i++) v[i] = V(load)(x + i * LANES);
+    V(add_exp)(u, v, magic, clamp, table, sum, v);
+    if (e)
+        for (int i = 0; i < u; i++) V(store)(e + i * LANES, v[i]);
+}
+
+/* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
+   ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
+   memory would take anyway. x itself where there is none. */
+SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R *e, const R *ahead, R *max) {
+    const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp);
+    const V(table) table = V(load_table)(V_TABLE);
+    V(pair) sum = V(sum_begin)();
+    vec m[UNROLL];
+    for (int i = 0; i < UNROLL; i++) m[i] = V(set1)(-INFINITY);
+    ptrdiff_t i = 0;
+    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES)
+        V(row_step)(UNROLL, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
+    for (; i + 2 * LANES <= n; i += 2 * LANES) V(row_step)(2, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
+    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
+    if (i < n) {
+        vec v = V(load_tail)(x + i, n - i, -INFINITY);
+        m[0] = V(max)(V(load_tail)(ahead + i, n - i, -INFINITY), m[0]);
+        V(add_exp)(1, &v, &magic, &clamp, table, &sum, &v);
+        if (e) V(store_tail)(e + i, n - i, v);
+    }
+    for (int k = 1; k < UNROLL; k++) m[0] = V(max)(m[k], m[0]);
+    *max = V(reduce_max)(m[0]);
+    return V(sum_end)(sum);
+}
+SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *ahead, R *max) {
+    return e ? V(row_sum_into)(x, n, magic, clamp, e, ahead, max) : V(row_sum_into)(x, n, magic, clamp, NULL, ahead, max);
+}
+
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
+    const vec h = V(set1)(high), l = V(set1)(low);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec v = V(load)(e + i);
+        V(store)(y + i, V(fma)(v, h, V(mul)(v, l)));
+    }
+    if (i < n) {
+        vec v = V(load_tail)(e + i, n - i, 0);
+        V(store_tail)(y + i, n - i, V(fma)(v, h, V(mul)(v, l)));
+    }
+}
+
+/* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
+SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, R *y) {
+    const vec m = V(set1)(max), l = V(set1)(log);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) V(store)(y + i, V(sub)(V(sub)(V(load)(x + i), m), l));
+    if (i < n) V(store_tail)(y + i, n - i, V(sub)(V(sub)(V(load_tail)(x + i, n - i, 0), m), l));
+}
+
+static void V(row_fill)(R *y, ptrdiff_t n, R value) {
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = value;
+}
+
+static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
+    for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i] - shift;
+}
+
+/* What finished rows need for their output: softmax multiplies by the pair (a, b), log_softmax subtracts a, then b,
+   logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
+typedef struct {
+    R a[LANES], b[LANES];
+    unsigned char bad[LANES], certain[LANES];
+    int rare;
+} V(results);
+
+/* Rows of which one class takes all: the product may be an ulp short of 1. */
+static void V(make_certain)(R *y, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        if (y[i] > (R)0.5) y[i] = 1;
+}
+
+/* n classes from class k on of one row, which may run across memory, side by side. */
+static const R *V(read_row)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, R *scratch) {
+    if (job->inner == 1) return V(read)(job, row * job->n + k, n, scratch);
+    const ptrdiff_t at = V(column_at)(job, row) + k * job->inner;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        R one;
+        scratch[i] = *V(read)(job, at + i * job->inner, 1, &one);
+    }
+    return scratch;
+}
+
+static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
+    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+        const R *x = V(read_row)(job, row, b, n, block);
+        for (ptrdiff_t i = 0; i < n; i++)
+            if (x[i] != x[i]) return 1;
+    }
+    return 0;
+}
+
+/* z of a confident row, from the classes below its maximum; the row is read again, block by block */
+static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan, const V(pair) * e_max, int lane, V(odds) * z, R *block) {
+    R max[LANES], shift[LANES], reduced[LANES], k[LANES], eh[LANES], el[LANES];
+    V(store)(max, plan->max);
+    V(store)(shift, plan->shift);
+    V(store)(reduced, plan->reduced);
+    V(store)(k, plan->k);
+    V(store)(eh, e_max->high);
+    V(store)(el, e_max->low);
+    R second = -INFINITY;
+    V(plan) p2;
+    V(pair) total[LANES];
+    for (int i = 0; i < LANES; i++) total[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+    for (int pass = 0; pass < 2; pass++) {
+        for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+            ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+            const R *x = V(read_row)(job, row, b, n, block);
+            for (ptrdiff_t i = 0; i < n; i++) block[i] = x[i] == max[lane] ? (R)-INFINITY : x[i] - shift[lane];
+            if (pass == 0) {
+                R m = V(row_max)(block, n);
+                second = m > second ? m : second;
+            } else {
+                R magic[LANES], clamp[LANES];
+                V(store)(magic, p2.magic);
+                V(store)(clamp, p2.clamp);
+                R unused;
+                total[0] = V(two_sum)(total[0], V(row_sum)(block, n, magic[0], clamp[0], NULL, block, &unused));
+            }
+        }
+        if (!(second > reduced[lane] - C(CLAMP))) {
+            z->high[lane] = z->low[lane] = 0;
+            return;
+        } /* nothing else weighs */
+        p2 = V(make_plan)(V(set1)(second), 0);
+    }
+    V(pair) s = V(add_lanes)(total);
+    R sh[LANES], sl[LANES], k2[LANES];
+    V(store)(sh, s.high);
+    V(store)(sl, s.low);
+    V(store)(k2, p2.k);
+    V(odds_of_others)(z, lane, sh[0], sl[0], eh[lane], el[lane], (int)(k2[0] - k[lane]));
+}
+
+/* One row per lane: plan and sums to results. rows of them are real; the first is row number first. */
+static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, V(pair) sum, R *block, V(results) * r) {
+    V(verdict) v;
+    V(judge)(job->op, plan, sum, &v);
+    R few[LANES], poison[LANES], max[LANES];
+    r->rare = v.any_few || v.any_bad;
+    if (r->rare) {
+        V(store)(few, v.few);
+        V(store)(poison, v.poison);
+        V(store)(max, plan->max);
+    }
+    if (job->op != SL_SOFTMAX) {
+        if (v.any_few)
+            for (int i = 0; i < rows; i++)
+                if (few[i] < 0 && poison[i] == poison[i]) V(row_others)(job, first + i, plan, &v.e, i, &v.z, block);
+        V(judge_log)(job->op, plan, &v);
+    }
+    V(store)(r->a, v.a);
+    V(store)(r->b, v.b);
+    if (!r->rare) return;
+    for (int i = 0; i < rows; i++) {
+        r->bad[i] = poison[i] != poison[i];
+        r->certain[i] = few[i] < 0;
+        if (r->bad[i] && job->op == SL_LOGSUMEXP) r->a[i] = V(row_has_nan)(job, first + i, block) ? (R)NAN : max[i]; /* -inf, +inf */
+    }
+}
+
+/* The last step of (a block of) row i of those. source: e for softmax, x for log_softmax. */
+SL_INLINE void V(write_row)(sl_op op, const R *source, ptrdiff_t n, const V(results) * r, int i, R *y) {
+    if (op == SL_SOFTMAX) V(row_scale)(source, n, r->a[i], r->b[i], y);
+    else V(row_subtract)(source, n, r->a[i], r->b[i], y);
+    if (!r->rare) return;
+    if (r->bad[i]) V(row_fill)(y, n, NAN);
+    else if (op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
+}
+
+/* SL_SHORT < n <= SL_BLOCK. As many rows go together as keep their e in the first-level cache. */
+static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const ptrdiff_t n = job->n;
+    const ptrdiff_t stride = sl_row_stride(n, LANES);
+    ptrdiff_t together = sl_rows_together(n, LANES);
+    if (together > last - first) together = last - first;
+    R *block = scratch, *converted = block + SL_BLOCK;
+    const int native = V(native)(job);
+    R max[LANES] = {0};
+    for (ptrdiff_t row = first; row < last; row += together) {
+        const int rows = (int)(last - row < together ? last - row : together);
+        const R *x[LANES];
+        R *y[LANES];
+        R magic[LANES], clamp[LANES], shift[LANES];
+        for (int i = 0; i < rows; i++) {
+            x[i] = V(read)(job, (row + i) * n, n, converted + i * stride);
+            y[i] = V(target)(job, (row + i) * n, converted + i * stride);
+            if (row == first || !native) max[i] = V(row_max)(x[i], n); /* else known from the step before */
+        }
+        V(plan) plan = V(make_plan)(V(load)(max), 1);
+        V(store)(magic, plan.magic);
+        V(store)(clamp, plan.clamp);
+        V(store)(shift, plan.shift);
+        V(pair) sums[LANES];
+        for (int i = 0; i < LANES; i++) {
+            if (i >= rows) {
+                sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+                continue;
+            }
+            const R *source = x[i];
+            R *e = job->op == SL_SOFTMAX ? y[i] : NULL;
+            if (shift[i] != 0) {
+                V(row_shift)(source, n, shift[i], block);
+                source = block;
+            }
+            const R *ahead = native && row + together + i < last ? x[i] + together * n : source;
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], e, ahead, &max[i]);
+        }
+        V(results) results;
+        V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, &results);
+        if (job->op == SL_LOGSUMEXP) {
+            R *lse = V(target)(job, row, block);
+            for (int i = 0; i < rows; i++) lse[i] = results.a[i];
+            V(written)(job, row, rows, block);
+            continue;
+        }
+        for (int i = 0; i < rows; i++) {
+            V(write_row)(job->op, job->op == SL_SOFTMAX ? y[i] : x[i], n, &results, i, y[i]);
+            if (!native) V(written)(job, (row + i) * n, n, y[i]);
+        }
+    }
+}
+
+/* ---- long rows: blocks of SL_BLOCK ---------------------------------------------------------------------------- */
+
+typedef struct {
+    V(results) results;
+    R magic, clamp, shift;
+} V(long_stats);
+
+SL_INLINE ptrdiff_t V(block)(const sl_job *job, ptrdiff_t b) { return job->n - b * SL_BLOCK < SL_BLOCK ? job->n - b * SL_BLOCK : SL_BLOCK; }
+
+static void V(long_max)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
+    for (ptrdiff_t b = first; b < last; b++) {
+        ptrdiff_t n = V(block)(job, b);
+        shared->max[b] = V(row_max)(V(read)(job, row * job->n + b * SL_BLOCK, n, scratch), n);
+    }
+}
+
+static V(plan) V(long_plan)(const sl_job *job, const sl_long *shared) {
+    R m = -INFINITY;
+    for (ptrdiff_t b = 0; b < sl_block_count(job); b++) m = shared->max[b] > m ? (R)shared->max[b] : m;
+    return V(make_plan)(V(set1)(m), 1);
+}
+
+/* The sums of the blocks; for softmax in R the e of the row into y, which finish and write take from there. */
+static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
+    V(plan) plan = V(long_plan)(job, shared);
+    R magic[LANES], clamp[LANES], shift[LANES];
+    V(store)(magic, plan.magic);
+    V(store)(clamp, plan.clamp);
+    V(store)(shift, plan.shift);
+    for (ptrdiff_t b = first; b < last; b++) {
+        const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
+        const R *x = V(read)(job, at, n, scratch);
+        if (shift[0] != 0) {
+            V(row_shift)(x, n, shift[0], scratch);
+            x = scratch;
+        }
+        R *e = job->op == SL_SOFTMAX ? V(target)(job, at, scratch) : NULL;
+        R unused;
+        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], e, x, &unused);
+        V(store)((R *)shared->high + b * LANES, s.high);
+        V(store)((R *)shared->low + b * LANES, s.low);
+    }
+}
+
+static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
+    V(plan) plan = V(long_plan)(job, shared);
+    V(pair) sums[LANES];
+    for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+    for (ptrdiff_t b = first; b < last; b++) {
+        V(pair) s = {V(load)((R *)shared->high + b * LANES), V(load)((R *)shared->low + b * LANES)};
+        sums[0] = V(two_sum)(sums[0], s);
+    }
+    V(pair) sum = V(add_lanes)(sums);
+    R h[LANES], l[LANES], magic[LANES], clamp[LANES], shift[LANES];
+    V(store)(h, sum.high);
+    V(store)(l, sum.low);
+    sum = (V(pair)){V(set1)(h[0]), V(set1)(l[0])};
+    V(long_stats) *stats = shared->stats;
+    V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
+    V(store)(magic, plan.magic);
+    V(store)(clamp, plan.clamp);
+    V(store)(shift, plan.shift);
+    stats->magic = magic[0];
+    stats->clamp = clamp[0];
+    stats->shift = shift[0];
+    if (job->op == SL_LOGSUMEXP) {
+        R *y = V(target)(job, row, scratch);
+        y[0] = stats->results.a[0];
+        V(written)(job, row, 1, y);
+    }
+}
+
+static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
+    const V(long_stats) *stats = shared->stats;
+    const int native = V(native)(job);
+    for (ptrdiff_t b = first; b < last; b++) {
+        const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
+        R *y = V(target)(job, at, scratch);
+        const R *source = y;
+        if (job->op == SL_LOG_SOFTMAX || !native) source = V(read)(job, at, n, scratch);
+        if (job->op == SL_SOFTMAX && !native) { /* there was nowhere to keep e */
+            if (stats->shift != 0) V(row_shift)(source, n, stats->shift, scratch);
+            R unused;
+            V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch, &unused);
+        }
+        V(write_row)(job->op, source, n, &stats->results, 0, y);
+        V(written)(job, at, n, y);
+    }
+}

@@ -1,0 +1,59 @@
+"""Runs every test on every instruction set path, and keeps the largest errors found for the summary."""
+
+import os
+
+import pytest
+
+from softlane import _core
+
+_largest = {}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "any_isa: does not depend on the instruction set path, runs once")
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get("SOFTLANE_STRESS") != "1":
+        for item in items:
+            if item.get_closest_marker("stress"):
+                item.add_marker(pytest.mark.skip(reason="minutes of search: set SOFTLANE_STRESS=1"))
+
+
+@pytest.hookimpl(trylast=True)  # the path varies fastest, so that a cached reference serves all of them
+def pytest_generate_tests(metafunc):
+    if not metafunc.definition.get_closest_marker("any_isa"):
+        metafunc.parametrize("isa", _core.available_isas(), indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def isa(request):
+    """The name of the path that the test runs on, with one thread unless the test asks for more.
+
+    The path and the number of threads are put back afterwards.
+    """
+    active, threads = _core.active_isa(), _core.get_threads()
+    name = getattr(request, "param", active)
+    assert _core.use_isa(name)
+    _core.set_threads(1)
+    yield name
+    _core.use_isa(active)
+    _core.set_threads(threads)
+
+
+@pytest.fixture
+def largest():
+    """largest(function, dtype, form, error) keeps the largest error in ULP for the summary."""
+
+    def keep(function, dtype, form, error):
+        key = function, str(dtype), form
+        _largest[key] = max(_largest.get(key, 0.0), float(error))
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _largest:
+        terminalreporter.section("largest error found, in ULP")
+        for (function, dtype, form), error in sorted(_largest.items()):
+            terminalreporter.write_line(f"{function:12} {dtype:8} {form:14} {error:.4f}")

@@ -1,0 +1,181 @@
+"""The slow, obvious twin of softlane: what its functions return, readable as a specification.
+
+`exact_softmax`, `exact_log_softmax` and `exact_logsumexp` give unrounded values in longdouble, `softmax`, `log_softmax`
+and `logsumexp` round them to the dtype of the result. On x86 a longdouble has 64 bits of mantissa, and the steps below
+keep what they would round away where it matters, so the values are good to about 0.001 ULP of float64. Where longdouble
+is float64 (Windows, macOS on ARM) that holds for float32 only: see `EXACT`. `mp_rows` does the same row by row in
+arbitrary precision; the two are compared in test_accuracy.py.
+"""
+
+import ml_dtypes
+import mpmath
+import numpy as np
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+# dtype: stored bits of the mantissa, exponent of the smallest normal number, largest finite number
+_FORMAT = {
+    np.dtype(np.float64): (52, -1022, float(np.finfo(np.float64).max)),
+    np.dtype(np.float32): (23, -126, float(np.finfo(np.float32).max)),
+    np.dtype(np.float16): (10, -14, 65504.0),
+    BFLOAT16: (7, -126, float(ml_dtypes.finfo(BFLOAT16).max)),
+}
+
+# Is longdouble precise enough to measure results of this dtype?
+EXACT = {dtype: np.finfo(np.longdouble).nmant >= mantissa + 8 for dtype, (mantissa, _, _) in _FORMAT.items()}
+
+
+def result_dtype(dtype):
+    """float32 for what fits its 24 bits, float64 for wider integers, a floating-point dtype stays as it is."""
+    dtype = np.dtype(dtype).newbyteorder("=") if np.dtype(dtype) != BFLOAT16 else BFLOAT16
+    if dtype in _FORMAT:
+        return dtype
+    if dtype.kind in "biu":
+        return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    raise TypeError(f"unsupported dtype {dtype}")
+
+
+# ---- the functions -----------------------------------------------------------------------------------------------
+
+
+def softmax(x, axis=-1):
+    return _rounded(exact_softmax(x, axis), x)
+
+
+def log_softmax(x, axis=-1):
+    return _rounded(exact_log_softmax(x, axis), x)
+
+
+def logsumexp(x, axis=-1, keepdims=False):
+    return _rounded(exact_logsumexp(x, axis, keepdims), x)
+
+
+def exact_softmax(x, axis=-1):
+    """exp(x - m) / sum(exp(x - m)); NaN throughout where the maximum m is NaN or infinite."""
+    x = _rows(x, axis)
+    if x.shape[-1] == 0:
+        return _unrows(x, axis)
+    m, d, lost, others = _parts(x)
+    with np.errstate(all="ignore"):
+        p = (np.exp(d) + np.exp(d) * lost) / (1 + others)
+    return _unrows(np.where(np.isfinite(m), p, np.nan), axis)
+
+
+def exact_log_softmax(x, axis=-1):
+    """(x - m) - log1p(sum of the others): both terms are <= 0, nothing cancels."""
+    x = _rows(x, axis)
+    if x.shape[-1] == 0:
+        return _unrows(x, axis)
+    m, d, lost, others = _parts(x)
+    with np.errstate(all="ignore"):
+        log_p = (d - np.log1p(others)) + lost
+    return _unrows(np.where(np.isfinite(m), log_p, np.nan), axis)
+
+
+def exact_logsumexp(x, axis=-1, keepdims=False):
+    """m + log1p(sum of the others); m itself where that is NaN or infinite, and -inf without classes."""
+    scalar = np.ndim(x) == 0
+    x = _rows(x, axis)
+    if x.shape[-1] == 0:
+        y = np.full((*x.shape[:-1], 1), -np.inf, np.longdouble)
+    else:
+        m, _, _, others = _parts(x)
+        with np.errstate(all="ignore"):
+            y = np.where(np.isfinite(m), m + np.log1p(others), m)
+    if scalar:
+        return y[0]
+    return _unrows(y, axis) if keepdims else y[..., 0]
+
+
+def _rows(x, axis):
+    """x in longdouble with its classes last; a scalar is one class."""
+    x = np.asarray(x)
+    x = (x.astype(np.float32) if x.dtype == BFLOAT16 else x).astype(np.longdouble)
+    return np.ascontiguousarray(np.moveaxis(np.atleast_1d(x), axis, -1))
+
+
+def _unrows(y, axis):
+    return np.moveaxis(y, -1, axis)
+
+
+def _rounded(y, x):
+    x = np.asarray(x)
+    dtype = result_dtype(x.dtype)
+    with np.errstate(all="ignore"):
+        y = np.asarray(y)
+        y = y.astype(np.float32).astype(BFLOAT16) if dtype == BFLOAT16 else y.astype(dtype)
+    return y.reshape(()) if x.ndim == 0 else y
+
+
+def _parts(x):
+    """m, x - m as an unevaluated sum of two, and the sum of exp(x - m) over all classes but one of those equal to m."""
+    with np.errstate(all="ignore"):
+        m = x.max(axis=-1, keepdims=True)
+        d = x - m
+        v = d - x  # Knuth's two-sum: what the subtraction rounded away
+        lost = (x - (d - v)) + (-m - v)
+        lost = np.where(np.isfinite(lost), lost, 0)
+        e = np.exp(d) + np.exp(d) * lost
+        np.put_along_axis(e, np.argmax(x, axis=-1)[..., None], 0, axis=-1)
+        return m, d, lost, e.sum(axis=-1, keepdims=True)
+
+
+def mp_rows(name, row):
+    """One row of finite numbers through the function called name, in 600 bits: a list of mpmath numbers."""
+    with mpmath.workprec(600):
+        x = [mpmath.mpf(float(v)) for v in row]
+        m = max(x)
+        rest = list(x)
+        rest.remove(m)
+        log = mpmath.log1p(mpmath.fsum(mpmath.exp(v - m) for v in rest))
+        if name == "logsumexp":
+            return [m + log]
+        return [mpmath.exp(v - m - log) if name == "softmax" else v - m - log for v in x]
+
+
+def mp_of(value):
+    """A longdouble as an mpmath number, exactly."""
+    fraction, exponent = np.frexp(np.longdouble(value))
+    high = float(fraction)
+    with mpmath.workprec(600):
+        return mpmath.ldexp(mpmath.mpf(high) + float(fraction - high), int(exponent))
+
+
+# ---- how far off a result is -------------------------------------------------------------------------------------
+
+
+def ulp(y, dtype):
+    """The distance of neighbouring numbers of dtype around y; below the smallest normal number, the one there."""
+    mantissa, lowest, _ = _FORMAT[np.dtype(dtype)]
+    _, e = np.frexp(np.abs(np.asarray(y, np.longdouble)))
+    e = np.where(np.asarray(y) == 0, lowest + 1, np.maximum(e, lowest + 1))
+    return np.ldexp(np.longdouble(1), e - 1 - mantissa)
+
+
+def ulp_error(got, exact, scale=None):
+    """abs(got - exact) in ulps of exact (or of the larger of exact and scale), element by element.
+
+    exact is unrounded. Where it is NaN, infinite or 0, got must be the same; where it is beyond the largest number by
+    half an ulp or more, got must be infinite. Anything else counts as an infinite error.
+    """
+    got, exact = np.asarray(got), np.asarray(exact, np.longdouble)
+    assert got.shape == exact.shape, (got.shape, exact.shape)
+    dtype = got.dtype
+    largest = np.longdouble(_FORMAT[dtype][2])
+    wide = (got.astype(np.float32) if dtype == BFLOAT16 else got).astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        unit = ulp(exact if scale is None else np.maximum(np.abs(exact), np.abs(scale)), dtype)
+        error = np.abs(wide - exact) / unit
+        error = np.where(np.isfinite(exact) & np.isfinite(wide) & (exact != 0), error, np.inf)
+        beyond = (np.abs(exact) >= largest + ulp(largest, dtype) / 2) & (wide == np.copysign(np.inf, exact))
+        same = (wide == exact) | (np.isnan(wide) & np.isnan(exact)) | beyond
+    return np.where(same, 0, error).astype(np.float64)
+
+
+def mp_ulp_error(got, exact, dtype, scale=0):
+    """The same for one finite number, exact and scale being mpmath numbers."""
+    mantissa, lowest, _ = _FORMAT[np.dtype(dtype)]
+    with mpmath.workprec(600):
+        size = max(abs(exact), abs(scale))
+        exponent = max(mpmath.frexp(size)[1] - 1, lowest) if size else lowest
+        return float(abs(mpmath.mpf(float(got)) - exact) / mpmath.ldexp(1, exponent - mantissa))

@@ -1,0 +1,709 @@
+"""What comes out for what goes in: dtypes, special values, empty arrays, scalars, out=, layouts and errors."""
+
+import ctypes
+import sys
+import warnings
+
+import ml_dtypes
+import numpy as np
+import pytest
+import reference
+from cases import FLOATS, FORMS, FUNCTIONS, STORED, assert_same_bits, bits, random
+from numpy.exceptions import AxisError
+
+import softlane
+
+functions = pytest.mark.parametrize("function", FUNCTIONS)
+elementwise = pytest.mark.parametrize("function", ["softmax", "log_softmax"])
+stored = pytest.mark.parametrize("dtype", STORED, ids=str)
+floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+forms = pytest.mark.parametrize("form", FORMS)
+
+CANONICAL_NAN = {2: {np.dtype("f2"): 0x7E00, reference.BFLOAT16: 0x7FC0}, 4: 0x7FC00000, 8: 0x7FF8000000000000}
+
+
+def canonical_nan(dtype):
+    found = CANONICAL_NAN[dtype.itemsize]
+    return found[dtype] if isinstance(found, dict) else found
+
+
+def all_nan(a):
+    """Every element is the canonical quiet NaN."""
+    a = np.asarray(a)
+    return bool((bits(a) == canonical_nan(a.dtype)).all())
+
+
+def form_array(form, dtype, seed=0):
+    """A random array for a form, as a writeable view with the classes last, and how to call a function with it."""
+    shape, axis = FORMS[form]
+    x = random(shape, dtype, seed)
+    rows = np.moveaxis(x, axis, -1)
+
+    def call(function, **kwargs):
+        y = FUNCTIONS[function](x, axis=axis, **kwargs)
+        return y if function == "logsumexp" else np.moveaxis(y, axis, -1)
+
+    return x, rows, call
+
+
+# ---- dtypes ------------------------------------------------------------------------------------------------------
+
+DTYPES = {
+    np.float32: np.float32, np.float64: np.float64, np.float16: np.float16, ml_dtypes.bfloat16: ml_dtypes.bfloat16,
+    np.bool_: np.float32, np.int8: np.float32, np.uint8: np.float32, np.int16: np.float32, np.uint16: np.float32,
+    np.int32: np.float64, np.uint32: np.float64, np.int64: np.float64, np.uint64: np.float64,
+    np.intc: np.float64, np.longlong: np.float64, np.ulonglong: np.float64,
+}  # fmt: skip
+
+
+@functions
+@pytest.mark.parametrize(("given", "expected"), DTYPES.items(), ids=lambda d: np.dtype(d).name)
+def test_dtype_of_the_result(function, given, expected):
+    x = np.array([[0, 1, 1, 0], [1, 0, 0, 0]]).astype(given)
+    y = FUNCTIONS[function](x)
+    assert y.dtype == expected
+    assert_same_bits(y, FUNCTIONS[function](x.astype(expected)))
+    assert_same_bits(FUNCTIONS[function](x, axis=0), FUNCTIONS[function](x.astype(expected), axis=0))
+    assert FUNCTIONS[function](x[:, :0]).dtype == expected
+    assert FUNCTIONS[function](x[0, 0]).dtype == expected
+    assert reference.result_dtype(given) == expected
+
+
+@functions
+def test_integers_do_not_wrap(function):
+    """uint8 0 - 255 is 1 in NumPy, and the sum of exponentials of SciPy overflows a float16."""
+    x = np.array([0, 255, 128, 7], np.uint8)
+    assert_same_bits(FUNCTIONS[function](x), FUNCTIONS[function](x.astype(np.float32)))
+    x = np.array([-(2**63), 2**63 - 1, 0])
+    assert_same_bits(FUNCTIONS[function](x), FUNCTIONS[function](x.astype(np.float64)))
+    x = np.array([2**64 - 1, 0], np.uint64)
+    assert_same_bits(FUNCTIONS[function](x), FUNCTIONS[function](x.astype(np.float64)))
+
+
+def test_half_precision_rows_whose_sum_would_overflow_or_stall():
+    zeros = np.zeros(70000, np.float16)
+    assert_same_bits(softlane.softmax(zeros), np.full(70000, 1 / 70000, np.float16))
+    assert softlane.logsumexp(zeros) == np.float16(np.log(70000))
+    equal = np.full(512, 3.0, reference.BFLOAT16)
+    assert (softlane.softmax(equal).astype(float) == 1 / 512).all()
+
+
+@functions
+def test_lists_and_scalars_are_taken_as_the_array_would_be(function):
+    compute = FUNCTIONS[function]
+    for x in ([1.0, 2.0], [[1, 2], [3, 4]], (1, 2), [True, False], range(5), [np.float32(1), np.float32(2)]):
+        assert_same_bits(compute(x), compute(np.asarray(x)))
+    assert compute([1.0, 2.0]).dtype == np.float64
+
+    class Convertible:
+        def __array__(self, dtype=None, copy=None):
+            return np.array([1, 2, 3], np.float32)
+
+    assert_same_bits(compute(Convertible()), compute(np.float32([1, 2, 3])))
+
+
+@functions
+@pytest.mark.any_isa
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ones(3, np.complex128), np.ones(3, np.complex64), np.ones(3, object), np.array(["a"]), np.array([b"a"]),
+        np.ones(3, "M8[s]"), np.ones(3, "m8[s]"), np.ones(3, [("a", "f4")]), np.ones(3, ml_dtypes.float8_e5m2),
+        np.ones(3, ml_dtypes.float8_e4m3fn), np.ones(3, ml_dtypes.int4), [None, 1], 1j, "text", None,
+        np.ma.masked_array([1.0, 2.0], [0, 1]), np.ma.masked_array([1.0, 2.0]),
+    ],
+    ids=lambda x: f"{type(x).__name__} {getattr(x, 'dtype', '')}",
+)  # fmt: skip
+def test_other_dtypes_are_refused_by_name(function, x):
+    with pytest.raises(TypeError, match=r"supported are .*(float32|plain arrays)"):
+        FUNCTIONS[function](x)
+
+
+@functions
+@pytest.mark.any_isa
+@pytest.mark.skipif(np.dtype(np.longdouble) == np.dtype(np.float64), reason="longdouble is float64 here")
+def test_longdouble_is_refused(function):
+    with pytest.raises(TypeError, match=f"{function}.*{np.dtype(np.longdouble)}.*float32"):
+        FUNCTIONS[function](np.ones(3, np.longdouble))
+
+
+@functions
+@pytest.mark.any_isa
+def test_ragged_lists_are_an_error(function):
+    with pytest.raises(ValueError, match=function):
+        FUNCTIONS[function]([[1, 2], [3]])
+
+
+@functions
+def test_subclasses_of_ndarray_are_arrays(function):
+    x = random((4, 6), np.float32)
+    y = FUNCTIONS[function](x.view(np.recarray))
+    assert_same_bits(y, FUNCTIONS[function](x))
+
+
+# ---- special values ----------------------------------------------------------------------------------------------
+
+
+def positions(n):
+    return sorted({0, 1 % n, n // 2, n - 2 if n > 1 else 0, n - 1})
+
+
+@functions
+@stored
+@forms
+def test_a_nan_makes_its_row_nan_and_no_other(function, dtype, form):
+    _, _, call = form_array(form, dtype)
+    clean = call(function)
+    n = clean.shape[-1] if function != "logsumexp" else FORMS[form][0][FORMS[form][1]]
+    for others in (None, -np.inf, np.inf, 0):
+        for i in positions(n):
+            _, rows, call = form_array(form, dtype)
+            row = (0,) * (rows.ndim - 2) + (1,)
+            if others is not None:
+                rows[row] = others
+            rows[(*row, i)] = np.nan
+            y = call(function)
+            assert all_nan(y[row]), (others, i)
+            rest = np.ones(y.shape, bool)
+            rest[row] = False
+            assert_same_bits(y[rest], clean[rest])
+
+
+@functions
+@stored
+@forms
+def test_plus_infinity(function, dtype, form):
+    clean = form_array(form, dtype)[2](function)
+    n = FORMS[form][0][FORMS[form][1]]
+    for where in [*([i] for i in positions(n)), [0, n - 1], list(range(n))]:
+        for others in (None, -np.inf):
+            _, rows, call = form_array(form, dtype)
+            row = (0,) * (rows.ndim - 2) + (1,)
+            if others is not None:
+                rows[row] = others
+            rows[row][where] = np.inf
+            y = call(function)
+            if function == "logsumexp":
+                assert y[row] == np.inf
+            else:
+                assert all_nan(y[row])
+            rest = np.ones(y.shape, bool)
+            rest[row] = False
+            assert_same_bits(y[rest], clean[rest])
+
+
+@functions
+@stored
+@forms
+def test_a_row_of_minus_infinity_only(function, dtype, form):
+    clean = form_array(form, dtype)[2](function)
+    _, rows, call = form_array(form, dtype)
+    row = (0,) * (rows.ndim - 2) + (1,)
+    rows[row] = -np.inf
+    y = call(function)
+    if function == "logsumexp":
+        assert y[row] == -np.inf
+    else:
+        assert all_nan(y[row])
+    rest = np.ones(y.shape, bool)
+    rest[row] = False
+    assert_same_bits(y[rest], clean[rest])
+
+
+@stored
+@forms
+def test_minus_infinity_beside_finite_values_is_exactly_nothing(dtype, form):
+    n = FORMS[form][0][FORMS[form][1]]
+    for i in positions(n):
+        _, rows, call = form_array(form, dtype)
+        row = (0,) * (rows.ndim - 2) + (1,)
+        rows[row][:] = -np.inf
+        rows[(*row, i)] = -3
+        masked = np.arange(n) != i
+        p, log_p, lse = call("softmax")[row], call("log_softmax")[row], call("logsumexp")[row]
+        assert p[i] == 1 and (bits(p[masked]) == 0).all()  # +0.0
+        assert log_p[i] == 0 and (log_p[masked] == -np.inf).all()
+        assert lse == -3
+    # half of the row: as if those classes were not there, to the accuracy of the rest
+    _, rows, call = form_array(form, dtype)
+    row = (0,) * (rows.ndim - 2) + (1,)
+    rows[row] /= 16  # so that no probability underflows
+    rows[row][::2] = -np.inf
+    p = call("softmax")[row]
+    assert (bits(p[::2]) == 0).all() and (p[1::2] > 0).all()
+    assert (call("log_softmax")[row][::2] == -np.inf).all()
+
+
+@functions
+@floats
+def test_nan_payloads_and_signs_do_not_come_through(function, dtype):
+    word = f"u{dtype.itemsize}"
+    quiet = int(canonical_nan(dtype))
+    sign = 1 << (8 * dtype.itemsize - 1)
+    signalling = quiet - (1 << (21 if dtype.itemsize == 4 else 50))  # the quiet bit off, another one on
+    for shape, axis in FORMS.values():
+        for pattern in (quiet | sign, quiet + 12345, signalling, signalling | sign):
+            x = random(shape, dtype)
+            x.view(word)[...] = pattern
+            assert all_nan(FUNCTIONS[function](x, axis=axis)), (shape, hex(pattern))
+            x = random(shape, dtype)
+            np.moveaxis(x, axis, -1)[..., -1].view()[...] = np.array(pattern, word).view(dtype)
+            assert all_nan(FUNCTIONS[function](x, axis=axis)), (shape, hex(pattern))
+
+
+@functions
+@stored
+def test_invalid_rows_give_the_canonical_nan_through_every_layout(function, dtype):
+    x = np.full((4, 6), -np.inf, dtype)
+    x[1], x[2], x[3, 2] = np.nan, np.inf, -np.nan
+    for view in (x, np.asfortranarray(x), x[:, ::-1], np.repeat(x, 2, 1)[:, ::2]):
+        y = FUNCTIONS[function](view)
+        bad = np.isnan(y.astype(np.float32))
+        assert bad.all() if function != "logsumexp" else (bad == [False, True, False, True]).all()
+        assert all_nan(y[bad])
+
+
+@stored
+@forms
+def test_a_dominated_row_is_exactly_one_and_zeros(dtype, form):
+    n = FORMS[form][0][FORMS[form][1]]
+    for i in positions(n):
+        for low in (-1000, -30000):
+            _, rows, call = form_array(form, dtype)
+            rows[...] = low
+            rows[..., i] = 1000
+            p, log_p = call("softmax"), call("log_softmax")
+            assert (p[..., i] == 1).all() and (log_p[..., i] == 0).all()
+            p[..., i] = 0
+            assert (bits(p) == 0).all()
+            assert (call("logsumexp") == rows[..., i]).all()
+
+
+@floats
+def test_probabilities_never_exceed_one_and_round_to_it_where_they_should(dtype):
+    """The other class from 1e-3 down to far below half an ulp of 1: p rounds to 1 where it should."""
+    d = np.linspace(7, 60, 20001).astype(dtype)
+    x = np.stack([d, np.zeros_like(d)], axis=1)
+    for y in (softlane.softmax(x)[:, 0], softlane.softmax(np.ascontiguousarray(x.T), axis=0)[0]):
+        assert (y <= 1).all()
+        below = 1 / (1 + np.exp(-d.astype(np.longdouble))) < 1 - np.longdouble(np.finfo(dtype).epsneg) / 2
+        assert (y[~below] == 1).all()
+        assert (1 - y[below] <= 2 * np.finfo(dtype).epsneg + np.exp(-d[below].astype(float))).all()
+
+
+@stored
+def test_one_class_is_certain(dtype):
+    x = np.array([[0], [-0.0], [1], [-1000], [60000], [1e-4]]).astype(dtype)
+    for axis, y in ((1, x), (0, x.T)):
+        assert (softlane.softmax(y, axis=axis) == 1).all()
+        assert (bits(softlane.log_softmax(y, axis=axis)) == 0).all()  # +0.0
+        assert_same_bits(softlane.logsumexp(y, axis=axis), x.ravel() + dtype.type(0))  # -0.0 + log(1) is 0.0
+
+
+def test_known_values():
+    assert softlane.softmax([1000.0, 0.0]).tolist() == [1, 0]
+    assert softlane.softmax([0.0, 0.0]).tolist() == [0.5, 0.5]
+    assert softlane.softmax(np.zeros(8, np.float32)).tolist() == [0.125] * 8
+    assert softlane.softmax([3e38, 3e38, -3e38]).tolist() == [0.5, 0.5, 0]
+    assert softlane.log_softmax([0.0, 0.0]).tolist() == [-0.6931471805599453] * 2
+    assert softlane.logsumexp([20.0, 30.0, 100.0]) == 100  # e^-70 is below half an ulp
+    assert softlane.logsumexp([0.0, 0.0]) == 0.6931471805599453
+    assert abs(softlane.logsumexp([-0.6931471805599453, -0.6931471805599453])) <= 2.0**-52
+    np.testing.assert_array_equal(softlane.log_softmax([1e8, 1e8]), [-0.6931471805599453] * 2)
+    np.testing.assert_allclose(softlane.log_softmax([0.0, 40.0])[1], -4.248354255291589e-18, rtol=1e-15)
+    np.testing.assert_allclose(softlane.log_softmax(np.float32([-1e7, -1e7 + 1])), [-1.3132616, -0.3132617], rtol=2e-7)
+
+
+@floats
+def test_zeros_of_both_signs_are_ties(dtype):
+    for n in (2, 33, 5000):
+        x = np.zeros(n, dtype)
+        x[::2] = -0.0
+        assert_same_bits(softlane.softmax(x), softlane.softmax(np.zeros(n, dtype)))
+        assert_same_bits(softlane.logsumexp(x), softlane.logsumexp(np.zeros(n, dtype)))
+
+
+@floats
+def test_differences_that_overflow(dtype):
+    big = np.finfo(dtype).max
+    for n in (3, 40, 5000):
+        x = np.full(n, -big, dtype)
+        x[-1] = big
+        y = softlane.softmax(x)
+        assert y[-1] == 1 and not y[:-1].any()
+        y = softlane.log_softmax(x)
+        assert y[-1] == 0 and (y[:-1] == -np.inf).all()
+        assert softlane.logsumexp(x) == big
+
+
+# ---- empty arrays and scalars ------------------------------------------------------------------------------------
+
+
+@stored
+def test_no_classes(dtype):
+    for shape, axis in (((0,), 0), ((3, 0), 1), ((0, 3), 0), ((2, 0, 5), 1), ((0, 0), 0)):
+        x = np.empty(shape, dtype)
+        for function in ("softmax", "log_softmax"):
+            y = FUNCTIONS[function](x, axis=axis)
+            assert y.shape == shape and y.dtype == dtype
+        left = shape[:axis] + shape[axis + 1 :]
+        y = softlane.logsumexp(x, axis=axis)
+        assert y.shape == left and y.dtype == dtype and (np.asarray(y) == -np.inf).all()
+        out = np.zeros(left, dtype)
+        assert softlane.logsumexp(x, axis=axis, out=out) is out and (out == -np.inf).all()
+        kept = softlane.logsumexp(x, axis=axis, keepdims=True)
+        assert kept.shape == (*shape[:axis], 1, *shape[axis + 1 :]) and (kept == -np.inf).all()
+    assert isinstance(softlane.logsumexp(np.empty(0, np.float32)), np.float32)
+    assert softlane.softmax([]).shape == (0,) and softlane.logsumexp([]) == -np.inf
+
+
+@stored
+def test_no_rows(dtype):
+    for shape, axis in (((0, 3), 1), ((0, 5000), 1), ((3, 0), 0), ((2, 5, 0), 1), ((0, 5, 4), 1)):
+        x = np.empty(shape, dtype)
+        for function in ("softmax", "log_softmax"):
+            y = FUNCTIONS[function](x, axis=axis)
+            assert y.shape == shape and y.dtype == dtype
+        y = softlane.logsumexp(x, axis=axis)
+        assert y.shape == shape[:axis] + shape[axis + 1 :] and y.dtype == dtype
+
+
+@pytest.mark.parametrize("given", DTYPES, ids=lambda d: np.dtype(d).name)
+def test_a_scalar_is_one_class(given):
+    result = np.dtype(DTYPES[given])
+    one = np.array(1).astype(given)
+    for x in (one, one[()]):
+        for axis in (0, -1):
+            for function, expected in (("softmax", 1), ("log_softmax", 0), ("logsumexp", 1)):
+                y = FUNCTIONS[function](x, axis=axis)
+                assert type(y) is result.type and y == expected, function
+    assert softlane.logsumexp(2.5) == 2.5 and type(softlane.logsumexp(2.5)) is np.float64
+    with np.errstate(all="raise"):
+        assert np.isnan(softlane.softmax(np.nan)) and np.isnan(softlane.softmax(np.inf))
+        assert softlane.logsumexp(np.inf) == np.inf and softlane.logsumexp(-np.inf) == -np.inf
+
+
+@stored
+def test_a_scalar_with_out(dtype):
+    x = np.array(2).astype(dtype)
+    for function, expected in (("softmax", 1), ("log_softmax", 0), ("logsumexp", 2)):
+        out = np.empty((), dtype)
+        assert FUNCTIONS[function](x, out=out) is out and out == expected
+
+
+@functions
+def test_results_without_dimensions_are_scalars(function):
+    for dtype in STORED:
+        for x in (random(7, dtype), random(5000, dtype), random(14, dtype)[::2]):
+            y = FUNCTIONS[function](x)
+            if function == "logsumexp":
+                assert type(y) is dtype.type
+            else:
+                assert type(y) is np.ndarray and y.shape == x.shape
+
+
+def test_keepdims():
+    x = random((2, 3, 4), np.float32)
+    for array in (x, x[..., ::-1], x.astype(np.float16)):
+        for axis in range(-3, 3):
+            y = softlane.logsumexp(array, axis=axis)
+            kept = softlane.logsumexp(array, axis=axis, keepdims=True)
+            assert_same_bits(kept, np.expand_dims(y, axis))
+            out = np.empty_like(kept)
+            assert softlane.logsumexp(array, axis=axis, keepdims=True, out=out) is out
+            assert_same_bits(out, kept)
+    assert softlane.logsumexp(x[0, 0], keepdims=True).shape == (1,)
+    assert softlane.logsumexp(np.float32(3), keepdims=True) == 3
+
+
+# ---- axis --------------------------------------------------------------------------------------------------------
+
+
+@functions
+@floats
+def test_every_axis_of_many_dimensions(function, dtype):
+    x = random((2, 3, 1, 4, 5), dtype)
+    for axis in range(-5, 5):
+        y = FUNCTIONS[function](x, axis=axis)
+        exact = getattr(reference, f"exact_{function}")(x, axis)
+        scale = x.max(axis) if function == "logsumexp" else None
+        assert reference.ulp_error(y, exact, scale).max() <= 2
+        assert_same_bits(y, FUNCTIONS[function](x, axis % 5), "positional, counted from the front")
+        assert_same_bits(y, FUNCTIONS[function](x, axis=np.int8(axis)))
+
+
+@functions
+@pytest.mark.any_isa
+def test_axis_out_of_bounds(function):
+    x = random((2, 3), np.float32)
+    for axis in (2, -3, 100, 2**31, 2**63, -(2**63), 2**70):
+        for array in (x, x[:, ::-1], x.astype(np.float16)):
+            with pytest.raises(AxisError, match=rf"^axis {axis} is out of bounds for array of dimension 2$"):
+                FUNCTIONS[function](array, axis=axis)
+    with pytest.raises((ValueError, IndexError)):
+        FUNCTIONS[function](x, axis=7)
+    with pytest.raises(AxisError):
+        FUNCTIONS[function](np.float32(1), axis=1)
+
+
+@functions
+@pytest.mark.any_isa
+def test_axis_must_be_an_integer(function):
+    x = random((2, 3), np.float32)
+    for axis in (None, 1.0, "1", (0,), (0, 1), [0], np.float32(0)):
+        with pytest.raises(TypeError, match=f"{function}: axis must be an integer, got "):
+            FUNCTIONS[function](x, axis=axis)
+
+
+@functions
+@pytest.mark.any_isa
+def test_signature(function):
+    x = random((2, 3), np.float32)
+    with pytest.raises(TypeError):
+        FUNCTIONS[function](x, -1, None)  # out is keyword-only
+    with pytest.raises(TypeError):
+        FUNCTIONS[function](x, dims=1)
+    with pytest.raises(TypeError):
+        FUNCTIONS[function]()
+    assert_same_bits(FUNCTIONS[function](x=x, axis=1), FUNCTIONS[function](x))
+
+
+# ---- out ---------------------------------------------------------------------------------------------------------
+
+
+@functions
+@stored
+@forms
+def test_out_is_filled_and_returned(function, dtype, form):
+    shape, axis = FORMS[form]
+    x = random(shape, dtype)
+    expected = FUNCTIONS[function](x, axis=axis)
+    ndim = expected.ndim
+    wide = np.empty(tuple(2 * s for s in expected.shape), dtype)
+    word = np.empty(expected.nbytes + 1, np.uint8)
+    outs = {
+        "plain": np.full(expected.shape, 9, dtype),
+        "strided": wide[(slice(None, None, 2),) * ndim],
+        "negative": np.empty(expected.shape, dtype)[(slice(None, None, -1),) * ndim],
+        "Fortran": np.empty(expected.shape, dtype, order="F"),
+        "misaligned": word[1:].view(dtype).reshape(expected.shape),
+        "subclass": np.empty(expected.shape, dtype).view(np.recarray),
+    }
+    for name, out in outs.items():
+        assert FUNCTIONS[function](x, axis=axis, out=out) is out
+        assert_same_bits(out, expected, name)
+
+
+@elementwise
+@stored
+@forms
+def test_out_may_overlap_the_input_in_any_way(function, dtype, form):
+    shape, axis = FORMS[form]
+    size = int(np.prod(shape))
+    expected = FUNCTIONS[function](random(shape, dtype), axis=axis)
+
+    def view(memory, start, order=1):
+        return memory[start : start + size][::order].reshape(shape)
+
+    for x_at, out_at, x_order, out_order in (
+        (0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1), (0, 3, 1, 1), (size // 2, 0, 1, 1), (0, size // 2, 1, 1),
+        (0, size - 1, 1, 1), (0, size, 1, 1), (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
+    ):  # fmt: skip
+        memory = np.zeros(2 * size + 3, dtype)
+        x, out = view(memory, x_at, x_order), view(memory, out_at, out_order)
+        x[...] = random(shape, dtype)
+        assert FUNCTIONS[function](x, axis=axis, out=out) is out
+        assert_same_bits(out, expected, f"{x_at} {out_at} {x_order} {out_order}")
+    square = random((40, 40), dtype)
+    expected = FUNCTIONS[function](square.T.copy())
+    assert_same_bits(FUNCTIONS[function](square.T, out=square), expected, "its own transpose")
+
+
+@stored
+def test_logsumexp_may_overwrite_a_part_of_its_input(dtype):
+    for shape, axis in ((9, 10), -1), ((9, 100), -1), ((9, 20), 0), ((9, 5000), -1):
+        x = random(shape, dtype)
+        expected = softlane.logsumexp(x, axis=axis)
+        for start in (0, 1, x.size - expected.size):
+            y = x.copy()
+            out = y.reshape(-1)[start : start + expected.size]
+            assert_same_bits(softlane.logsumexp(y, axis=axis, out=out), expected, f"{shape} {start}")
+        y = x.copy()
+        out = y.reshape(-1)[: 2 * expected.size : 2]
+        assert_same_bits(softlane.logsumexp(y, axis=axis, out=out), expected, f"{shape} strided")
+
+
+@functions
+@pytest.mark.any_isa
+def test_a_wrong_out_is_an_error_and_stays_as_it_was(function):
+    x = random((4, 6), np.float32)
+    good = FUNCTIONS[function](x)
+    read_only = np.full(good.shape, 7, np.float32)
+    read_only.flags.writeable = False
+    wrong = [
+        (np.full((*good.shape, 1), 7, np.float32), ValueError, r"out has shape .*, expected \(4"),
+        (np.full((4, 7), 7, np.float32), ValueError, "out has shape"),
+        (np.full((3, 6), 7, np.float32), ValueError, "out has shape"),
+        (np.full((), 7, np.float32), ValueError, "out has shape"),
+        (np.full(good.shape, 7, np.float64), TypeError, "out has dtype float64, expected float32"),
+        (np.full(good.shape, 7, np.float16), TypeError, "out has dtype float16, expected float32"),
+        (np.full(good.shape, 7, np.int32), TypeError, "out has dtype int32, expected float32"),
+        (np.full(good.shape, 7, np.dtype(np.float32).newbyteorder()), TypeError, "out has dtype .*, expected float32"),
+        (read_only, ValueError, "out is read-only"),
+        (np.ma.masked_array(np.full(good.shape, 7, np.float32)), TypeError, "out must be a numpy.ndarray"),
+    ]
+    for out, error, message in wrong:
+        for array in (x, x[::-1]):
+            with pytest.raises(error, match=f"{function}: {message}"):
+                FUNCTIONS[function](array, out=out)
+            assert (np.asarray(out) == 7).all()
+    for out in (good.tolist(), bytearray(good.nbytes), memoryview(good.copy()), 1.0, (good,)):
+        with pytest.raises(TypeError, match=f"{function}: out must be a numpy.ndarray, got {type(out).__name__}"):
+            FUNCTIONS[function](x, out=out)
+
+
+@functions
+@pytest.mark.any_isa
+def test_no_error_writes_to_out(function):
+    x = random((4, 6), np.float32)
+    out = np.full(FUNCTIONS[function](x).shape, 7, np.float32)
+    for args, kwargs in (((x,), {"axis": 2}), ((x,), {"axis": 1.5}), ((x * 1j,), {}), ((x.astype(object),), {})):
+        with pytest.raises((TypeError, ValueError)):
+            FUNCTIONS[function](*args, out=out, **kwargs)
+        assert (out == 7).all()
+
+
+@functions
+@pytest.mark.any_isa
+def test_out_of_integers_is_the_float_result(function):
+    x = np.arange(24, dtype=np.int16).reshape(4, 6)
+    out = np.empty(FUNCTIONS[function](x).shape, np.float32)
+    assert FUNCTIONS[function](x, out=out) is out
+    assert_same_bits(out, FUNCTIONS[function](x.astype(np.float32)))
+    with pytest.raises(TypeError, match="expected float32"):
+        FUNCTIONS[function](x, out=out.astype(np.int16))
+
+
+# ---- layouts -----------------------------------------------------------------------------------------------------
+
+
+def layouts(x):
+    """Other arrays with the values of x."""
+    yield "Fortran", np.asfortranarray(x)
+    yield "strided", np.repeat(x, 2, axis=-1)[..., ::2]
+    yield "strided batch", np.repeat(x, 3, axis=0)[::3]
+    yield "negative", np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+    yield "negative batch", np.ascontiguousarray(x[::-1])[::-1]
+    yield "swapped", np.ascontiguousarray(x.swapaxes(0, -1)).swapaxes(0, -1)
+    memory = np.empty(x.nbytes + 1, np.uint8)
+    misaligned = memory[1:].view(x.dtype).reshape(x.shape)
+    misaligned[...] = x
+    yield "misaligned", misaligned
+    if x.dtype != reference.BFLOAT16:
+        yield "byte-swapped", x.astype(x.dtype.newbyteorder())
+        yield "byte-swapped and strided", np.repeat(x.astype(x.dtype.newbyteorder()), 2, axis=-1)[..., ::2]
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    yield "read-only", read_only
+    record = np.zeros(x.shape, [("pad", "u1"), ("value", x.dtype)])
+    record["value"] = x
+    yield "field of records", record["value"]
+
+
+@functions
+@stored
+@forms
+def test_every_layout_gives_the_bits_of_a_fresh_copy(function, dtype, form):
+    shape, axis = FORMS[form]
+    x = random(shape, dtype)
+    x.reshape(-1)[[3, -3]] = np.nan, -np.inf
+    expected = FUNCTIONS[function](x, axis=axis)
+    for name, view in layouts(x):
+        before = view.copy()
+        y = FUNCTIONS[function](view, axis=axis)
+        assert_same_bits(y, expected, name)
+        assert y.dtype.isnative
+        assert_same_bits(view.astype(dtype), before.astype(dtype), f"{name}: the input was changed")
+
+
+@functions
+@stored
+def test_broadcast_inputs(function, dtype):
+    compute = FUNCTIONS[function]
+    for shape in ((10,), (100,), (5000,)):
+        row = random(shape, dtype)
+        batch = np.broadcast_to(row, (7, *shape))
+        assert_same_bits(compute(batch), np.broadcast_to(compute(row), (7, *compute(row).shape)))
+        assert_same_bits(compute(batch, axis=0), compute(np.ascontiguousarray(batch), axis=0))
+        same = np.broadcast_to(row[0], shape)
+        assert_same_bits(compute(same), compute(np.full(shape, row[0], dtype)))
+
+
+@functions
+@stored
+@forms
+def test_the_input_is_never_written_to(function, dtype, form):
+    shape, axis = FORMS[form]
+    x = random(shape, dtype)
+    x.reshape(-1)[0] += 30  # a confident row, which is read again
+    x.reshape(-1)[-1] = np.nan
+    before = x.copy()
+    result = FUNCTIONS[function](x, axis=axis)
+    assert not np.shares_memory(result, x)
+    assert_same_bits(x, before)
+
+
+def test_results_are_fresh_plain_arrays():
+    x = random((3, 5), np.float32)
+    for array in (x, np.asfortranarray(x), x[:, ::-1], x.astype(np.float16), x.astype(np.int8)):
+        y = softlane.softmax(array)
+        assert y.flags.c_contiguous and y.flags.writeable and y.flags.owndata and type(y) is np.ndarray
+
+
+# ---- the floating-point environment --------------------------------------------------------------------------------
+
+
+@functions
+@stored
+@forms
+def test_no_warnings_escape(function, dtype, form):
+    shape, axis = FORMS[form]
+    x = random(shape, dtype)
+    rows = np.moveaxis(x, axis, -1)
+    rows[..., 0] = -np.inf
+    rows[..., 1] = 30000
+    rows[..., 2] = -30000
+    special = x.copy()
+    special.reshape(-1)[:3] = np.nan, np.inf, -np.inf
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for array in (x, special, np.full_like(x, -np.inf), np.full_like(x, np.inf), np.full_like(x, -60000)):
+            FUNCTIONS[function](array, axis=axis)
+            FUNCTIONS[function](array[..., ::-1], axis=axis)
+            # nothing is left behind for the next ufunc to report
+            np.add(np.float32(1), np.float32(2))
+        for array in (np.array([np.finfo(np.float64).max]), np.array([5e-324, 1e-310])):
+            FUNCTIONS[function](array)
+
+
+@functions
+@pytest.mark.any_isa
+def test_byte_swapped_signalling_nans_raise_no_warning(function):
+    x = np.array([0x7FA00000, 0x3F800000], np.uint32).byteswap().view(np.dtype(np.float32).newbyteorder())
+    with np.errstate(all="raise"):
+        y = FUNCTIONS[function](x)
+    assert all_nan(y)
+
+
+@functions
+def test_rounding_and_subnormals_of_the_caller_stay(function):
+    """A kernel that switched the rounding mode, or subnormal numbers off, would change later arithmetic."""
+    libm = ctypes.CDLL(None) if sys.platform != "win32" else None
+    rounding = libm.fegetround() if libm else None
+    for dtype in FLOATS:
+        for shape, axis in FORMS.values():
+            FUNCTIONS[function](random(shape, dtype) * 30, axis=axis)
+    smallest = np.array([1e-45, 1e-45], np.float32)
+    assert (smallest + smallest == 2 * np.float64(smallest)).all() and (smallest * np.float32(1) != 0).all()
+    if libm:
+        assert libm.fegetround() == rounding
