@@ -26,7 +26,10 @@ SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(pla
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) s = *sum;
     ptrdiff_t k = 0;
-    for (; k + UNROLL <= n; k += UNROLL) V(column_step)(UNROLL, tile + k * stride, stride, p, table, exclude, store, &s);
+    for (; k + UNROLL <= n; k += UNROLL) {
+        V(column_step)(UNROLL, tile + k * stride, stride, p, table, exclude, store, &s);
+        if ((k + UNROLL) % 16 == 0) s = V(fast_two_sum)(s);
+    }
     for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, table, exclude, store, &s);
     if (k < n) V(column_step)(1, tile + k * stride, stride, p, table, exclude, store, &s);
     *sum = s;
@@ -220,7 +223,7 @@ static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrd
         }
         sum[j] = V(sum_end)(sum[j]);
     }
-    for (int j = 0; j < count; j++) V(judge)(op, &plan[j], sum[j], &v[j]);
+    for (int j = 0; j < count; j++) V(judge)(op, n, &plan[j], sum[j], &v[j]);
     if (op != SL_SOFTMAX) {
         for (int j = 0; j < count; j++)
             if (v[j].any_few) V(column_others)(source, tile + j * LANES, stride, n, &plan[j], &v[j]);
@@ -385,9 +388,9 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     continue;
                 }
                 if (shift[i] != 0 && (step == 1 || job->op == SL_SOFTMAX)) V(row_shift)(row, n, shift[i], row);
-                if (step == 1) sums[i] = V(two_sum)(sums[i], V(row_sum)(row, n, magic[i], clamp[i], NULL, row, &unused));
+                if (step == 1) sums[i] = V(two_sum)(sums[i], V(row_sum)(row, n, magic[i], clamp[i], NULL, NULL, row, &unused));
                 else {
-                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], row, row, &unused);
+                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], row, row, row, &unused);
                     V(write_row)(job->op, row, n, &results, i, row);
                 }
             }

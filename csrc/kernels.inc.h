@@ -232,9 +232,10 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp) 
 #endif
 }
 
-/* Where the other classes weigh less than e(max) / 64, the low part of the sum carries most of them and its rounding
-   shows in log1p(z). Such rows add up the others alone, against their own maximum (rare: p(max) > 0.985). */
-#define CONFIDENT (1.0f / 64)
+/* Where the other classes weigh less than a part of e(max), the low part of the sum carries most of them, and its own
+   rounding (below 2^-46 of e(max) times the square of the terms that it took) would show in log1p(z). Such rows add up
+   the others alone, against their own maximum. That is rare: p(max) > 0.9995 in short rows, > 0.985 in longer ones. */
+#define CONFIDENT(n) ((n) <= SL_SHORT ? (R)(1.0 / 2048) : (R)(1.0 / 64))
 
 /* z of one such row from e sums against the plan with integer k2, e(max) against k; scale = k2 - k */
 static void V(odds_of_others)(V(odds) * z, int i, R sum_high, R sum_low, R e_high, R e_low, int scale) {
@@ -257,10 +258,10 @@ typedef struct {
     int any_few, any_bad;
 } V(verdict);
 
-SL_INLINE void V(judge)(sl_op op, const V(plan) * plan, V(pair) sum, V(verdict) * v) {
+SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum, V(verdict) * v) {
     v->e = V(exp_of_max)(plan);
     const V(pair) o = V(others)(sum, v->e);
-    v->few = V(sub)(V(add)(o.high, o.low), V(mul)(v->e.high, V(set1)(op == SL_SOFTMAX ? C(TINY) : (R)CONFIDENT)));
+    v->few = V(sub)(V(add)(o.high, o.low), V(mul)(v->e.high, V(set1)(op == SL_SOFTMAX ? C(TINY) : CONFIDENT(n))));
     v->poison = V(poison)(plan, sum);
     v->any_few = V(any_lt)(v->few, V(set1)(0));
     v->any_bad = V(any_nan)(v->poison);

@@ -67,7 +67,7 @@ static split split_job(const sl_job *job) {
     if (job->inner > 1 && job->inner < lanes && n > SL_SHORT) {
         s.run = s.forms->narrow_columns;
         s.unit_size = n * job->inner;
-        elements = lanes * smaller(n, SL_BLOCK) + 2 * lanes + SL_BLOCK;
+        elements = lanes * smaller(n, SL_BLOCK) + 2 * lanes + sl_rows_scratch(smaller(n, SL_BLOCK), lanes);
         if (n <= SL_BLOCK) s.together = lanes / job->inner;
     } else if (job->inner != 1) {
         const ptrdiff_t width = sl_tile_width(n, job->inner, lanes);
@@ -82,7 +82,7 @@ static split split_job(const sl_job *job) {
     } else if (n <= SL_BLOCK) {
         s.run = s.forms->rows;
         s.together = smaller(sl_rows_together(n, lanes), job->outer);
-        elements = s.together * sl_row_stride(n, lanes) + SL_BLOCK;
+        elements = sl_rows_scratch(n, lanes);
     } else elements = SL_BLOCK;
     s.scratch = ((size_t)elements * (wide ? 8 : 4) + ALIGN - 1) / ALIGN * ALIGN;
     return s;

@@ -18,42 +18,48 @@ static R V(row_max)(const R *x, ptrdiff_t n) {
     return V(reduce_max)(V(max)(V(max)(a, b), V(max)(c, d)));
 }
 
-SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, V(table) table, V(pair) * sum, R *e, const R *ahead,
-                           vec *ahead_max) {
+SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, V(table) table, V(pair) * sum, R *e, const R *y,
+                           const R *ahead, vec *ahead_max) {
     vec v[UNROLL];
     for (int i = 0; i < u; i++) ahead_max[i] = V(max)(V(load)(ahead + i * LANES), ahead_max[i]);
     for (int i = 0; i < u; i++) v[i] = V(load)(x + i * LANES);
     V(add_exp)(u, v, magic, clamp, table, sum, v);
-    if (e)
-        for (int i = 0; i < u; i++) V(store)(e + i * LANES, v[i]);
+    if (!e) return;
+    for (int i = 0; i < u; i++) {
+        sl_prefetch(y + i * LANES);
+        V(store)(e + i * LANES, v[i]);
+    }
 }
 
 /* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
    ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
    memory would take anyway. x itself where there is none. */
-SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R *e, const R *ahead, R *max) {
+SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R *e, const R *y, const R *ahead, R *max) {
     const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp);
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) sum = V(sum_begin)();
     vec m[UNROLL];
     for (int i = 0; i < UNROLL; i++) m[i] = V(set1)(-INFINITY);
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES)
-        V(row_step)(UNROLL, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
-    for (; i + 2 * LANES <= n; i += 2 * LANES) V(row_step)(2, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
-    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, ahead + i, m);
+    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
+        V(row_step)(UNROLL, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+        if ((i + UNROLL * LANES) % (16 * LANES) == 0) sum = V(fast_two_sum)(sum); /* keeps low small, and its rounding */
+    }
+    for (; i + 2 * LANES <= n; i += 2 * LANES) V(row_step)(2, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
     if (i < n) {
         vec v = V(load_tail)(x + i, n - i, -INFINITY);
         m[0] = V(max)(V(load_tail)(ahead + i, n - i, -INFINITY), m[0]);
         V(add_exp)(1, &v, &magic, &clamp, table, &sum, &v);
-        if (e) V(store_tail)(e + i, n - i, v);
+        if (e && e != y) V(store)(e + i, v);
+        else if (e) V(store_tail)(e + i, n - i, v);
     }
     for (int k = 1; k < UNROLL; k++) m[0] = V(max)(m[k], m[0]);
     *max = V(reduce_max)(m[0]);
     return V(sum_end)(sum);
 }
-SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *ahead, R *max) {
-    return e ? V(row_sum_into)(x, n, magic, clamp, e, ahead, max) : V(row_sum_into)(x, n, magic, clamp, NULL, ahead, max);
+SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *y, const R *ahead, R *max) {
+    return e ? V(row_sum_into)(x, n, magic, clamp, e, y, ahead, max) : V(row_sum_into)(x, n, magic, clamp, NULL, x, ahead, max);
 }
 
 SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
@@ -146,7 +152,7 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
                 V(store)(magic, p2.magic);
                 V(store)(clamp, p2.clamp);
                 R unused;
-                total[0] = V(two_sum)(total[0], V(row_sum)(block, n, magic[0], clamp[0], NULL, block, &unused));
+                total[0] = V(two_sum)(total[0], V(row_sum)(block, n, magic[0], clamp[0], NULL, NULL, block, &unused));
             }
         }
         if (!(second > reduced[lane] - C(CLAMP))) {
@@ -166,7 +172,7 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
 /* One row per lane: plan and sums to results. rows of them are real; the first is row number first. */
 static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, V(pair) sum, R *block, V(results) * r) {
     V(verdict) v;
-    V(judge)(job->op, plan, sum, &v);
+    V(judge)(job->op, job->n, plan, sum, &v);
     R few[LANES], poison[LANES], max[LANES];
     r->rare = v.any_few || v.any_bad;
     if (r->rare) {
@@ -207,15 +213,18 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     if (together > last - first) together = last - first;
     R *block = scratch, *converted = block + SL_BLOCK;
     const int native = V(native)(job);
+    /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. */
+    const int aside = n % LANES && job->outer * n * (ptrdiff_t)sizeof(R) < SL_CACHED;
     R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
         const int rows = (int)(last - row < together ? last - row : together);
         const R *x[LANES];
-        R *y[LANES];
+        R *y[LANES], *e[LANES];
         R magic[LANES], clamp[LANES], shift[LANES];
         for (int i = 0; i < rows; i++) {
             x[i] = V(read)(job, (row + i) * n, n, converted + i * stride);
             y[i] = V(target)(job, (row + i) * n, converted + i * stride);
+            e[i] = aside ? converted + i * stride : y[i];
             if (row == first || !native) max[i] = V(row_max)(x[i], n); /* else known from the step before */
         }
         V(plan) plan = V(make_plan)(V(load)(max), 1);
@@ -229,13 +238,12 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
                 continue;
             }
             const R *source = x[i];
-            R *e = job->op == SL_SOFTMAX ? y[i] : NULL;
             if (shift[i] != 0) {
                 V(row_shift)(source, n, shift[i], block);
                 source = block;
             }
             const R *ahead = native && row + together + i < last ? x[i] + together * n : source;
-            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], e, ahead, &max[i]);
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], job->op == SL_SOFTMAX ? e[i] : NULL, y[i], ahead, &max[i]);
         }
         V(results) results;
         V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, &results);
@@ -246,7 +254,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             continue;
         }
         for (int i = 0; i < rows; i++) {
-            V(write_row)(job->op, job->op == SL_SOFTMAX ? y[i] : x[i], n, &results, i, y[i]);
+            V(write_row)(job->op, job->op == SL_SOFTMAX ? e[i] : x[i], n, &results, i, y[i]);
             if (!native) V(written)(job, (row + i) * n, n, y[i]);
         }
     }
@@ -290,7 +298,7 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         }
         R *e = job->op == SL_SOFTMAX ? V(target)(job, at, scratch) : NULL;
         R unused;
-        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], e, x, &unused);
+        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], e, e, x, &unused);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
@@ -335,7 +343,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
         if (job->op == SL_SOFTMAX && !native) { /* there was nowhere to keep e */
             if (stats->shift != 0) V(row_shift)(source, n, stats->shift, scratch);
             R unused;
-            V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch, &unused);
+            V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch, scratch, &unused);
         }
         V(write_row)(job->op, source, n, &stats->results, 0, y);
         V(written)(job, at, n, y);

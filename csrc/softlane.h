@@ -28,6 +28,8 @@ enum {
     SL_TILE_WIDTH = 256 /* columns of a packed tile at most */
 };
 
+enum { SL_CACHED = 1 << 23 }; /* bytes of an output that the caches are likely to hold */
+
 /* What the blocks of one long row share. The arrays have one entry, or one vector of lanes, per block. */
 typedef struct {
     double *max;
@@ -75,6 +77,9 @@ static inline ptrdiff_t sl_row_stride(ptrdiff_t n, ptrdiff_t lanes) { return (n 
 static inline ptrdiff_t sl_rows_together(ptrdiff_t n, ptrdiff_t lanes) {
     ptrdiff_t rows = SL_BLOCK / n;
     return rows < 1 ? 1 : rows > lanes ? lanes : rows;
+}
+static inline ptrdiff_t sl_rows_scratch(ptrdiff_t n, ptrdiff_t lanes) { /* elements that the form rows needs */
+    return SL_BLOCK + sl_rows_together(n, lanes) * sl_row_stride(n, lanes);
 }
 static inline ptrdiff_t sl_tile_width(ptrdiff_t n, ptrdiff_t inner, ptrdiff_t lanes) {
     ptrdiff_t limit = n > 0 ? SL_TILE / n : SL_TILE_WIDTH;

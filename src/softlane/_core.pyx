@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True
-"""Translate: NumPy objects to pointers and lengths. Releases the GIL; decides nothing and raises nothing but MemoryError.
+"""Translate: NumPy objects to pointers and lengths. Releases the GIL; decides nothing, raises nothing but MemoryError.
 
 Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in csrc/.
 """

@@ -174,6 +174,7 @@ def reduction(op: int, name: str, x: object, axis: object, out: object, keepdims
             part = np.empty((*copy.shape[:k], 1, *copy.shape[k + 1 :]), dtype)
             _core.run(op, _storage(dtype), copy, part, k)
             fresh[tuple(slice(None) if i == k else s for i, s in enumerate(piece))] = part
+            del copy  # before the next one is made
     result = fresh.reshape(shape)
     if y is not None:
         y[...] = result
