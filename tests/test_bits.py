@@ -132,8 +132,8 @@ def test_neighbours_do_not_matter(function, dtype):
 def test_a_column_among_any_other_columns(function, dtype, n):
     """Any part of an inner axis has the bits of the whole, as long as the form is the same.
 
-    Two other forms sum in another order: an inner axis of 1, and one narrower than a vector with more classes than short
-    rows have. Such narrow columns are turned into rows, and have the bits of rows.
+    Two other forms sum in another order: an inner axis of 1, and one narrower than a vector with more classes than
+    short rows have. Such narrow columns are turned into rows, and have the bits of rows.
     """
     compute = FUNCTIONS[function]
     x = random((3, n, 70), dtype, seed=n)

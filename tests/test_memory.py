@@ -179,7 +179,7 @@ def test_other_layouts_and_dtypes_are_copied_into_out_or_in_pieces(function):
 @pytest.mark.any_isa
 @pytest.mark.parametrize(("shape", "axis"), [((2, 1 << 22), 1), ((2, 2, 2, 1 << 20), 3), ((16, 1 << 19), 1)], ids=str)
 def test_huge_rows_of_another_layout_are_not_copied_all_at_once(function, shape, axis):
-    """Neither of a layout that the kernels do not read, nor for an out that they do not write. A single row is copied."""
+    """Neither of a layout that the kernels do not read, nor for an out that they do not write; a single row is."""
     x = random(shape, np.float32)[..., ::-1]
     out = None if function == "logsumexp" else np.empty((*shape, 2), np.float32)[..., 0]
     used = peak(FUNCTIONS[function], x, axis=axis, out=out)

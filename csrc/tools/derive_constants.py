@@ -42,7 +42,7 @@ def remez(basis, target, weight, lo, hi, n):
         sol = mp.lu_solve(a, b)
         c = [sol[j] for j in range(n)]
 
-        def err(x):
+        def err(x, c=c):
             return weight(x) * (mp.fsum(c[j] * basis(j, x) for j in range(n)) - target(x))
 
         e = [err(x) for x in grid]
@@ -122,7 +122,7 @@ def exp_table(dtype, entries):
                 worst, f = bad, mp.mpf(int(candidate)) / mp.mpf(2) ** (bits - 1)
     unit = mp.mpf(2) ** -bits
     table = [round_to(f * r, dtype) for r in ratios]
-    error = max(abs(t / (f * r) - 1) for t, r in zip(table, ratios))
+    error = max(abs(t / (f * r) - 1) for t, r in zip(table, ratios, strict=True))
     print(
         f"/* table, {dtype.__name__}: f = {mp.nstr(f, 25)}, "
         f"largest relative error {mp.nstr(error / unit, 3)} of the unit roundoff */"
