@@ -36,9 +36,9 @@ endef
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check ".[bench]"
 	touch $@
 
-.venv-lint/lint: pyproject.toml
+.venv-lint/lint: pyproject.toml Makefile
 	$(call environment,.venv-lint)
-	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy
+	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy rich
 	touch $@
 
 demo: .venv/demo
