@@ -35,6 +35,22 @@ SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(pla
     *sum = s;
 }
 
+/* ceiling_of for each lane of a part of a column; CEILING itself where the part is the whole */
+static vec V(column_ceiling)(int whole, const R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const vec *exclude) {
+    if (whole) return V(set1)(C(CEILING));
+    const vec lowest = V(set1)(-INFINITY);
+    vec highest = lowest;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const vec x = V(load)(tile + i * stride);
+        highest = V(max)(exclude ? V(select_eq)(x, *exclude, lowest, x) : x, highest);
+    }
+    R m[LANES], k[LANES];
+    V(store)(m, highest);
+    V(store)(k, p->k);
+    for (int i = 0; i < LANES; i++) m[i] = V(ceiling_of)(m[i], k[i]);
+    return V(load)(m);
+}
+
 static void V(column_shift)(R *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
     for (ptrdiff_t k = 0; k < n; k++) V(store)(tile + k * stride, V(sub)(V(load)(tile + k * stride), shift));
 }
@@ -134,13 +150,14 @@ static void V(column_others)(const V(source) * source, R *tile, ptrdiff_t stride
         }
     }
     const V(plan) p2 = V(make_plan)(V(max)(second, plan->clamp), 0);
-    V(pair) sum = V(sum_begin)();
+    V(pair) sum = {V(set1)(0), V(set1)(0)};
     FOR_EACH_PART {
         if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
-        V(column_sum)(tile, stride, rows, &p2, &plan->reduced, 0, &sum);
-        sum = V(fast_two_sum)(sum);
+        const vec ceiling = V(column_ceiling)(!source, tile, stride, rows, &p2, &plan->reduced);
+        V(pair) part_sum = V(sum_begin)(ceiling);
+        V(column_sum)(tile, stride, rows, &p2, &plan->reduced, 0, &part_sum);
+        sum = V(fast_two_sum)(V(two_sum)(sum, V(sum_end)(part_sum, ceiling)));
     }
-    sum = V(sum_end)(sum);
     R sh[LANES], sl[LANES], eh[LANES], el[LANES], k1[LANES], k2[LANES], highest[LANES], clamp[LANES], few[LANES], poison[LANES];
     V(store)(sh, sum.high);
     V(store)(sl, sum.low);
@@ -214,14 +231,16 @@ static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrd
     for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
     for (int j = 0; j < count; j++) {
         R *column = tile + j * LANES;
-        sum[j] = V(sum_begin)();
+        sum[j] = (V(pair)){V(set1)(0), V(set1)(0)};
         FOR_EACH_PART {
             if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
-            if (op == SL_SOFTMAX && !source) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &sum[j]);
-            else V(column_sum)(column, stride, rows, &plan[j], NULL, 0, &sum[j]);
-            sum[j] = V(fast_two_sum)(sum[j]);
+            const vec ceiling = V(column_ceiling)(!source, column, stride, rows, &plan[j], NULL);
+            V(pair) part_sum = V(sum_begin)(ceiling);
+            if (op == SL_SOFTMAX && !source) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &part_sum);
+            else V(column_sum)(column, stride, rows, &plan[j], NULL, 0, &part_sum);
+            part_sum = V(sum_end)(part_sum, ceiling);
+            sum[j] = V(fast_two_sum)(source ? V(two_sum)(sum[j], part_sum) : part_sum);
         }
-        sum[j] = V(sum_end)(sum[j]);
     }
     for (int j = 0; j < count; j++) V(judge)(op, n, &plan[j], sum[j], &v[j]);
     if (op != SL_SOFTMAX) {
@@ -237,7 +256,7 @@ static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrd
         }
         FOR_EACH_PART {
             if (source) {
-                V(pair) unused = V(sum_begin)();
+                V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
                 if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
                 if (op == SL_SOFTMAX) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &unused);
             }
@@ -371,7 +390,7 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
 static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
     const int columns = (int)job->inner;
     R *rows = scratch, *block = rows + LANES * SL_BLOCK + LANES;
-    R max[LANES] = {0}, magic[LANES], clamp[LANES], shift[LANES], unused;
+    R max[LANES] = {0}, magic[LANES], clamp[LANES], shift[LANES], k_of_max[LANES], unused;
     V(pair) sums[LANES];
     for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
     V(plan) plan;
@@ -388,9 +407,12 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     continue;
                 }
                 if (shift[i] != 0 && (step == 1 || job->op == SL_SOFTMAX)) V(row_shift)(row, n, shift[i], row);
-                if (step == 1) sums[i] = V(two_sum)(sums[i], V(row_sum)(row, n, magic[i], clamp[i], NULL, NULL, row, &unused));
-                else {
-                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], row, row, row, &unused);
+                if (step == 1) {
+                    const R ceiling = V(ceiling_of)(V(row_max)(row, n), k_of_max[i]);
+                    const V(pair) s = V(row_sum)(row, n, magic[i], clamp[i], ceiling, NULL, NULL, row, &unused);
+                    sums[i] = V(fast_two_sum)(V(two_sum)(sums[i], s));
+                } else {
+                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
                     V(write_row)(job->op, row, n, &results, i, row);
                 }
             }
@@ -401,6 +423,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(store)(magic, plan.magic);
             V(store)(clamp, plan.clamp);
             V(store)(shift, plan.shift);
+            V(store)(k_of_max, plan.k);
         } else if (step == 1) {
             V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums), block, &results);
             if (job->op != SL_LOGSUMEXP) continue;

@@ -130,11 +130,19 @@ SL_INLINE void V(add_exp)(int u, const vec *x, const vec *magic, const vec *clam
     sum->high = high;
 }
 
-SL_INLINE V(pair) V(sum_begin)(void) { return (V(pair)){V(set1)(C(CEILING)), V(set1)(0)}; }
-SL_INLINE V(pair) V(sum_end)(V(pair) s) {
-    s.high = V(sub)(s.high, V(set1)(C(CEILING)));
+SL_INLINE V(pair) V(sum_begin)(vec ceiling) { return (V(pair)){ceiling, V(set1)(0)}; }
+SL_INLINE V(pair) V(sum_end)(V(pair) s, vec ceiling) { /* exact */
+    s.high = V(sub)(s.high, ceiling);
     return s;
-} /* exact */
+}
+
+/* CEILING for a part of a long row whose own maximum is m: lower than that of the row by a power of two, so that parts
+   far below the row's maximum are added up as exactly as the part that has it. There may be very many of them. */
+static R V(ceiling_of)(R m, R k) {
+    R below = (R)(fma(m, C(LOG2E), C(ROUND)) - C(ROUND)) - k;
+    if (!(below > -C(DEPTH))) below = -C(DEPTH);
+    return (R)ldexp(C(CEILING), (int)below);
+}
 
 /* a + b without loss: b may be larger than a (two_sum), or may not (fast_two_sum). */
 SL_INLINE V(pair) V(two_sum)(V(pair) a, V(pair) b) {

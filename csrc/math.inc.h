@@ -23,6 +23,7 @@
 #define F32_LN2_LO -0x1.05c61p-32f
 #define F32_ROUND 0x1.8p+23f
 #define F32_BIAS 80          /* B: from exp(max - 139) = 2^-200 up to a sum of 2^31 terms, all is normal */
+#define F32_DEPTH 200        /* powers of two from e(max) down to the clamp */
 #define F32_CLAMP 139.0f     /* below max - 139 a term is less than 2^-50 of the smallest subnormal */
 #define F32_CEILING 0x1p+82f /* above every e: F * 2^(B + 1/2 + 1/16) < 2^(B + 2) */
 #define F32_SHIFT_FROM 4096.0f
@@ -36,6 +37,7 @@
 #define F64_LN2_LO 0x1.abc9e3b39803fp-58
 #define F64_ROUND 0x1.8p+52
 #define F64_BIAS 160
+#define F64_DEPTH 1139
 #define F64_CLAMP 790.0 /* exp(-790) = 2^-1139: 2^-65 of the smallest subnormal */
 #define F64_CEILING 0x1p+162
 #define F64_SHIFT_FROM 65536.0

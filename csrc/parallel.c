@@ -99,7 +99,7 @@ static int run_units(const sl_job *job, const split *s, int threads) {
         if (per_chunk < 1) per_chunk = 1;
         const ptrdiff_t take = per_chunk * s->together, chunks = (s->units + take - 1) / take;
         char *memory = malloc((size_t)threads * s->scratch + ALIGN);
-        if (!memory) return -1;
+        if (!memory) return run_units(job, s, 1);
         char *scratch = aligned(memory);
 OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
 for (ptrdiff_t c = 0; c < chunks; c++)
@@ -144,7 +144,7 @@ static int run_long(const sl_job *job, const split *s, int threads) {
     const size_t each = s->scratch + long_bytes(blocks);
     if (rows * job->n < PARALLEL_FROM) threads = 1;
     char *memory = malloc((size_t)threads * each + ALIGN);
-    if (!memory) return -1;
+    if (!memory) return threads > 1 ? run_long(job, s, 1) : -1;
     char *scratch = aligned(memory); /* thread t: scratch at t * each, then its sl_long */
     if (threads == 1) {
         const sl_long l = lay_out(scratch + s->scratch, blocks);

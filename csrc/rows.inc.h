@@ -34,10 +34,11 @@ SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp
 /* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
    ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
    memory would take anyway. x itself where there is none. */
-SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R *e, const R *y, const R *ahead, R *max) {
-    const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp);
+SL_INLINE V(pair)
+    V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R row_ceiling, R *e, const R *y, const R *ahead, R *max) {
+    const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp), ceiling = V(set1)(row_ceiling);
     const V(table) table = V(load_table)(V_TABLE);
-    V(pair) sum = V(sum_begin)();
+    V(pair) sum = V(sum_begin)(ceiling);
     vec m[UNROLL];
     for (int i = 0; i < UNROLL; i++) m[i] = V(set1)(-INFINITY);
     ptrdiff_t i = 0;
@@ -56,10 +57,11 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
     }
     for (int k = 1; k < UNROLL; k++) m[0] = V(max)(m[k], m[0]);
     *max = V(reduce_max)(m[0]);
-    return V(sum_end)(sum);
+    return V(sum_end)(sum, ceiling);
 }
-SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R *e, const R *y, const R *ahead, R *max) {
-    return e ? V(row_sum_into)(x, n, magic, clamp, e, y, ahead, max) : V(row_sum_into)(x, n, magic, clamp, NULL, x, ahead, max);
+SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R ceiling, R *e, const R *y, const R *ahead, R *max) {
+    return e ? V(row_sum_into)(x, n, magic, clamp, ceiling, e, y, ahead, max)
+             : V(row_sum_into)(x, n, magic, clamp, ceiling, NULL, x, ahead, max);
 }
 
 SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
@@ -128,7 +130,7 @@ static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
 
 /* z of a confident row, from the classes below its maximum; the row is read again, block by block */
 static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan, const V(pair) * e_max, int lane, V(odds) * z, R *block) {
-    R max[LANES], shift[LANES], reduced[LANES], k[LANES], eh[LANES], el[LANES];
+    R max[LANES], shift[LANES], reduced[LANES], k[LANES], k2[LANES], eh[LANES], el[LANES];
     V(store)(max, plan->max);
     V(store)(shift, plan->shift);
     V(store)(reduced, plan->reduced);
@@ -152,7 +154,9 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
                 V(store)(magic, p2.magic);
                 V(store)(clamp, p2.clamp);
                 R unused;
-                total[0] = V(two_sum)(total[0], V(row_sum)(block, n, magic[0], clamp[0], NULL, NULL, block, &unused));
+                const R ceiling = V(ceiling_of)(V(row_max)(block, n), k2[0]);
+                const V(pair) s = V(row_sum)(block, n, magic[0], clamp[0], ceiling, NULL, NULL, block, &unused);
+                total[0] = V(fast_two_sum)(V(two_sum)(total[0], s));
             }
         }
         if (!(second > reduced[lane] - C(CLAMP))) {
@@ -160,12 +164,12 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
             return;
         } /* nothing else weighs */
         p2 = V(make_plan)(V(set1)(second), 0);
+        V(store)(k2, p2.k);
     }
     V(pair) s = V(add_lanes)(total);
-    R sh[LANES], sl[LANES], k2[LANES];
+    R sh[LANES], sl[LANES];
     V(store)(sh, s.high);
     V(store)(sl, s.low);
-    V(store)(k2, p2.k);
     V(odds_of_others)(z, lane, sh[0], sl[0], eh[lane], el[lane], (int)(k2[0] - k[lane]));
 }
 
@@ -243,7 +247,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
                 source = block;
             }
             const R *ahead = native && row + together + i < last ? x[i] + together * n : source;
-            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], job->op == SL_SOFTMAX ? e[i] : NULL, y[i], ahead, &max[i]);
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], C(CEILING), job->op == SL_SOFTMAX ? e[i] : NULL, y[i], ahead, &max[i]);
         }
         V(results) results;
         V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, &results);
@@ -285,10 +289,11 @@ static V(plan) V(long_plan)(const sl_job *job, const sl_long *shared) {
 /* The sums of the blocks; for softmax in R the e of the row into y, which finish and write take from there. */
 static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
     V(plan) plan = V(long_plan)(job, shared);
-    R magic[LANES], clamp[LANES], shift[LANES];
+    R magic[LANES], clamp[LANES], shift[LANES], k[LANES];
     V(store)(magic, plan.magic);
     V(store)(clamp, plan.clamp);
     V(store)(shift, plan.shift);
+    V(store)(k, plan.k);
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
         const R *x = V(read)(job, at, n, scratch);
@@ -298,7 +303,8 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         }
         R *e = job->op == SL_SOFTMAX ? V(target)(job, at, scratch) : NULL;
         R unused;
-        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], e, e, x, &unused);
+        const R ceiling = V(ceiling_of)((R)shared->max[b] - shift[0], k[0]);
+        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], ceiling, e, e, x, &unused);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
@@ -310,7 +316,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
     for (ptrdiff_t b = first; b < last; b++) {
         V(pair) s = {V(load)((R *)shared->high + b * LANES), V(load)((R *)shared->low + b * LANES)};
-        sums[0] = V(two_sum)(sums[0], s);
+        sums[0] = V(fast_two_sum)(V(two_sum)(sums[0], s));
     }
     V(pair) sum = V(add_lanes)(sums);
     R h[LANES], l[LANES], magic[LANES], clamp[LANES], shift[LANES];
@@ -343,7 +349,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
         if (job->op == SL_SOFTMAX && !native) { /* there was nowhere to keep e */
             if (stats->shift != 0) V(row_shift)(source, n, stats->shift, scratch);
             R unused;
-            V(row_sum)(scratch, n, stats->magic, stats->clamp, scratch, scratch, scratch, &unused);
+            V(row_sum)(scratch, n, stats->magic, stats->clamp, C(CEILING), scratch, scratch, scratch, &unused);
         }
         V(write_row)(job->op, source, n, &stats->results, 0, y);
         V(written)(job, at, n, y);

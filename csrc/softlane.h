@@ -67,7 +67,7 @@ const sl_kernels *sl_active(void); /* the path in use */
 int sl_use_isa(const char *name);  /* 0, or -1 where the name is not available */
 
 /* parallel.c */
-int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then nothing has been written */
+int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then y has not been written to */
 int sl_has_openmp(void);
 int sl_forked(void); /* 1 in a child of fork(): it runs serially */
 void sl_init(void);

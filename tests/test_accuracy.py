@@ -5,11 +5,14 @@ The bound is the contract. It is never loosened.
 """
 
 import functools
+import math
 
 import numpy as np
 import pytest
 import reference
 from cases import FLOATS, FUNCTIONS, HALVES, HARD, assert_same_bits, form_of, hard_rows
+
+import softlane
 
 BOUND = 2.0
 
@@ -169,3 +172,28 @@ def test_half_precision_is_the_float32_result_rounded_once(make, dtype, isa, lar
             over = errors - np.where(got.astype(np.float32) == 0, np.maximum(slack, 2.0**-20), slack)
             largest(function, dtype, form_of(n, inner), np.where(np.isfinite(errors), errors, 0).max())
             assert over.max() <= 0.5, (function, n, inner)
+
+
+@pytest.mark.parametrize("weight", [2.0**-6, 1 / 16, 0.5, 4.0])
+@pytest.mark.parametrize("n", [5000, 1 << 16, 1 << 20])
+@pytest.mark.parametrize("inner", [1, 3, 16])
+def test_one_class_beside_very_many_tiny_equal_ones(n, inner, weight):
+    """Each of the others is below the last bit of the sum: what is lost of them adds up if it is lost the same way.
+
+    The sum of equal terms is a product, so float64 is exact enough without a reference of its own.
+    """
+    if n == 1 << 20 and inner > 1:
+        pytest.skip("the parts of long columns are covered by the shorter ones")
+    small = np.float32(np.log(weight / (n - 1)))
+    x = np.full((n, inner), small, np.float32)
+    x[n // 3] = 0
+    z = (n - 1) * math.exp(float(small))
+    log, other = math.log1p(z), math.exp(float(small)) / (1 + z)
+    for got, exact in (
+        (softlane.log_softmax(x, axis=0)[n // 3, 0], -log),
+        (softlane.log_softmax(x, axis=0)[0, 0], float(small) - log),
+        (softlane.logsumexp(x, axis=0)[0], log),
+        (softlane.softmax(x, axis=0)[n // 3, 0], 1 / (1 + z)),
+        (softlane.softmax(x, axis=0)[0, 0], other),
+    ):
+        assert abs(float(got) - exact) <= 2 * 2.0 ** (math.floor(math.log2(abs(exact))) - 23), (got, exact)

@@ -64,7 +64,7 @@ cdef int execute(const sl_job *job) except -1:
         with nogil:
             status = sl_run(job, threads)
     if status:
-        raise MemoryError("softlane: no memory for the scratch buffers; nothing was written")
+        raise MemoryError("softlane: no memory for the scratch buffers")
     return 0
 
 

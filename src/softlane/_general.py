@@ -37,7 +37,7 @@ def _storage(dtype: np.dtype[Any]) -> int:
 def _result_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     if _is_bfloat16(dtype):
         return dtype
-    if dtype.isbuiltin != 2:  # other extension dtypes call themselves float or integer too
+    if dtype.kind in "fbiu" and dtype.isbuiltin != 2:  # some extension dtypes call themselves float or integer too
         if dtype.newbyteorder("=") in _STORAGE:
             return dtype.newbyteorder("=")
         if dtype.kind in "biu":
@@ -55,13 +55,15 @@ def _as_array(name: str, x: object) -> Array:
 
 
 def _normalise_axis(name: str, axis: object, ndim: int) -> int:
+    """The axis as 0 <= k < ndim; a 0-d array is one class, so it has an axis 0 as well."""
     try:
         k = operator.index(axis)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name}: axis must be an integer, got {axis!r} ({type(axis).__name__})") from None
-    if not -ndim <= k < ndim:
+    axes = max(ndim, 1)
+    if not -axes <= k < axes:
         raise AxisError(k, ndim)
-    return k % ndim
+    return k % axes
 
 
 def _check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -111,7 +113,7 @@ def elementwise(op: int, name: str, x: object, axis: object, out: object) -> Any
     """softmax and log_softmax of anything that `_core.fast` does not take."""
     a = _as_array(name, x)
     dtype = _result_dtype(name, a.dtype)
-    k = _normalise_axis(name, axis, max(a.ndim, 1))
+    k = _normalise_axis(name, axis, a.ndim)
     y = None if out is None else _check_out(name, out, a.shape, dtype)
     if a.ndim == 0:  # one class
         a = a.reshape(1)
@@ -153,7 +155,7 @@ def reduction(op: int, name: str, x: object, axis: object, out: object, keepdims
     """logsumexp of anything that `_core.fast` does not take."""
     a = _as_array(name, x)
     dtype = _result_dtype(name, a.dtype)
-    k = _normalise_axis(name, axis, max(a.ndim, 1))
+    k = _normalise_axis(name, axis, a.ndim)
     if a.ndim == 0:
         kept: tuple[int, ...] = ()
         shape: tuple[int, ...] = ()
