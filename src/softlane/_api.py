@@ -42,8 +42,8 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) ->
 
     float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
     bfloat16 ones are the float32 result rounded once. The bits of a row do not depend on the values or the position of
-    other rows, the length of the axes before `axis`, the number of threads, strides, or the instruction set. (The length
-    of the axes after it may choose another order of summation.)
+    other rows, the length of the axes before `axis`, the number of threads, strides, or the instruction set. (The
+    length of the axes after it may choose another order of summation.)
 
     References
     ----------
