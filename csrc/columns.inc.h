@@ -3,8 +3,7 @@
 
 /* ---- columns: one row per lane -------------------------------------------------------------------------------- */
 
-/* Columns go GROUP vectors at a time through each step: one alone would wait for its own results most of the time. */
-#define GROUP 8
+/* Columns go SL_GROUP vectors at a time through each step: one alone would wait for its own results most of the time. */
 
 SL_INLINE vec V(column_max)(const R *tile, ptrdiff_t stride, ptrdiff_t n, vec m) {
     for (ptrdiff_t k = 0; k < n; k++) m = V(max)(V(load)(tile + k * stride), m);
@@ -216,12 +215,12 @@ static void V(column_write)(R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op, co
         }
 }
 
-/* count <= GROUP vectors of columns, side by side in a tile that holds x and gets the result; logsumexp leaves it in
+/* count <= SL_GROUP vectors of columns, side by side in a tile that holds x and gets the result; logsumexp leaves it in
    class 0. With a source count is 1, and the result goes straight back to the job. */
 static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, int count, sl_op op) {
-    V(plan) plan[GROUP];
-    V(pair) sum[GROUP];
-    V(verdict) v[GROUP];
+    V(plan) plan[SL_GROUP];
+    V(pair) sum[SL_GROUP];
+    V(verdict) v[SL_GROUP];
     for (int j = 0; j < count; j++) {
         vec m = V(set1)(-INFINITY);
         FOR_EACH_PART
@@ -280,9 +279,9 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
         s.columns = end - s.first < width ? end - s.first : width;
         const int whole = job->n <= SL_BLOCK;
         if (whole) V(pack)(&s, 0, job->n);
-        for (ptrdiff_t j = 0; j < s.columns; j += GROUP * LANES) {
+        for (ptrdiff_t j = 0; j < s.columns; j += SL_GROUP * LANES) {
             const ptrdiff_t left = (s.columns - j + LANES - 1) / LANES;
-            V(columns)(whole ? NULL : &s, s.tile + j, width, job->n, left < GROUP ? (int)left : GROUP, job->op);
+            V(columns)(whole ? NULL : &s, s.tile + j, width, job->n, left < SL_GROUP ? (int)left : SL_GROUP, job->op);
         }
         if (job->op != SL_LOGSUMEXP) {
             if (whole) V(unpack)(&s, 0, job->n);
@@ -294,7 +293,7 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
     }
 }
 
-/* n <= SL_SHORT, inner 1: GROUP times LANES rows at a time are transposed into a tile. width <= LANES classes from c on. */
+/* n <= SL_SHORT, inner 1: SL_GROUP times LANES rows at a time are transposed into a tile. width <= LANES classes from c on. */
 SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile, ptrdiff_t stride) {
     vec v[LANES];
     if (rows == LANES && width == LANES)
@@ -325,14 +324,14 @@ static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_
 }
 static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
-    R *tile = scratch, *raw = tile + GROUP * LANES * n;
-    for (ptrdiff_t row = first; row < last; row += GROUP * LANES) {
-        const ptrdiff_t rows = last - row < GROUP * LANES ? last - row : GROUP * LANES;
+    R *tile = scratch, *raw = tile + SL_GROUP * LANES * n;
+    for (ptrdiff_t row = first; row < last; row += SL_GROUP * LANES) {
+        const ptrdiff_t rows = last - row < SL_GROUP * LANES ? last - row : SL_GROUP * LANES;
         const int count = (int)((rows + LANES - 1) / LANES);
         const R *x = V(read)(job, row * n, rows * n, raw);
         for (int j = 0; j < count; j++)
-            V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, GROUP * LANES);
-        V(columns)(NULL, tile, GROUP * LANES, n, count, job->op);
+            V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
+        V(columns)(NULL, tile, SL_GROUP * LANES, n, count, job->op);
         if (job->op == SL_LOGSUMEXP) {
             R *y = V(target)(job, row, tile);
             for (ptrdiff_t i = 0; i < rows; i++) y[i] = tile[i];
@@ -341,7 +340,7 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
         }
         R *y = V(native)(job) ? (R *)job->y + row * n : raw;
         for (int j = 0; j < count; j++)
-            V(store_rows)(tile + j * LANES, GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
+            V(store_rows)(tile + j * LANES, SL_GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
         V(written)(job, row * n, rows * n, raw);
     }
 }
@@ -443,5 +442,4 @@ static void V(narrow_columns)(const sl_job *job, ptrdiff_t first, ptrdiff_t last
     }
 }
 
-#undef GROUP
 #undef PLANES_AHEAD

@@ -77,7 +77,7 @@ static split split_job(const sl_job *job) {
         elements = smaller(n, SL_BLOCK) * width;
     } else if (n <= SL_SHORT) {
         s.run = s.forms->short_rows;
-        s.together = 8 * lanes;
+        s.together = SL_GROUP * lanes;
         elements = 2 * s.together * n;
     } else if (n <= SL_BLOCK) {
         s.run = s.forms->rows;

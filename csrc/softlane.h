@@ -28,7 +28,10 @@ enum {
     SL_TILE_WIDTH = 256 /* columns of a packed tile at most */
 };
 
-enum { SL_CACHED = 1 << 23 }; /* bytes of an output that the caches are likely to hold */
+enum {
+    SL_GROUP = 8,       /* vectors of columns that go through each step together */
+    SL_CACHED = 1 << 23 /* bytes of an output that the caches are likely to hold */
+};
 
 /* What the blocks of one long row share. The arrays have one entry, or one vector of lanes, per block. */
 typedef struct {
