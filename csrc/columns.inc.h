@@ -412,7 +412,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     sums[i] = V(fast_two_sum)(V(two_sum)(sums[i], s));
                 } else {
                     if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
-                    V(write_row)(job->op, row, n, &results, i, row);
+                    V(write_row)(job->op, row, n, &results, i, 1, row);
                 }
             }
             if (step == 2) V(turn_back)(job, rows, SL_BLOCK, at, n);
@@ -424,7 +424,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(store)(shift, plan.shift);
             V(store)(k_of_max, plan.k);
         } else if (step == 1) {
-            V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums), block, &results);
+            V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums, columns), block, &results);
             if (job->op != SL_LOGSUMEXP) continue;
             R *y = V(target)(job, outer * job->inner, block);
             for (int i = 0; i < columns; i++) y[i] = results.a[i];

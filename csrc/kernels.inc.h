@@ -155,18 +155,25 @@ SL_INLINE V(pair) V(fast_two_sum)(V(pair) a) {
     return (V(pair)){s, V(sub)(a.low, V(sub)(s, a.high))};
 }
 
-/* The lanes of s[i] added up in lane i of the result. */
-static V(pair) V(add_lanes)(V(pair) s[LANES]) {
-    vec high[LANES], low[LANES];
-    for (int i = 0; i < LANES; i++) {
-        high[i] = s[i].high;
-        low[i] = s[i].low;
+/* One step on the way from the lanes of rows to their sums: the halves of every row are added, two vectors become one. */
+SL_INLINE int V(add_halves)(const int half, V(pair) s[LANES], int count) {
+    if (count % 2) s[count] = (V(pair)){V(set1)(0), V(set1)(0)};
+    for (int i = 0; i < count; i += 2) {
+        V(pair) even, odd;
+        V(unzip)(half, s[i].high, s[i + 1].high, &even.high, &odd.high);
+        V(unzip)(half, s[i].low, s[i + 1].low, &even.low, &odd.low);
+        s[i / 2] = V(two_sum)(even, odd);
     }
-    V(transpose)(high);
-    V(transpose)(low);
-    for (int i = 0; i < LANES; i++) s[i] = (V(pair)){high[i], low[i]};
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) s[i] = V(two_sum)(s[i], s[i + half]);
+    return (count + 1) / 2;
+}
+/* The lanes of s[i] added up in lane i of the result, for count <= LANES rows. Each step adds lane j to lane j + half. */
+static V(pair) V(add_lanes)(V(pair) s[LANES], int count) {
+#if SL_REAL == 32
+    count = V(add_halves)(8, s, count);
+#endif
+    count = V(add_halves)(4, s, count);
+    count = V(add_halves)(2, s, count);
+    V(add_halves)(1, s, count);
     return V(fast_two_sum)(s[0]);
 }
 

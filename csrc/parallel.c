@@ -48,6 +48,14 @@ static int thread_number(void) {
 #endif
 }
 
+static int team_size(void) {
+#ifdef _OPENMP
+    return omp_get_num_threads();
+#else
+    return 1;
+#endif
+}
+
 typedef struct {
     const sl_forms *forms;
     sl_units_fn *run;    /* NULL for long rows */
@@ -67,7 +75,7 @@ static split split_job(const sl_job *job) {
     if (job->inner > 1 && job->inner < lanes && n > SL_SHORT) {
         s.run = s.forms->narrow_columns;
         s.unit_size = n * job->inner;
-        elements = lanes * smaller(n, SL_BLOCK) + 2 * lanes + sl_rows_scratch(smaller(n, SL_BLOCK), lanes);
+        elements = lanes * smaller(n, SL_BLOCK) + 2 * lanes + SL_BLOCK + lanes * sl_row_stride(smaller(n, SL_BLOCK), lanes);
         if (n <= SL_BLOCK) s.together = lanes / job->inner;
     } else if (job->inner != 1) {
         const ptrdiff_t width = sl_tile_width(n, job->inner, lanes);
@@ -81,8 +89,8 @@ static split split_job(const sl_job *job) {
         elements = 2 * s.together * n;
     } else if (n <= SL_BLOCK) {
         s.run = s.forms->rows;
-        s.together = smaller(sl_rows_together(n, lanes), job->outer);
-        elements = sl_rows_scratch(n, lanes);
+        s.together = smaller(sl_rows_together(job, lanes), job->outer);
+        elements = sl_rows_scratch(job, lanes);
     } else elements = SL_BLOCK;
     s.scratch = ((size_t)elements * (wide ? 8 : 4) + ALIGN - 1) / ALIGN * ALIGN;
     return s;
@@ -101,11 +109,12 @@ static int run_units(const sl_job *job, const split *s, int threads) {
         char *memory = malloc((size_t)threads * s->scratch + ALIGN);
         if (!memory) return run_units(job, s, 1);
         char *scratch = aligned(memory);
-OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
-for (ptrdiff_t c = 0; c < chunks; c++)
-    s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
-free(memory);
-return 0;
+        OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
+        for (ptrdiff_t c = 0; c < chunks; c++) {
+            s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
+        }
+        free(memory);
+        return 0;
     }
     if (s->scratch <= STACK) {
         char stack[STACK + ALIGN];
@@ -123,6 +132,7 @@ return 0;
 
 static sl_long lay_out(char *memory, ptrdiff_t blocks) {
     sl_long l;
+    l.shift = 0;
     l.stats = memory;
     l.high = memory + STATS;
     l.low = memory + STATS + ALIGN * blocks;
@@ -131,11 +141,47 @@ static sl_long lay_out(char *memory, ptrdiff_t blocks) {
 }
 static size_t long_bytes(ptrdiff_t blocks) { return (STATS + (2 * ALIGN + sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN; }
 
-static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, const sl_long *l, void *scratch) {
-    f->long_max(job, row, 0, blocks, l, scratch);
-    f->long_sum(job, row, 0, blocks, l, scratch);
+static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
+    if (job->x == job->y) {
+        f->long_max(job, row, 0, blocks, l, scratch);
+        f->long_shift(job, row, 0, blocks, l, scratch);
+        f->long_sum(job, row, 0, blocks, l, scratch);
+    } else {
+        f->long_sum(job, row, 0, blocks, l, scratch);
+        f->long_shift(job, row, 0, blocks, l, scratch);
+        if (l->shift != 0) f->long_sum(job, row, 0, blocks, l, scratch);
+    }
     f->long_finish(job, row, 0, blocks, l, scratch);
     if (job->op != SL_LOGSUMEXP) f->long_write(job, row, 0, blocks, l, scratch);
+}
+
+/* The same by all threads of a team, each for its own blocks. What needs the whole row is done by one of them. Only
+   long_finish changes what long_write and the next row's long_sum read, and no thread is in either of them then. */
+static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
+    const ptrdiff_t first = blocks * thread_number() / team_size(), last = blocks * (thread_number() + 1) / team_size();
+    int far = 1;
+    if (job->x == job->y) {
+        f->long_max(job, row, first, last, l, scratch);
+        OMP(omp barrier)
+        OMP(omp single)
+        f->long_shift(job, row, 0, blocks, l, scratch);
+    } else {
+        f->long_sum(job, row, first, last, l, scratch);
+        OMP(omp barrier)
+        OMP(omp single)
+        {
+            f->long_shift(job, row, 0, blocks, l, scratch);
+            if (l->shift == 0) f->long_finish(job, row, 0, blocks, l, scratch);
+        }
+        far = l->shift != 0;
+    }
+    if (far) {
+        f->long_sum(job, row, first, last, l, scratch);
+        OMP(omp barrier)
+        OMP(omp single)
+        f->long_finish(job, row, 0, blocks, l, scratch);
+    }
+    if (job->op != SL_LOGSUMEXP) f->long_write(job, row, first, last, l, scratch);
 }
 
 static int run_long(const sl_job *job, const split *s, int threads) {
@@ -146,33 +192,19 @@ static int run_long(const sl_job *job, const split *s, int threads) {
     char *memory = malloc((size_t)threads * each + ALIGN);
     if (!memory) return threads > 1 ? run_long(job, s, 1) : -1;
     char *scratch = aligned(memory); /* thread t: scratch at t * each, then its sl_long */
+    sl_long l = lay_out(scratch + s->scratch, blocks);
     if (threads == 1) {
-        const sl_long l = lay_out(scratch + s->scratch, blocks);
         for (ptrdiff_t row = 0; row < rows; row++) run_row(job, f, row, blocks, &l, scratch);
     } else if (rows >= 4 * (ptrdiff_t)threads) { /* rows to threads */
-OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
-for (ptrdiff_t row = 0; row < rows; row++) {
-    char *own = scratch + (size_t)thread_number() * each;
-    const sl_long l = lay_out(own + s->scratch, blocks);
-    run_row(job, f, row, blocks, &l, own);
-}
-    } else { /* blocks of each row to threads, step by step: every loop ends in a barrier */
-        const sl_long l = lay_out(scratch + s->scratch, blocks);
-        OMP(omp parallel num_threads(threads))
-        {
+        OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
+        for (ptrdiff_t row = 0; row < rows; row++) {
             char *own = scratch + (size_t)thread_number() * each;
-            for (ptrdiff_t row = 0; row < rows; row++) {
-OMP(omp for schedule(static))
-for (ptrdiff_t b = 0; b < blocks; b++) f->long_max(job, row, b, b + 1, &l, own);
-OMP(omp for schedule(static))
-for (ptrdiff_t b = 0; b < blocks; b++) f->long_sum(job, row, b, b + 1, &l, own);
-OMP(omp single)
-f->long_finish(job, row, 0, blocks, &l, own);
-if (job->op == SL_LOGSUMEXP) continue;
-OMP(omp for schedule(static))
-for (ptrdiff_t b = 0; b < blocks; b++) f->long_write(job, row, b, b + 1, &l, own);
-            }
+            sl_long its = lay_out(own + s->scratch, blocks);
+            run_row(job, f, row, blocks, &its, own);
         }
+    } else {
+        OMP(omp parallel num_threads(threads))
+        for (ptrdiff_t row = 0; row < rows; row++) run_row_in_team(job, f, row, blocks, &l, scratch + (size_t)thread_number() * each);
     }
     free(memory);
     return 0;

@@ -22,11 +22,12 @@ SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp
                            const R *ahead, vec *ahead_max) {
     vec v[UNROLL];
     for (int i = 0; i < u; i++) ahead_max[i] = V(max)(V(load)(ahead + i * LANES), ahead_max[i]);
+    for (int i = 0; i < u; i++) sl_prefetch((const char *)(ahead + i * LANES) + SL_PREFETCH);
     for (int i = 0; i < u; i++) v[i] = V(load)(x + i * LANES);
     V(add_exp)(u, v, magic, clamp, table, sum, v);
     if (!e) return;
     for (int i = 0; i < u; i++) {
-        sl_prefetch(y + i * LANES);
+        sl_prefetch((const char *)(y + i * LANES) + SL_PREFETCH);
         V(store)(e + i * LANES, v[i]);
     }
 }
@@ -64,15 +65,16 @@ SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R ceilin
              : V(row_sum_into)(x, n, magic, clamp, ceiling, NULL, x, ahead, max);
 }
 
-SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R high, R low, R *y) {
-    const vec h = V(set1)(high), l = V(set1)(low);
+/* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits */
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R *y) {
+    const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low);
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vec v = V(load)(e + i);
+        vec v = V(mul)(V(load)(e + i), s);
         V(store)(y + i, V(fma)(v, h, V(mul)(v, l)));
     }
     if (i < n) {
-        vec v = V(load_tail)(e + i, n - i, 0);
+        vec v = V(mul)(V(load_tail)(e + i, n - i, 0), s);
         V(store_tail)(y + i, n - i, V(fma)(v, h, V(mul)(v, l)));
     }
 }
@@ -140,7 +142,7 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
     R second = -INFINITY;
     V(plan) p2;
     V(pair) total[LANES];
-    for (int i = 0; i < LANES; i++) total[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+    total[0] = (V(pair)){V(set1)(0), V(set1)(0)};
     for (int pass = 0; pass < 2; pass++) {
         for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
             ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
@@ -166,7 +168,7 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
         p2 = V(make_plan)(V(set1)(second), 0);
         V(store)(k2, p2.k);
     }
-    V(pair) s = V(add_lanes)(total);
+    V(pair) s = V(add_lanes)(total, 1);
     R sh[LANES], sl[LANES];
     V(store)(sh, s.high);
     V(store)(sl, s.low);
@@ -201,136 +203,175 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
 }
 
 /* The last step of (a block of) row i of those. source: e for softmax, x for log_softmax. */
-SL_INLINE void V(write_row)(sl_op op, const R *source, ptrdiff_t n, const V(results) * r, int i, R *y) {
-    if (op == SL_SOFTMAX) V(row_scale)(source, n, r->a[i], r->b[i], y);
+SL_INLINE void V(write_row)(sl_op op, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
+    if (op == SL_SOFTMAX) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
     else V(row_subtract)(source, n, r->a[i], r->b[i], y);
     if (!r->rare) return;
     if (r->bad[i]) V(row_fill)(y, n, NAN);
     else if (op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
 }
 
-/* SL_SHORT < n <= SL_BLOCK. As many rows go together as keep their e in the first-level cache. */
+/* Some rows on their way: what is read, where the result goes, and where e is kept in between. */
+typedef struct {
+    ptrdiff_t first;
+    int rows;
+    const R *x[LANES];
+    R *y[LANES], *e[LANES];
+    V(results) results;
+} V(group);
+
+static void V(write_group)(const sl_job *job, const V(group) * g, R *block) {
+    if (job->op == SL_LOGSUMEXP) {
+        R *lse = V(target)(job, g->first, block);
+        for (int i = 0; i < g->rows; i++) lse[i] = g->results.a[i];
+        V(written)(job, g->first, g->rows, block);
+        return;
+    }
+    for (int i = 0; i < g->rows; i++) {
+        V(write_row)(job->op, job->op == SL_SOFTMAX ? g->e[i] : g->x[i], job->n, &g->results, i, 1, g->y[i]);
+        V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
+    }
+}
+
+/* SL_SHORT < n <= SL_BLOCK. As many rows go together as the first-level cache holds with all that belongs to them. */
 static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
     const ptrdiff_t stride = sl_row_stride(n, LANES);
-    ptrdiff_t together = sl_rows_together(n, LANES);
+    ptrdiff_t together = sl_rows_together(job, LANES);
     if (together > last - first) together = last - first;
-    R *block = scratch, *converted = block + SL_BLOCK;
+    R *block = scratch, *kept = block + SL_BLOCK;
     const int native = V(native)(job);
     /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. */
-    const int aside = n % LANES && job->outer * n * (ptrdiff_t)sizeof(R) < SL_CACHED;
+    const int aside = n % LANES && sl_cached(job);
+    V(group) group, *g = &group;
     R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
-        const int rows = (int)(last - row < together ? last - row : together);
-        const R *x[LANES];
-        R *y[LANES], *e[LANES];
+        g->first = row;
+        g->rows = (int)(last - row < together ? last - row : together);
         R magic[LANES], clamp[LANES], shift[LANES];
-        for (int i = 0; i < rows; i++) {
-            x[i] = V(read)(job, (row + i) * n, n, converted + i * stride);
-            y[i] = V(target)(job, (row + i) * n, converted + i * stride);
-            e[i] = aside ? converted + i * stride : y[i];
-            if (row == first || !native) max[i] = V(row_max)(x[i], n); /* else known from the step before */
+        for (int i = 0; i < g->rows; i++) {
+            g->x[i] = V(read)(job, (row + i) * n, n, kept + i * stride);
+            g->y[i] = V(target)(job, (row + i) * n, kept + i * stride);
+            g->e[i] = aside ? kept + i * stride : g->y[i];
+            if (row == first || !native) max[i] = V(row_max)(g->x[i], n); /* else known from the step before */
         }
-        V(plan) plan = V(make_plan)(V(load)(max), 1);
+        const V(plan) plan = V(make_plan)(V(load)(max), 1);
         V(store)(magic, plan.magic);
         V(store)(clamp, plan.clamp);
         V(store)(shift, plan.shift);
         V(pair) sums[LANES];
-        for (int i = 0; i < LANES; i++) {
-            if (i >= rows) {
-                sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
-                continue;
-            }
-            const R *source = x[i];
+        for (int i = 0; i < g->rows; i++) {
+            const R *source = g->x[i];
             if (shift[i] != 0) {
                 V(row_shift)(source, n, shift[i], block);
                 source = block;
             }
-            const R *ahead = native && row + together + i < last ? x[i] + together * n : source;
-            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], C(CEILING), job->op == SL_SOFTMAX ? e[i] : NULL, y[i], ahead, &max[i]);
+            const R *ahead = native && row + together + i < last ? g->x[i] + together * n : source;
+            R *e = job->op == SL_SOFTMAX ? g->e[i] : NULL;
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], ahead, &max[i]);
         }
-        V(results) results;
-        V(finish_rows)(job, row, rows, &plan, V(add_lanes)(sums), block, &results);
-        if (job->op == SL_LOGSUMEXP) {
-            R *lse = V(target)(job, row, block);
-            for (int i = 0; i < rows; i++) lse[i] = results.a[i];
-            V(written)(job, row, rows, block);
-            continue;
-        }
-        for (int i = 0; i < rows; i++) {
-            V(write_row)(job->op, job->op == SL_SOFTMAX ? e[i] : x[i], n, &results, i, y[i]);
-            if (!native) V(written)(job, (row + i) * n, n, y[i]);
-        }
+        V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
+        V(write_group)(job, g, block);
     }
 }
 
 /* ---- long rows: blocks of SL_BLOCK ---------------------------------------------------------------------------- */
 
+/* Each block has its own plan, from its own maximum, so that x is read from memory once. Plans differ by a power of two,
+   which is put right where sums and results come together. Only a row far from zero needs to know its maximum first:
+   long_shift finds out, and long_sum runs again. In place that would be too late, so long_max runs before. */
+
 typedef struct {
     V(results) results;
-    R magic, clamp, shift;
+    R k, shift; /* of the row's plan */
 } V(long_stats);
 
 SL_INLINE ptrdiff_t V(block)(const sl_job *job, ptrdiff_t b) { return job->n - b * SL_BLOCK < SL_BLOCK ? job->n - b * SL_BLOCK : SL_BLOCK; }
 
-static void V(long_max)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
+static void V(long_max)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
     for (ptrdiff_t b = first; b < last; b++) {
-        ptrdiff_t n = V(block)(job, b);
+        const ptrdiff_t n = V(block)(job, b);
         shared->max[b] = V(row_max)(V(read)(job, row * job->n + b * SL_BLOCK, n, scratch), n);
     }
 }
 
-static V(plan) V(long_plan)(const sl_job *job, const sl_long *shared) {
+static R V(max_of_blocks)(const sl_job *job, const sl_long *shared) {
     R m = -INFINITY;
     for (ptrdiff_t b = 0; b < sl_block_count(job); b++) m = shared->max[b] > m ? (R)shared->max[b] : m;
-    return V(make_plan)(V(set1)(m), 1);
+    return m;
 }
 
-/* The sums of the blocks; for softmax in R the e of the row into y, which finish and write take from there. */
-static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
-    V(plan) plan = V(long_plan)(job, shared);
-    R magic[LANES], clamp[LANES], shift[LANES], k[LANES];
-    V(store)(magic, plan.magic);
-    V(store)(clamp, plan.clamp);
-    V(store)(shift, plan.shift);
-    V(store)(k, plan.k);
+static void V(long_shift)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
+    (void)row, (void)first, (void)last, (void)scratch;
+    R shift[LANES];
+    V(store)(shift, V(make_plan)(V(set1)(V(max_of_blocks)(job, shared)), 1).shift);
+    shared->shift = shift[0];
+}
+
+/* The plan of a block with maximum max; one far below zero, in a row that is not, keeps to what a plan can stand. */
+static V(plan) V(block_plan)(R max, R shift) {
+    const R reduced = max - shift;
+    return V(make_plan)(V(set1)(reduced > -C(SHIFT_FROM) ? reduced : -C(SHIFT_FROM)), 0);
+}
+
+/* e of a block, unless it is NULL, and its sum */
+static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const R *ahead, R *max, R *block) {
+    R magic[LANES], clamp[LANES];
+    V(store)(magic, plan->magic);
+    V(store)(clamp, plan->clamp);
+    if (shift != 0) {
+        V(row_shift)(x, n, shift, block);
+        x = block;
+    }
+    return V(row_sum)(x, n, magic[0], clamp[0], C(CEILING), e, e, ahead, max);
+}
+
+/* The maxima and sums of the blocks; for softmax in R the e of the row into y, which write takes from there. */
+static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
+    const int native = V(native)(job);
+    R max = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
         const R *x = V(read)(job, at, n, scratch);
-        if (shift[0] != 0) {
-            V(row_shift)(x, n, shift[0], scratch);
-            x = scratch;
-        }
+        if (b == first || !native || n < SL_BLOCK) max = V(row_max)(x, n); /* else known from the block before */
+        shared->max[b] = max;
+        const V(plan) plan = V(block_plan)(max, (R)shared->shift);
         R *e = job->op == SL_SOFTMAX ? V(target)(job, at, scratch) : NULL;
-        R unused;
-        const R ceiling = V(ceiling_of)((R)shared->max[b] - shift[0], k[0]);
-        V(pair) s = V(row_sum)(x, n, magic[0], clamp[0], ceiling, e, e, x, &unused);
+        const R *ahead = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK ? x + SL_BLOCK : x;
+        const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, ahead, &max, scratch);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
 }
 
-static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
-    V(plan) plan = V(long_plan)(job, shared);
+/* 2^(k of a block - k of the row): 0 where nothing of the block is left in the result */
+SL_INLINE R V(block_scale)(const V(plan) * plan, R k) {
+    R own[LANES];
+    V(store)(own, plan->k);
+    return own[0] - k < -C(DEPTH) ? 0 : (R)ldexp(1.0, (int)(own[0] - k));
+}
+
+static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
+    const V(plan) plan = V(make_plan)(V(set1)(V(max_of_blocks)(job, shared)), 1);
+    V(long_stats) *stats = shared->stats;
+    R k[LANES], h[LANES], l[LANES];
+    V(store)(k, plan.k);
+    stats->k = k[0];
+    stats->shift = (R)shared->shift;
     V(pair) sums[LANES];
-    for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
+    sums[0] = (V(pair)){V(set1)(0), V(set1)(0)};
     for (ptrdiff_t b = first; b < last; b++) {
-        V(pair) s = {V(load)((R *)shared->high + b * LANES), V(load)((R *)shared->low + b * LANES)};
+        const V(plan) own = V(block_plan)((R)shared->max[b], (R)shared->shift);
+        const vec scale = V(set1)(V(block_scale)(&own, k[0]));
+        const V(pair) s = {V(mul)(V(load)((R *)shared->high + b * LANES), scale), V(mul)(V(load)((R *)shared->low + b * LANES), scale)};
         sums[0] = V(fast_two_sum)(V(two_sum)(sums[0], s));
     }
-    V(pair) sum = V(add_lanes)(sums);
-    R h[LANES], l[LANES], magic[LANES], clamp[LANES], shift[LANES];
+    V(pair) sum = V(add_lanes)(sums, 1);
     V(store)(h, sum.high);
     V(store)(l, sum.low);
     sum = (V(pair)){V(set1)(h[0]), V(set1)(l[0])};
-    V(long_stats) *stats = shared->stats;
     V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
-    V(store)(magic, plan.magic);
-    V(store)(clamp, plan.clamp);
-    V(store)(shift, plan.shift);
-    stats->magic = magic[0];
-    stats->clamp = clamp[0];
-    stats->shift = shift[0];
+    shared->shift = 0; /* for the next row */
     if (job->op == SL_LOGSUMEXP) {
         R *y = V(target)(job, row, scratch);
         y[0] = stats->results.a[0];
@@ -338,7 +379,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     }
 }
 
-static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch) {
+static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
     const V(long_stats) *stats = shared->stats;
     const int native = V(native)(job);
     for (ptrdiff_t b = first; b < last; b++) {
@@ -346,12 +387,14 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
         R *y = V(target)(job, at, scratch);
         const R *source = y;
         if (job->op == SL_LOG_SOFTMAX || !native) source = V(read)(job, at, n, scratch);
-        if (job->op == SL_SOFTMAX && !native) { /* there was nowhere to keep e */
-            if (stats->shift != 0) V(row_shift)(source, n, stats->shift, scratch);
+        R scale = 1;
+        if (job->op == SL_SOFTMAX) {
+            const V(plan) plan = V(block_plan)((R)shared->max[b], stats->shift);
+            scale = V(block_scale)(&plan, stats->k);
             R unused;
-            V(row_sum)(scratch, n, stats->magic, stats->clamp, C(CEILING), scratch, scratch, scratch, &unused);
+            if (!native) V(block_sum)(source, n, stats->shift, &plan, scratch, scratch, &unused, scratch); /* e again */
         }
-        V(write_row)(job->op, source, n, &stats->results, 0, y);
+        V(write_row)(job->op, source, n, &stats->results, 0, scale, y);
         V(written)(job, at, n, y);
     }
 }

@@ -29,24 +29,26 @@ enum {
 };
 
 enum {
-    SL_GROUP = 8,       /* vectors of columns that go through each step together */
-    SL_CACHED = 1 << 23 /* bytes of an output that the caches are likely to hold */
+    SL_GROUP = 8,        /* vectors of columns that go through each step together */
+    SL_CACHED = 1 << 23, /* bytes of an output that the caches are likely to hold */
+    SL_PREFETCH = 8192   /* bytes between what is read or written and what is prefetched: some 300 ns of work */
 };
 
 /* What the blocks of one long row share. The arrays have one entry, or one vector of lanes, per block. */
 typedef struct {
+    double shift; /* what is subtracted from x first; 0 but for rows far from zero */
     double *max;
     void *high, *low;
     void *stats; /* what finish found, for write */
 } sl_long;
 
 typedef void sl_units_fn(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch);
-typedef void sl_blocks_fn(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, const sl_long *shared, void *scratch);
+typedef void sl_blocks_fn(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch);
 
 /* The kernels of one compute type. The unit of rows and short_rows is a row, of tiles a tile, of narrow_columns an outer index. */
 typedef struct {
     sl_units_fn *short_rows, *rows, *tiles, *narrow_columns;
-    sl_blocks_fn *long_max, *long_sum, *long_finish, *long_write; /* one long row, in this order */
+    sl_blocks_fn *long_max, *long_shift, *long_sum, *long_finish, *long_write; /* one long row; parallel.c has the order */
 } sl_forms;
 
 typedef struct {
@@ -77,12 +79,18 @@ void sl_init(void);
 
 /* Where the form and the size of its units come from: class count, inner length and type, never the batch. */
 static inline ptrdiff_t sl_row_stride(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
-static inline ptrdiff_t sl_rows_together(ptrdiff_t n, ptrdiff_t lanes) {
-    ptrdiff_t rows = SL_BLOCK / n;
+static inline size_t sl_element_size(const sl_job *job) { return job->storage == SL_FLOAT64 ? 8 : job->storage == SL_FLOAT32 ? 4 : 2; }
+static inline int sl_cached(const sl_job *job) { return (size_t)job->outer * job->n * job->inner * sl_element_size(job) < SL_CACHED; }
+
+/* What is done once for a few rows wants many of them; the first-level cache has to hold them, the next ones, their
+   results and, from memory, what is prefetched for both. It need not keep anything for logsumexp. */
+static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
+    const ptrdiff_t elements = job->op == SL_LOGSUMEXP ? 8192 : sl_cached(job) ? 4096 : 1024;
+    const ptrdiff_t rows = elements / job->n;
     return rows < 1 ? 1 : rows > lanes ? lanes : rows;
 }
-static inline ptrdiff_t sl_rows_scratch(ptrdiff_t n, ptrdiff_t lanes) { /* elements that the form rows needs */
-    return SL_BLOCK + sl_rows_together(n, lanes) * sl_row_stride(n, lanes);
+static inline ptrdiff_t sl_rows_scratch(const sl_job *job, ptrdiff_t lanes) { /* elements that the form rows needs */
+    return SL_BLOCK + sl_rows_together(job, lanes) * sl_row_stride(job->n, lanes);
 }
 static inline ptrdiff_t sl_tile_width(ptrdiff_t n, ptrdiff_t inner, ptrdiff_t lanes) {
     ptrdiff_t limit = n > 0 ? SL_TILE / n : SL_TILE_WIDTH;

@@ -98,6 +98,50 @@ static inline double f64_reduce_max(f64_v x) {
     return _mm_cvtsd_f64(_mm_max_sd(r, _mm_unpackhi_pd(r, r)));
 }
 
+SL_INLINE void sl_unzip8(const int w, __m256 a, __m256 b, __m256 *even, __m256 *odd) {
+    if (w == 4) {
+        *even = _mm256_permute2f128_ps(a, b, 0x20);
+        *odd = _mm256_permute2f128_ps(a, b, 0x31);
+        return;
+    }
+    __m256d e, o;
+    if (w == 2) {
+        e = _mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b));
+        o = _mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b));
+    } else {
+        e = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+        o = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD));
+    }
+    *even = _mm256_castpd_ps(_mm256_permute4x64_pd(e, 0xD8));
+    *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(o, 0xD8));
+}
+SL_INLINE void f32_unzip(const int w, f32_v a, f32_v b, f32_v *even, f32_v *odd) {
+    if (w == 8) {
+        *even = (f32_v){a.a, b.a};
+        *odd = (f32_v){a.b, b.b};
+    } else {
+        sl_unzip8(w, a.a, a.b, &even->a, &odd->a);
+        sl_unzip8(w, b.a, b.b, &even->b, &odd->b);
+    }
+}
+SL_INLINE void sl_unzip4(const int w, __m256d a, __m256d b, __m256d *even, __m256d *odd) {
+    if (w == 2) {
+        *even = _mm256_permute2f128_pd(a, b, 0x20);
+        *odd = _mm256_permute2f128_pd(a, b, 0x31);
+    } else {
+        *even = _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xD8);
+        *odd = _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xD8);
+    }
+}
+SL_INLINE void f64_unzip(const int w, f64_v a, f64_v b, f64_v *even, f64_v *odd) {
+    if (w == 4) {
+        *even = (f64_v){a.a, b.a};
+        *odd = (f64_v){a.b, b.b};
+    } else {
+        sl_unzip4(w, a.a, a.b, &even->a, &odd->a);
+        sl_unzip4(w, b.a, b.b, &even->b, &odd->b);
+    }
+}
 static inline void sl_transpose8(__m256 *v0, __m256 *v1, __m256 *v2, __m256 *v3, __m256 *v4, __m256 *v5, __m256 *v6, __m256 *v7) {
     __m256 a0 = _mm256_unpacklo_ps(*v0, *v1), a1 = _mm256_unpackhi_ps(*v0, *v1), a2 = _mm256_unpacklo_ps(*v2, *v3),
            a3 = _mm256_unpackhi_ps(*v2, *v3);
@@ -202,4 +246,4 @@ static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, d
     return 0;
 }
 
-static inline void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

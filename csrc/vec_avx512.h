@@ -81,6 +81,36 @@ static inline void f64_transpose(f64_v v[8]) {
     }
 }
 
+SL_INLINE void f32_unzip(const int w, f32_v a, f32_v b, f32_v *even, f32_v *odd) {
+    if (w == 8) {
+        *even = _mm512_shuffle_f32x4(a, b, 0x44);
+        *odd = _mm512_shuffle_f32x4(a, b, 0xEE);
+    } else if (w == 4) {
+        *even = _mm512_shuffle_f32x4(a, b, 0x88);
+        *odd = _mm512_shuffle_f32x4(a, b, 0xDD);
+    } else if (w == 2) {
+        const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+        *even = _mm512_castpd_ps(_mm512_permutex2var_pd(x, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), y));
+        *odd = _mm512_castpd_ps(_mm512_permutex2var_pd(x, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), y));
+    } else {
+        const __m512i at = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        *even = _mm512_permutex2var_ps(a, at, b);
+        *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(at, _mm512_set1_epi32(1)), b);
+    }
+}
+SL_INLINE void f64_unzip(const int w, f64_v a, f64_v b, f64_v *even, f64_v *odd) {
+    if (w == 4) {
+        *even = _mm512_shuffle_f64x2(a, b, 0x44);
+        *odd = _mm512_shuffle_f64x2(a, b, 0xEE);
+    } else if (w == 2) {
+        *even = _mm512_shuffle_f64x2(a, b, 0x88);
+        *odd = _mm512_shuffle_f64x2(a, b, 0xDD);
+    } else {
+        *even = _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+        *odd = _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+    }
+}
+
 static inline f32_v f32_fma(f32_v a, f32_v b, f32_v c) { return _mm512_fmadd_ps(a, b, c); }
 static inline f64_v f64_fma(f64_v a, f64_v b, f64_v c) { return _mm512_fmadd_pd(a, b, c); }
 
@@ -190,4 +220,4 @@ static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, d
     return 0;
 }
 
-static inline void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

@@ -152,6 +152,40 @@ static inline int f64_any_nan(f64_v a) {
 static inline float f32_reduce_max(f32_v a) { return vmaxnmvq_f32(vmaxnmq_f32(vmaxnmq_f32(a.q[0], a.q[1]), vmaxnmq_f32(a.q[2], a.q[3]))); }
 static inline double f64_reduce_max(f64_v a) { return vmaxnmvq_f64(vmaxnmq_f64(vmaxnmq_f64(a.q[0], a.q[1]), vmaxnmq_f64(a.q[2], a.q[3]))); }
 
+SL_INLINE void f32_unzip(const int w, f32_v a, f32_v b, f32_v *even, f32_v *odd) {
+    const f32_v v[2] = {a, b};
+    for (int i = 0; i < 4; i++) { /* q register i of the results */
+        if (w >= 4) {
+            const int n = w / 4, from = i % 2 / n * 2 * n + i % 2 % n;
+            even->q[i] = v[i / 2].q[from];
+            odd->q[i] = v[i / 2].q[from + n];
+            continue;
+        }
+        const float32x4_t p = v[i / 2].q[i % 2 * 2], q = v[i / 2].q[i % 2 * 2 + 1];
+        if (w == 2) {
+            const float64x2_t x = vreinterpretq_f64_f32(p), y = vreinterpretq_f64_f32(q);
+            even->q[i] = vreinterpretq_f32_f64(vuzp1q_f64(x, y));
+            odd->q[i] = vreinterpretq_f32_f64(vuzp2q_f64(x, y));
+        } else {
+            even->q[i] = vuzp1q_f32(p, q);
+            odd->q[i] = vuzp2q_f32(p, q);
+        }
+    }
+}
+SL_INLINE void f64_unzip(const int w, f64_v a, f64_v b, f64_v *even, f64_v *odd) {
+    const f64_v v[2] = {a, b};
+    for (int i = 0; i < 4; i++) {
+        if (w >= 2) {
+            const int n = w / 2, from = i % 2 / n * 2 * n + i % 2 % n;
+            even->q[i] = v[i / 2].q[from];
+            odd->q[i] = v[i / 2].q[from + n];
+        } else {
+            const float64x2_t p = v[i / 2].q[i % 2 * 2], q = v[i / 2].q[i % 2 * 2 + 1];
+            even->q[i] = vuzp1q_f64(p, q);
+            odd->q[i] = vuzp2q_f64(p, q);
+        }
+    }
+}
 static inline void sl_transpose4(float32x4_t *a, float32x4_t *b, float32x4_t *c, float32x4_t *d) {
     float64x2_t ab0 = vreinterpretq_f64_f32(vtrn1q_f32(*a, *b)), ab1 = vreinterpretq_f64_f32(vtrn2q_f32(*a, *b));
     float64x2_t cd0 = vreinterpretq_f64_f32(vtrn1q_f32(*c, *d)), cd1 = vreinterpretq_f64_f32(vtrn2q_f32(*c, *d));
@@ -277,4 +311,4 @@ static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, d
     return 0;
 }
 
-static inline void sl_prefetch(const void *p) { __builtin_prefetch(p); }
+SL_INLINE void sl_prefetch(const void *p) { __builtin_prefetch(p); }

@@ -16,77 +16,87 @@ typedef struct {
 } f64_v;
 
 #define SL_EACH(n) for (int i = 0; i < (n); i++)
-#define SL_DEFINE_PORTABLE(P, R, N)                                                 \
-    static inline P##v P##load(const R *p) {                                        \
-        P##v r;                                                                     \
-        SL_EACH (N) r.lane[i] = p[i];                                               \
-        return r;                                                                   \
-    }                                                                               \
-    static inline void P##store(R *p, P##v a) {                                     \
-        SL_EACH (N) p[i] = a.lane[i];                                               \
-    }                                                                               \
-    static inline P##v P##load_tail(const R *p, ptrdiff_t k, R fill) {              \
-        P##v r;                                                                     \
-        SL_EACH (N) r.lane[i] = i < k ? p[i] : fill;                                \
-        return r;                                                                   \
-    }                                                                               \
-    static inline void P##store_tail(R *p, ptrdiff_t k, P##v a) {                   \
-        SL_EACH (N)                                                                 \
-            if (i < k) p[i] = a.lane[i];                                            \
-    }                                                                               \
-    static inline P##v P##set1(R s) {                                               \
-        P##v r;                                                                     \
-        SL_EACH (N) r.lane[i] = s;                                                  \
-        return r;                                                                   \
-    }                                                                               \
-    static inline P##v P##add(P##v a, P##v b) {                                     \
-        SL_EACH (N) a.lane[i] += b.lane[i];                                         \
-        return a;                                                                   \
-    }                                                                               \
-    static inline P##v P##sub(P##v a, P##v b) {                                     \
-        SL_EACH (N) a.lane[i] -= b.lane[i];                                         \
-        return a;                                                                   \
-    }                                                                               \
-    static inline P##v P##mul(P##v a, P##v b) {                                     \
-        SL_EACH (N) a.lane[i] *= b.lane[i];                                         \
-        return a;                                                                   \
-    }                                                                               \
-    static inline P##v P##div(P##v a, P##v b) {                                     \
-        SL_EACH (N) a.lane[i] /= b.lane[i];                                         \
-        return a;                                                                   \
-    }                                                                               \
-    /* a > b ? a : b, so b where either is NaN */                                   \
-    static inline P##v P##max(P##v a, P##v b) {                                     \
-        SL_EACH (N) { a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; }  \
-        return a;                                                                   \
-    }                                                                               \
-    /* a == b ? x : y */                                                            \
-    static inline P##v P##select_eq(P##v a, P##v b, P##v x, P##v y) {               \
-        SL_EACH (N) { a.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i]; } \
-        return a;                                                                   \
-    }                                                                               \
-    static inline int P##any_lt(P##v a, P##v b) {                                   \
-        int r = 0;                                                                  \
-        SL_EACH (N) r |= a.lane[i] < b.lane[i];                                     \
-        return r;                                                                   \
-    }                                                                               \
-    static inline int P##any_nan(P##v a) {                                          \
-        int r = 0;                                                                  \
-        SL_EACH (N) r |= a.lane[i] != a.lane[i];                                    \
-        return r;                                                                   \
-    }                                                                               \
-    static inline R P##reduce_max(P##v a) {                                         \
-        R m = a.lane[0];                                                            \
-        SL_EACH (N) m = a.lane[i] > m ? a.lane[i] : m;                              \
-        return m;                                                                   \
-    }                                                                               \
-    static inline void P##transpose(P##v v[N]) {                                    \
-        for (int r = 1; r < N; r++)                                                 \
-            for (int c = 0; c < r; c++) {                                           \
-                R t = v[r].lane[c];                                                 \
-                v[r].lane[c] = v[c].lane[r];                                        \
-                v[c].lane[r] = t;                                                   \
-            }                                                                       \
+#define SL_DEFINE_PORTABLE(P, R, N)                                                                 \
+    static inline P##v P##load(const R *p) {                                                        \
+        P##v r;                                                                                     \
+        SL_EACH (N) r.lane[i] = p[i];                                                               \
+        return r;                                                                                   \
+    }                                                                                               \
+    static inline void P##store(R *p, P##v a) {                                                     \
+        SL_EACH (N) p[i] = a.lane[i];                                                               \
+    }                                                                                               \
+    static inline P##v P##load_tail(const R *p, ptrdiff_t k, R fill) {                              \
+        P##v r;                                                                                     \
+        SL_EACH (N) r.lane[i] = i < k ? p[i] : fill;                                                \
+        return r;                                                                                   \
+    }                                                                                               \
+    static inline void P##store_tail(R *p, ptrdiff_t k, P##v a) {                                   \
+        SL_EACH (N)                                                                                 \
+            if (i < k) p[i] = a.lane[i];                                                            \
+    }                                                                                               \
+    static inline P##v P##set1(R s) {                                                               \
+        P##v r;                                                                                     \
+        SL_EACH (N) r.lane[i] = s;                                                                  \
+        return r;                                                                                   \
+    }                                                                                               \
+    static inline P##v P##add(P##v a, P##v b) {                                                     \
+        SL_EACH (N) a.lane[i] += b.lane[i];                                                         \
+        return a;                                                                                   \
+    }                                                                                               \
+    static inline P##v P##sub(P##v a, P##v b) {                                                     \
+        SL_EACH (N) a.lane[i] -= b.lane[i];                                                         \
+        return a;                                                                                   \
+    }                                                                                               \
+    static inline P##v P##mul(P##v a, P##v b) {                                                     \
+        SL_EACH (N) a.lane[i] *= b.lane[i];                                                         \
+        return a;                                                                                   \
+    }                                                                                               \
+    static inline P##v P##div(P##v a, P##v b) {                                                     \
+        SL_EACH (N) a.lane[i] /= b.lane[i];                                                         \
+        return a;                                                                                   \
+    }                                                                                               \
+    /* a > b ? a : b, so b where either is NaN */                                                   \
+    static inline P##v P##max(P##v a, P##v b) {                                                     \
+        SL_EACH (N) { a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; }                  \
+        return a;                                                                                   \
+    }                                                                                               \
+    /* a == b ? x : y */                                                                            \
+    static inline P##v P##select_eq(P##v a, P##v b, P##v x, P##v y) {                               \
+        SL_EACH (N) { a.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i]; }                 \
+        return a;                                                                                   \
+    }                                                                                               \
+    static inline int P##any_lt(P##v a, P##v b) {                                                   \
+        int r = 0;                                                                                  \
+        SL_EACH (N) r |= a.lane[i] < b.lane[i];                                                     \
+        return r;                                                                                   \
+    }                                                                                               \
+    static inline int P##any_nan(P##v a) {                                                          \
+        int r = 0;                                                                                  \
+        SL_EACH (N) r |= a.lane[i] != a.lane[i];                                                    \
+        return r;                                                                                   \
+    }                                                                                               \
+    static inline R P##reduce_max(P##v a) {                                                         \
+        R m = a.lane[0];                                                                            \
+        SL_EACH (N) m = a.lane[i] > m ? a.lane[i] : m;                                              \
+        return m;                                                                                   \
+    }                                                                                               \
+    /* Groups of w lanes of a, then b: those in even places to even, those in odd places to odd. */ \
+    SL_INLINE void P##unzip(const int w, P##v a, P##v b, P##v *even, P##v *odd) {                   \
+        SL_EACH (N / 2) {                                                                           \
+            const int from = i / w * 2 * w + i % w;                                                 \
+            even->lane[i] = a.lane[from];                                                           \
+            even->lane[N / 2 + i] = b.lane[from];                                                   \
+            odd->lane[i] = a.lane[from + w];                                                        \
+            odd->lane[N / 2 + i] = b.lane[from + w];                                                \
+        }                                                                                           \
+    }                                                                                               \
+    static inline void P##transpose(P##v v[N]) {                                                    \
+        for (int r = 1; r < N; r++)                                                                 \
+            for (int c = 0; c < r; c++) {                                                           \
+                R t = v[r].lane[c];                                                                 \
+                v[r].lane[c] = v[c].lane[r];                                                        \
+                v[c].lane[r] = t;                                                                   \
+            }                                                                                       \
     }
 
 SL_DEFINE_PORTABLE(f32_, float, 16)
@@ -181,4 +191,4 @@ static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, d
     return 0;
 }
 
-static inline void sl_prefetch(const void *p) { (void)p; }
+SL_INLINE void sl_prefetch(const void *p) { (void)p; }
