@@ -59,30 +59,33 @@ static void V(column_shift)(R *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
 typedef struct {
     const sl_job *job;
     ptrdiff_t first, columns, width;
-    R *tile, *raw;
+    R *tile;
+    R max[SL_TILE_WIDTH]; /* of each column, over the classes that were packed last */
 } V(source);
 
 /* Planes far apart are streams too short and too many for the processor to foresee. More of them at once would evict
    each other where the plane's size is a power of two: their lines all fall into the same cache sets. */
-#define PLANES_AHEAD 3
+#define PLANES_AHEAD 5
 
-static void V(pack)(const V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
+SL_INLINE void V(put)(vec x, R *to, R *max) {
+    V(store)(to, x);
+    V(store)(max, V(max)(x, V(load)(max)));
+}
+
+static void V(pack)(V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
     const sl_job *job = s->job;
+    for (ptrdiff_t j = 0; j < s->width; j++) s->max[j] = -INFINITY;
     if (job->inner >= LANES) { /* columns of one outer index: contiguous runs */
         const ptrdiff_t at = V(column_at)(job, s->first), full = s->columns - s->columns % LANES;
         for (ptrdiff_t k = k0; k < k1; k++) {
             R *to = s->tile + (k - k0) * s->width;
             const R *x = V(read)(job, at + k * job->inner, s->columns, to);
-            if (x == to) {
-                for (ptrdiff_t j = s->columns; j % LANES; j++) to[j] = 0;
-                continue;
-            }
-            const R *soon = x + (k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
+            const R *soon = x + (x != to && k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
             for (ptrdiff_t j = 0; j < full; j += LANES) {
                 sl_prefetch(soon + j);
-                V(store)(to + j, V(load)(x + j));
+                V(put)(V(load)(x + j), to + j, s->max + j);
             }
-            if (full < s->columns) V(store)(to + full, V(load_tail)(x + full, s->columns - full, 0));
+            if (full < s->columns) V(put)(V(load_tail)(x + full, s->columns - full, 0), to + full, s->max + full);
         }
         return;
     }
@@ -90,12 +93,13 @@ static void V(pack)(const V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
         const ptrdiff_t at = V(column_at)(job, s->first + (j < s->columns ? j : 0));
         for (ptrdiff_t k = k0; k < k1; k++) {
             R one;
-            s->tile[(k - k0) * LANES + j] = *V(read)(job, at + k * job->inner, 1, &one);
+            const R x = s->tile[(k - k0) * LANES + j] = *V(read)(job, at + k * job->inner, 1, &one);
+            if (x > s->max[j]) s->max[j] = x;
         }
     }
 }
 
-static void V(unpack)(const V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
+static void V(unpack)(V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
     const sl_job *job = s->job;
     if (job->inner >= LANES) {
         const ptrdiff_t at = V(column_at)(job, s->first), full = s->columns - s->columns % LANES;
@@ -132,13 +136,13 @@ static void V(unpack)(const V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
     for (ptrdiff_t k0 = 0, part = source ? SL_BLOCK : n, rows = n < part ? n : part; k0 < n && V(fetch)(source, k0, rows); \
          k0 += part, rows = n - k0 < part ? n - k0 : part)
 
-SL_INLINE int V(fetch)(const V(source) * source, ptrdiff_t k0, ptrdiff_t rows) {
+SL_INLINE int V(fetch)(V(source) * source, ptrdiff_t k0, ptrdiff_t rows) {
     if (source) V(pack)(source, k0, k0 + rows);
     return 1;
 }
 
 /* The odds of the confident lanes of one vector of columns, from the classes below their maximum. */
-static void V(column_others)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, V(verdict) * v) {
+static void V(column_others)(V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, V(verdict) * v) {
     const vec lowest = V(set1)(-INFINITY);
     vec second = lowest;
     FOR_EACH_PART {
@@ -176,7 +180,7 @@ static void V(column_others)(const V(source) * source, R *tile, ptrdiff_t stride
 }
 
 /* logsumexp of the lanes with NaN or an infinite maximum */
-static vec V(column_bad)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, const V(verdict) * v) {
+static vec V(column_bad)(V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, const V(verdict) * v) {
     R value[LANES], max[LANES], poison[LANES];
     V(store)(value, v->a);
     V(store)(max, plan->max);
@@ -193,49 +197,128 @@ static vec V(column_bad)(const V(source) * source, R *tile, ptrdiff_t stride, pt
     return V(load)(value);
 }
 
-/* The last step: x or e to results, in the tile. */
-static void V(column_write)(R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op, const V(plan) * plan, const V(verdict) * v) {
-    if (op == SL_SOFTMAX) {
-        for (ptrdiff_t k = 0; k < n; k++) {
-            vec e = V(load)(tile + k * stride);
-            V(store)(tile + k * stride, V(fma)(e, v->a, V(mul)(e, v->b)));
-        }
-    } else {
-        for (ptrdiff_t k = 0; k < n; k++) V(store)(tile + k * stride, V(sub)(V(sub)(V(load)(tile + k * stride), plan->reduced), v->b));
-    }
-    if (!v->any_bad && (op != SL_SOFTMAX || !v->any_few)) return;
-    R few[LANES], poison[LANES];
-    V(store)(few, v->few);
-    V(store)(poison, v->poison);
+/* Where results go: class k of the first column is at y[k * stride], and there are so many columns. */
+typedef struct {
+    R *y;
+    ptrdiff_t stride, columns;
+} V(sink);
+
+/* The last step: x or e to results, class by class over all columns, as they lie in memory. */
+static void V(columns_write)(const R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op, const V(plan) * plan, const V(verdict) * v,
+                             V(sink) to) {
+    const int keeps_exp = sl_keeps_exp(op);
+    const int full = (int)(to.columns / LANES), count = (int)((to.columns + LANES - 1) / LANES);
+    const ptrdiff_t soon = PLANES_AHEAD / 2 * to.stride;
     for (ptrdiff_t k = 0; k < n; k++)
-        for (int i = 0; i < LANES; i++) {
-            R *y = tile + k * stride + i;
-            if (poison[i] != poison[i]) *y = NAN;
-            else if (op == SL_SOFTMAX && few[i] < 0 && *y > (R)0.5) *y = 1;
+        for (int j = 0; j < count; j++) {
+            const vec x = V(load)(tile + k * stride + j * LANES);
+            R *y = to.y + k * to.stride + j * LANES;
+            sl_prefetch(y + soon);
+            const vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(sub)(V(sub)(x, plan[j].reduced), v[j].b);
+            if (j < full) V(store)(y, r);
+            else V(store_tail)(y, to.columns - j * LANES, r);
         }
+    for (int j = 0; j < count; j++) {
+        if (!v[j].any_bad && (op != SL_SOFTMAX || !v[j].any_few)) continue;
+        R few[LANES], poison[LANES];
+        V(store)(few, v[j].few);
+        V(store)(poison, v[j].poison);
+        for (ptrdiff_t k = 0; k < n; k++)
+            for (int i = 0; i < LANES && j * LANES + i < to.columns; i++) {
+                R *y = to.y + k * to.stride + j * LANES + i;
+                if (poison[i] != poison[i]) *y = NAN;
+                else if (op == SL_SOFTMAX && few[i] < 0 && *y > (R)0.5) *y = 1;
+            }
+    }
 }
 
-/* count <= SL_GROUP vectors of columns, side by side in a tile that holds x and gets the result; logsumexp leaves it in
-   class 0. With a source count is 1, and the result goes straight back to the job. */
-static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, int count, sl_op op) {
+/* Up to SL_GROUP vectors of columns that go through all steps together. */
+typedef struct {
+    const sl_job *job;
+    ptrdiff_t first, columns; /* rows first to first + columns of the job, one per lane */
+    R *tile;                  /* class k of the first at tile[k * stride]; holds x */
+    ptrdiff_t stride;
+    const R *max; /* of each column, where it is known */
+    R *spare;     /* room for one vector of columns, all classes that the tile has */
+    V(sink) to;   /* where results go. logsumexp leaves its own in class 0 of the tile */
+} V(batch);
+
+/* x of one vector of columns again, from memory, as e has taken its place in the tile */
+static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
+    for (ptrdiff_t i = 0; i < LANES; i++) {
+        const ptrdiff_t column = j * LANES + i < b->columns ? j * LANES + i : b->columns - 1;
+        const ptrdiff_t at = V(column_at)(b->job, b->first + column);
+        R one;
+        for (ptrdiff_t k = 0; k < b->job->n; k++) b->spare[k * LANES + i] = *V(read)(b->job, at + k * b->job->inner, 1, &one);
+    }
+    if (plan->shifted) V(column_shift)(b->spare, LANES, b->job->n, plan->shift);
+    return b->spare;
+}
+
+/* The losses of one vector of columns; for a gradient, what e is to be multiplied by. */
+static void V(columns_lose)(const V(batch) * b, int j, const V(target_row) * target, const V(plan) * plan, V(verdict) * v) {
+    R max[LANES], poison[LANES], high[LANES], low[LANES];
+    V(store)(max, plan->max);
+    V(store)(poison, v->poison);
+    V(store)(high, v->a);
+    V(store)(low, v->b);
+    for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++) {
+        V(lose)(b->job, b->first + j * LANES + i, &target[i], max[i], v->log[i], poison[i] != poison[i]);
+        V(scale_gradient)(b->job, &target[i], &high[i], &low[i]);
+    }
+    v->a = V(load)(high);
+    v->b = V(load)(low);
+}
+
+static void V(columns_gradient)(const V(batch) * b, ptrdiff_t k, ptrdiff_t n, int count, const V(target_row) * target, const V(plan) * plan,
+                                const V(verdict) * v) {
+    for (int j = 0; j < count; j++) {
+        R max[LANES], poison[LANES];
+        V(store)(max, plan[j].max);
+        V(store)(poison, v[j].poison);
+        for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++)
+            V(aim_gradient)
+            (b->job, b->first + j * LANES + i, k, n, &target[j * LANES + i], max[i], v[j].z.high[i], poison[i] != poison[i],
+             b->to.y + j * LANES + i, b->to.stride);
+    }
+}
+
+/* With a source there is one vector of columns, and the result goes straight back to the job. */
+static void V(columns)(V(source) * source, const V(batch) * b) {
+    const sl_job *job = b->job;
+    const sl_op op = job->op;
+    const ptrdiff_t n = job->n, stride = b->stride;
+    const int count = (int)((b->columns + LANES - 1) / LANES), keeps_e = sl_keeps_exp(op) && !source;
+    R *tile = b->tile;
     V(plan) plan[SL_GROUP];
     V(pair) sum[SL_GROUP];
     V(verdict) v[SL_GROUP];
+    V(target_row) target[SL_GROUP * LANES];
     for (int j = 0; j < count; j++) {
-        vec m = V(set1)(-INFINITY);
-        FOR_EACH_PART
-            m = V(column_max)(tile + j * LANES, stride, rows, m);
+        vec m = b->max ? V(load)(b->max + j * LANES) : V(set1)(-INFINITY);
+        FOR_EACH_PART {
+            if (source) m = V(max)(V(load)(source->max), m);
+            else if (!b->max) m = V(column_max)(tile + j * LANES, stride, rows, m);
+        }
         plan[j].max = m;
     }
     for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
+    for (ptrdiff_t i = 0; job->loss && i < b->columns; i++)
+        target[i] = V(aim)(job, b->first + i, V(column_at)(job, b->first + i), job->inner);
     for (int j = 0; j < count; j++) {
         R *column = tile + j * LANES;
         sum[j] = (V(pair)){V(set1)(0), V(set1)(0)};
         FOR_EACH_PART {
+            if (job->loss && V(is_spread)(job->loss)) {
+                R max[LANES];
+                V(store)(max, plan[j].max);
+                for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++)
+                    V(aim_spread)(job, b->first + j * LANES + i, k0, column + i, stride, rows, max[i], &target[j * LANES + i]);
+            }
             if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
             const vec ceiling = V(column_ceiling)(!source, column, stride, rows, &plan[j], NULL);
             V(pair) part_sum = V(sum_begin)(ceiling);
-            if (op == SL_SOFTMAX && !source) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &part_sum);
+            if (keeps_e) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &part_sum);
             else V(column_sum)(column, stride, rows, &plan[j], NULL, 0, &part_sum);
             part_sum = V(sum_end)(part_sum, ceiling);
             sum[j] = V(fast_two_sum)(source ? V(two_sum)(sum[j], part_sum) : part_sum);
@@ -243,25 +326,31 @@ static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrd
     }
     for (int j = 0; j < count; j++) V(judge)(op, n, &plan[j], sum[j], &v[j]);
     if (op != SL_SOFTMAX) {
-        for (int j = 0; j < count; j++)
-            if (v[j].any_few) V(column_others)(source, tile + j * LANES, stride, n, &plan[j], &v[j]);
+        for (int j = 0; j < count; j++) {
+            if (!v[j].any_few) continue;
+            if (keeps_e) V(column_others)(NULL, V(columns_again)(b, j, &plan[j]), LANES, n, &plan[j], &v[j]);
+            else V(column_others)(source, tile + j * LANES, stride, n, &plan[j], &v[j]);
+        }
         for (int j = 0; j < count; j++) V(judge_log)(op, &plan[j], &v[j]);
     }
-    for (int j = 0; j < count; j++) {
-        R *column = tile + j * LANES;
-        if (op == SL_LOGSUMEXP) {
+    if (job->loss)
+        for (int j = 0; j < count; j++) V(columns_lose)(b, j, target + j * LANES, &plan[j], &v[j]);
+    if (op == SL_LOGSUMEXP) {
+        for (int j = 0; j < count; j++) {
+            R *column = tile + j * LANES;
             V(store)(column, v[j].any_bad ? V(column_bad)(source, column, stride, n, &plan[j], &v[j]) : v[j].a);
-            continue;
         }
-        FOR_EACH_PART {
-            if (source) {
-                V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
-                if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
-                if (op == SL_SOFTMAX) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &unused);
-            }
-            V(column_write)(column, stride, rows, op, &plan[j], &v[j]);
-            if (source) V(unpack)(source, k0, k0 + rows);
+    }
+    if (!sl_writes_rows(op)) return;
+    FOR_EACH_PART {
+        if (source) {
+            V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
+            if (plan[0].shifted) V(column_shift)(tile, stride, rows, plan[0].shift);
+            if (sl_keeps_exp(op)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
         }
+        V(columns_write)(tile, stride, rows, op, plan, v, b->to);
+        if (job->loss) V(columns_gradient)(b, k0, rows, count, target, plan, v);
+        if (source) V(unpack)(source, k0, k0 + rows);
     }
 }
 #undef FOR_EACH_PART
@@ -269,24 +358,25 @@ static void V(columns)(const V(source) * source, R *tile, ptrdiff_t stride, ptrd
 static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t width = sl_tile_width(job->n, job->inner, LANES), all = job->outer * job->inner;
     const ptrdiff_t per_outer = (job->inner + width - 1) / width;
+    const int whole = job->n <= SL_BLOCK, direct = whole && job->inner >= LANES && V(native)(job); /* from the tile to y */
     for (ptrdiff_t t = first; t < last; t++) {
-        V(source) s = {job, t * width, 0, width, scratch, NULL};
+        V(source) s = {.job = job, .first = t * width, .width = width, .tile = scratch};
         ptrdiff_t end = all;
         if (job->inner >= LANES) {
             s.first = t / per_outer * job->inner + t % per_outer * width;
             end = (t / per_outer + 1) * job->inner;
         }
         s.columns = end - s.first < width ? end - s.first : width;
-        const int whole = job->n <= SL_BLOCK;
         if (whole) V(pack)(&s, 0, job->n);
         for (ptrdiff_t j = 0; j < s.columns; j += SL_GROUP * LANES) {
-            const ptrdiff_t left = (s.columns - j + LANES - 1) / LANES;
-            V(columns)(whole ? NULL : &s, s.tile + j, width, job->n, left < SL_GROUP ? (int)left : SL_GROUP, job->op);
+            const ptrdiff_t left = s.columns - j < SL_GROUP * LANES ? s.columns - j : SL_GROUP * LANES;
+            V(batch)
+            b = {job, s.first + j, left, s.tile + j, width, whole ? s.max + j : NULL, s.tile + job->n * width, {s.tile + j, width, left}};
+            if (direct) b.to = (V(sink)){(R *)job->y + V(column_at)(job, s.first + j), job->inner, left};
+            V(columns)(whole ? NULL : &s, &b);
         }
-        if (job->op != SL_LOGSUMEXP) {
-            if (whole) V(unpack)(&s, 0, job->n);
-            continue;
-        }
+        if (sl_writes_rows(job->op) && whole && !direct) V(unpack)(&s, 0, job->n);
+        if (job->op != SL_LOGSUMEXP) continue;
         R *y = V(target)(job, s.first, s.tile);
         for (ptrdiff_t j = 0; j < s.columns; j++) y[j] = s.tile[j];
         V(written)(job, s.first, s.columns, y);
@@ -331,13 +421,15 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
         const R *x = V(read)(job, row * n, rows * n, raw);
         for (int j = 0; j < count; j++)
             V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
-        V(columns)(NULL, tile, SL_GROUP * LANES, n, count, job->op);
+        const V(batch) b = {job, row, rows, tile, SL_GROUP * LANES, NULL, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}};
+        V(columns)(NULL, &b);
         if (job->op == SL_LOGSUMEXP) {
             R *y = V(target)(job, row, tile);
             for (ptrdiff_t i = 0; i < rows; i++) y[i] = tile[i];
             V(written)(job, row, rows, y);
             continue;
         }
+        if (!sl_writes_rows(job->op)) continue;
         R *y = V(native)(job) ? (R *)job->y + row * n : raw;
         for (int j = 0; j < count; j++)
             V(store_rows)(tile + j * LANES, SL_GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
@@ -373,6 +465,12 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     turned.storage = SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64;
     turned.x = rows;
     turned.y = job->op == SL_LOGSUMEXP ? result : rows;
+    sl_loss loss;
+    if (job->loss) {
+        loss = *job->loss;
+        loss.first = first * job->inner;
+        turned.loss = &loss;
+    }
     turned.outer = count;
     turned.inner = 1;
     V(rows)(&turned, 0, count, work);
@@ -380,8 +478,8 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
         R *y = V(target)(job, first * job->inner, result);
         for (ptrdiff_t i = 0; i < count; i++) y[i] = result[i];
         V(written)(job, first * job->inner, count, result);
-        return;
     }
+    if (!sl_writes_rows(job->op)) return;
     for (ptrdiff_t outer = first; outer < last; outer++) V(turn_back)(job, rows + (outer - first) * size, n, outer * size, n);
 }
 
@@ -394,6 +492,9 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
     for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
     V(plan) plan;
     V(results) results;
+    V(target_row) target[LANES];
+    for (int i = 0; job->loss && i < columns; i++)
+        target[i] = V(aim)(job, outer * job->inner + i, outer * job->n * job->inner + i, job->inner);
     for (int step = 0; step < 3; step++) {
         for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
             const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK, at = (outer * job->n + k) * job->inner;
@@ -405,14 +506,17 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     max[i] = k == 0 || m > max[i] ? m : max[i];
                     continue;
                 }
-                if (shift[i] != 0 && (step == 1 || job->op == SL_SOFTMAX)) V(row_shift)(row, n, shift[i], row);
+                if (job->loss && step == 1) V(aim_spread)(job, outer * job->inner + i, k, row, 1, n, max[i], &target[i]);
+                if (shift[i] != 0 && (step == 1 || sl_keeps_exp(job->op))) V(row_shift)(row, n, shift[i], row);
                 if (step == 1) {
                     const R ceiling = V(ceiling_of)(V(row_max)(row, n), k_of_max[i]);
                     const V(pair) s = V(row_sum)(row, n, magic[i], clamp[i], ceiling, NULL, NULL, row, &unused);
                     sums[i] = V(fast_two_sum)(V(two_sum)(sums[i], s));
                 } else {
-                    if (job->op == SL_SOFTMAX) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
+                    if (sl_keeps_exp(job->op)) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
                     V(write_row)(job->op, row, n, &results, i, 1, row);
+                    if (job->loss)
+                        V(aim_gradient)(job, outer * job->inner + i, k, n, &target[i], max[i], results.odds[i], results.bad[i], row, 1);
                 }
             }
             if (step == 2) V(turn_back)(job, rows, SL_BLOCK, at, n);
@@ -425,11 +529,16 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(store)(k_of_max, plan.k);
         } else if (step == 1) {
             V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums, columns), block, &results);
-            if (job->op != SL_LOGSUMEXP) continue;
-            R *y = V(target)(job, outer * job->inner, block);
-            for (int i = 0; i < columns; i++) y[i] = results.a[i];
-            V(written)(job, outer * job->inner, columns, block);
-            return;
+            for (int i = 0; job->loss && i < columns; i++) {
+                V(lose)(job, outer * job->inner + i, &target[i], max[i], results.log[i], results.bad[i]);
+                V(scale_gradient)(job, &target[i], &results.a[i], &results.b[i]);
+            }
+            if (job->op == SL_LOGSUMEXP) {
+                R *y = V(target)(job, outer * job->inner, block);
+                for (int i = 0; i < columns; i++) y[i] = results.a[i];
+                V(written)(job, outer * job->inner, columns, block);
+            }
+            if (!sl_writes_rows(job->op)) return;
         }
     }
 }

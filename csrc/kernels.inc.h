@@ -229,12 +229,13 @@ static void V(make_odds)(V(pair) o, V(pair) e, V(odds) * z) {
 }
 
 /* log(sum / e(max)) = log1p(z), and logsumexp = max + that */
-static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp) {
+static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp, double *log) {
 #if SL_REAL == 32
     f64_v m[2], l[2], low;
     f32_widen(p->max, &m[0], &m[1]);
     for (int i = 0; i < 2; i++) {
         sl_log1p(f64_load(z->high + 8 * i), f64_load(z->low + 8 * i), &l[i], &low);
+        f64_store(log + 8 * i, l[i]);
         m[i] = f64_add(m[i], l[i]);
     }
     *logsumexp = f32_narrow(m[0], m[1]);
@@ -242,6 +243,7 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp) 
 #else
     V(pair) l;
     sl_log1p(V(load)(z->high), V(load)(z->low), &l.high, &l.low);
+    V(store)(log, l.high);
     *logsumexp = V(fast_two_sum)(V(two_sum)((V(pair)){p->max, V(set1)(0)}, l)).high;
     return l.high;
 #endif
@@ -264,12 +266,14 @@ static void V(odds_of_others)(V(odds) * z, int i, R sum_high, R sum_low, R e_hig
 #endif
 }
 
-/* What a vector of rows has come to. Softmax multiplies e by (a, b), log_softmax subtracts a, then b, logsumexp is a.
+/* What a vector of rows has come to. Softmax multiplies e by (a, b), log_softmax subtracts a, then b, logsumexp is a;
+   the cross-entropies take log and z.
    few: some row has few[lane] < 0, so nearly all of its weight on one class. bad: some row's poison is NaN. */
 typedef struct {
     vec a, b, few, poison;
     V(pair) e;
     V(odds) z;
+    double log[LANES];
     int any_few, any_bad;
 } V(verdict);
 
@@ -280,18 +284,23 @@ SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum
     v->poison = V(poison)(plan, sum);
     v->any_few = V(any_lt)(v->few, V(set1)(0));
     v->any_bad = V(any_nan)(v->poison);
-    if (op == SL_SOFTMAX) {
+    if (sl_keeps_exp(op)) {
         const V(pair) inverse = V(reciprocal)(sum);
         v->a = inverse.high;
         v->b = inverse.low;
-    } else V(make_odds)(o, v->e, &v->z);
+    }
+    if (op != SL_SOFTMAX) V(make_odds)(o, v->e, &v->z);
 }
 /* The logarithm, after the odds of confident rows have been put right. */
 SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {
     vec lse;
-    v->b = V(log_of_odds)(&v->z, plan, &lse);
+    const vec log = V(log_of_odds)(&v->z, plan, &lse, v->log);
+    if (sl_keeps_exp(op)) return;
+    v->b = log;
     v->a = op == SL_LOGSUMEXP ? lse : plan->max;
 }
+
+#include "losses.inc.h"
 
 #include "rows.inc.h"
 

@@ -18,7 +18,6 @@ enum {
     PARALLEL_FROM = 98304, /* elements: some 15 us of work, several times what waking the team costs */
     CHUNK = 32768,         /* elements that a thread takes at a time */
     STACK = 16384,         /* bytes of scratch that a serial call takes from the stack */
-    STATS = 512,           /* bytes for what long_finish leaves for long_write */
     ALIGN = 64             /* bytes of a vector */
 };
 
@@ -82,11 +81,11 @@ static split split_job(const sl_job *job) {
         s.run = s.forms->tiles;
         s.units = sl_tile_count(job, lanes);
         s.unit_size = n * width;
-        elements = smaller(n, SL_BLOCK) * width;
+        elements = smaller(n, SL_BLOCK) * (width + lanes);
     } else if (n <= SL_SHORT) {
         s.run = s.forms->short_rows;
         s.together = SL_GROUP * lanes;
-        elements = 2 * s.together * n;
+        elements = (2 * s.together + lanes) * n;
     } else if (n <= SL_BLOCK) {
         s.run = s.forms->rows;
         s.together = smaller(sl_rows_together(job, lanes), job->outer);
@@ -134,15 +133,20 @@ static sl_long lay_out(char *memory, ptrdiff_t blocks) {
     sl_long l;
     l.shift = 0;
     l.stats = memory;
-    l.high = memory + STATS;
-    l.low = memory + STATS + ALIGN * blocks;
-    l.max = (double *)(memory + STATS + 2 * ALIGN * blocks);
+    l.high = memory + SL_STATS;
+    l.low = memory + SL_STATS + ALIGN * blocks;
+    l.max = (double *)(memory + SL_STATS + 2 * ALIGN * blocks);
+    l.spread = l.max + blocks;
+    l.distance = l.spread + blocks;
+    l.picked = 0;
     return l;
 }
-static size_t long_bytes(ptrdiff_t blocks) { return (STATS + (2 * ALIGN + sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN; }
+static size_t long_bytes(ptrdiff_t blocks) {
+    return (SL_STATS + (2 * ALIGN + 3 * sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
+}
 
 static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
-    if (job->x == job->y) {
+    if (job->op == SL_SOFTMAX && job->x == job->y) {
         f->long_max(job, row, 0, blocks, l, scratch);
         f->long_shift(job, row, 0, blocks, l, scratch);
         f->long_sum(job, row, 0, blocks, l, scratch);
@@ -152,7 +156,7 @@ static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff
         if (l->shift != 0) f->long_sum(job, row, 0, blocks, l, scratch);
     }
     f->long_finish(job, row, 0, blocks, l, scratch);
-    if (job->op != SL_LOGSUMEXP) f->long_write(job, row, 0, blocks, l, scratch);
+    if (sl_writes_rows(job->op)) f->long_write(job, row, 0, blocks, l, scratch);
 }
 
 /* The same by all threads of a team, each for its own blocks. What needs the whole row is done by one of them. Only
@@ -160,7 +164,7 @@ static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff
 static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
     const ptrdiff_t first = blocks * thread_number() / team_size(), last = blocks * (thread_number() + 1) / team_size();
     int far = 1;
-    if (job->x == job->y) {
+    if (job->op == SL_SOFTMAX && job->x == job->y) {
         f->long_max(job, row, first, last, l, scratch);
         OMP(omp barrier)
         OMP(omp single)
@@ -181,7 +185,7 @@ static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row,
         OMP(omp single)
         f->long_finish(job, row, 0, blocks, l, scratch);
     }
-    if (job->op != SL_LOGSUMEXP) f->long_write(job, row, first, last, l, scratch);
+    if (sl_writes_rows(job->op)) f->long_write(job, row, first, last, l, scratch);
 }
 
 static int run_long(const sl_job *job, const split *s, int threads) {

@@ -99,6 +99,7 @@ static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
    logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
 typedef struct {
     R a[LANES], b[LANES];
+    double log[LANES], odds[LANES]; /* for losses: log(sum / e(max)), and what of that is not the maximum */
     unsigned char bad[LANES], certain[LANES];
     int rare;
 } V(results);
@@ -192,6 +193,12 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
                 if (few[i] < 0 && poison[i] == poison[i]) V(row_others)(job, first + i, plan, &v.e, i, &v.z, block);
         V(judge_log)(job->op, plan, &v);
     }
+    if (job->loss)
+        for (int i = 0; i < LANES; i++) {
+            r->log[i] = v.log[i];
+            r->odds[i] = v.z.high[i];
+            r->bad[i] = 0;
+        }
     V(store)(r->a, v.a);
     V(store)(r->b, v.b);
     if (!r->rare) return;
@@ -204,7 +211,7 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
 
 /* The last step of (a block of) row i of those. source: e for softmax, x for log_softmax. */
 SL_INLINE void V(write_row)(sl_op op, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
-    if (op == SL_SOFTMAX) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
+    if (sl_keeps_exp(op)) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
     else V(row_subtract)(source, n, r->a[i], r->b[i], y);
     if (!r->rare) return;
     if (r->bad[i]) V(row_fill)(y, n, NAN);
@@ -217,18 +224,27 @@ typedef struct {
     int rows;
     const R *x[LANES];
     R *y[LANES], *e[LANES];
+    R max[LANES];
+    V(target_row) target[LANES];
     V(results) results;
 } V(group);
 
-static void V(write_group)(const sl_job *job, const V(group) * g, R *block) {
+static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
+    V(results) *r = &g->results;
+    if (job->loss)
+        for (int i = 0; i < g->rows; i++) {
+            V(lose)(job, g->first + i, &g->target[i], g->max[i], r->log[i], r->bad[i]);
+            V(scale_gradient)(job, &g->target[i], &r->a[i], &r->b[i]);
+        }
     if (job->op == SL_LOGSUMEXP) {
         R *lse = V(target)(job, g->first, block);
-        for (int i = 0; i < g->rows; i++) lse[i] = g->results.a[i];
+        for (int i = 0; i < g->rows; i++) lse[i] = r->a[i];
         V(written)(job, g->first, g->rows, block);
-        return;
     }
+    if (!sl_writes_rows(job->op)) return;
     for (int i = 0; i < g->rows; i++) {
-        V(write_row)(job->op, job->op == SL_SOFTMAX ? g->e[i] : g->x[i], job->n, &g->results, i, 1, g->y[i]);
+        V(write_row)(job->op, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
+        if (job->loss) V(aim_gradient)(job, g->first + i, 0, job->n, &g->target[i], g->max[i], r->odds[i], r->bad[i], g->y[i], 1);
         V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
     }
 }
@@ -241,8 +257,9 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     if (together > last - first) together = last - first;
     R *block = scratch, *kept = block + SL_BLOCK;
     const int native = V(native)(job);
-    /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. */
-    const int aside = n % LANES && sl_cached(job);
+    /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. And a
+       gradient in place must leave x for those rows that finish_rows reads again. */
+    const int aside = (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
     V(group) group, *g = &group;
     R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
@@ -262,12 +279,17 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
         V(pair) sums[LANES];
         for (int i = 0; i < g->rows; i++) {
             const R *source = g->x[i];
+            if (job->loss) {
+                g->max[i] = max[i];
+                g->target[i] = V(aim)(job, row + i, (row + i) * n, 1);
+                V(aim_spread)(job, row + i, 0, source, 1, n, max[i], &g->target[i]);
+            }
             if (shift[i] != 0) {
                 V(row_shift)(source, n, shift[i], block);
                 source = block;
             }
             const R *ahead = native && row + together + i < last ? g->x[i] + together * n : source;
-            R *e = job->op == SL_SOFTMAX ? g->e[i] : NULL;
+            R *e = sl_keeps_exp(job->op) ? g->e[i] : NULL;
             sums[i] = V(row_sum)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], ahead, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
@@ -283,8 +305,10 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
 
 typedef struct {
     V(results) results;
-    R k, shift; /* of the row's plan */
+    R k, shift, max; /* of the row's plan */
+    V(target_row) target;
 } V(long_stats);
+_Static_assert(sizeof(V(long_stats)) <= SL_STATS, "long_stats");
 
 SL_INLINE ptrdiff_t V(block)(const sl_job *job, ptrdiff_t b) { return job->n - b * SL_BLOCK < SL_BLOCK ? job->n - b * SL_BLOCK : SL_BLOCK; }
 
@@ -326,6 +350,34 @@ static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * pl
     return V(row_sum)(x, n, magic[0], clamp[0], C(CEILING), e, e, ahead, max);
 }
 
+/* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
+   may have to read again. Then write has to find e once more. */
+SL_INLINE int V(keeps_e)(const sl_job *job) { return V(native)(job) && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y); }
+SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(keeps_e)(job) ? (R *)job->y + at : scratch; }
+
+/* Distances of a block are from its own maximum, or from 0 if that is not finite. */
+SL_INLINE double V(long_origin)(const sl_long *shared, ptrdiff_t b) { return isfinite(shared->max[b]) ? shared->max[b] : 0; }
+static void V(long_aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t b, const R *x, ptrdiff_t n, sl_long *shared) {
+    V(target_row) t = {0, 0, 0, 0, 0};
+    if (job->loss->target) {
+        const ptrdiff_t at = (ptrdiff_t)job->loss->target[job->loss->first + row] - b * SL_BLOCK;
+        if (at >= 0 && at < n) shared->picked = x[at];
+    }
+    V(aim_spread)(job, row, b * SL_BLOCK, x, 1, n, V(long_origin)(shared, b), &t);
+    shared->spread[b] = t.spread;
+    shared->distance[b] = t.distance;
+}
+static V(target_row) V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_long *shared) {
+    V(target_row) t = V(aim)(job, row, row * job->n, 1);
+    t.x = shared->picked;
+    for (ptrdiff_t b = 0; b < sl_block_count(job); b++) {
+        t.spread += shared->spread[b];
+        t.distance += shared->distance[b];
+        if (shared->spread[b] != 0) t.distance += shared->spread[b] * (m - V(long_origin)(shared, b));
+    }
+    return t;
+}
+
 /* The maxima and sums of the blocks; for softmax in R the e of the row into y, which write takes from there. */
 static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
     const int native = V(native)(job);
@@ -335,8 +387,9 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         const R *x = V(read)(job, at, n, scratch);
         if (b == first || !native || n < SL_BLOCK) max = V(row_max)(x, n); /* else known from the block before */
         shared->max[b] = max;
+        if (job->loss) V(long_aim)(job, row, b, x, n, shared);
         const V(plan) plan = V(block_plan)(max, (R)shared->shift);
-        R *e = job->op == SL_SOFTMAX ? V(target)(job, at, scratch) : NULL;
+        R *e = sl_keeps_exp(job->op) ? V(kept)(job, at, scratch) : NULL;
         const R *ahead = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK ? x + SL_BLOCK : x;
         const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, ahead, &max, scratch);
         V(store)((R *)shared->high + b * LANES, s.high);
@@ -372,6 +425,12 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     sum = (V(pair)){V(set1)(h[0]), V(set1)(l[0])};
     V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
     shared->shift = 0; /* for the next row */
+    if (job->loss) {
+        stats->max = V(max_of_blocks)(job, shared);
+        stats->target = V(long_target)(job, row, stats->max, shared);
+        V(lose)(job, row, &stats->target, stats->max, stats->results.log[0], stats->results.bad[0]);
+        V(scale_gradient)(job, &stats->target, &stats->results.a[0], &stats->results.b[0]);
+    }
     if (job->op == SL_LOGSUMEXP) {
         R *y = V(target)(job, row, scratch);
         y[0] = stats->results.a[0];
@@ -381,20 +440,24 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
 
 static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
     const V(long_stats) *stats = shared->stats;
-    const int native = V(native)(job);
+    const V(results) *r = &stats->results;
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
         R *y = V(target)(job, at, scratch);
         const R *source = y;
-        if (job->op == SL_LOG_SOFTMAX || !native) source = V(read)(job, at, n, scratch);
         R scale = 1;
-        if (job->op == SL_SOFTMAX) {
+        if (sl_keeps_exp(job->op)) {
             const V(plan) plan = V(block_plan)((R)shared->max[b], stats->shift);
             scale = V(block_scale)(&plan, stats->k);
-            R unused;
-            if (!native) V(block_sum)(source, n, stats->shift, &plan, scratch, scratch, &unused, scratch); /* e again */
-        }
-        V(write_row)(job->op, source, n, &stats->results, 0, scale, y);
+            if (!V(keeps_e)(job)) {
+                const R *x = V(read)(job, at, n, scratch);
+                R unused;
+                V(block_sum)(x, n, stats->shift, &plan, scratch, x, &unused, scratch);
+                source = scratch;
+            }
+        } else source = V(read)(job, at, n, scratch);
+        V(write_row)(job->op, source, n, r, 0, scale, y);
+        if (job->loss) V(aim_gradient)(job, row, b * SL_BLOCK, n, &stats->target, stats->max, r->odds[0], r->bad[0], y, 1);
         V(written)(job, at, n, y);
     }
 }

@@ -7,10 +7,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { SL_SOFTMAX, SL_LOG_SOFTMAX, SL_LOGSUMEXP } sl_op;
+typedef enum { SL_SOFTMAX, SL_LOG_SOFTMAX, SL_LOGSUMEXP, SL_CROSS_ENTROPY, SL_CROSS_ENTROPY_GRAD } sl_op;
+
+static inline int sl_keeps_exp(sl_op op) { return op == SL_SOFTMAX || op == SL_CROSS_ENTROPY_GRAD; }
+static inline int sl_writes_rows(sl_op op) { return op != SL_LOGSUMEXP && op != SL_CROSS_ENTROPY; } /* an output like x */
 
 /* How elements lie in memory. float16 and bfloat16 are computed in float32, block by block. */
 typedef enum { SL_FLOAT32, SL_FLOAT64, SL_FLOAT16, SL_BFLOAT16 } sl_storage;
+
+/* Targets and losses of cross-entropy. Rows are numbered as in (outer, inner); weight and dense are of the compute type. */
+typedef struct {
+    const int64_t *target; /* a class for each row, in [0, n) or ignore; NULL: dense is there */
+    int64_t ignore;
+    const void *dense;         /* a weight for each class of each row, an (outer, n, inner) array; or NULL */
+    const void *weight;        /* n weights, or NULL: all 1 */
+    double smoothing;          /* this part of each target goes to all classes alike */
+    double scale;              /* of the gradient */
+    double *loss;              /* one for each row */
+    ptrdiff_t first, n, inner; /* the number of the job's first row; the shape of dense */
+} sl_loss;
 
 typedef struct {
     sl_op op;
@@ -18,19 +33,21 @@ typedef struct {
     const void *x;
     void *y; /* may be x itself; no other overlap */
     ptrdiff_t outer, n, inner;
+    const sl_loss *loss; /* for the cross-entropies */
 } sl_job;
 
 /* The shape of the work. These numbers decide the order of summation, so changing one changes the last bits. */
 enum {
     SL_SHORT = 32,      /* rows of up to this many classes are transposed, one row per lane */
     SL_BLOCK = 4096,    /* longer rows are cut into blocks of this many classes */
-    SL_TILE = 4096,     /* elements of a packed tile, while at least one vector of columns fits */
+    SL_TILE = 65536,    /* elements of a packed tile, while at least one vector of columns fits: 256 KiB of float32 */
     SL_TILE_WIDTH = 256 /* columns of a packed tile at most */
 };
 
 enum {
     SL_GROUP = 8,        /* vectors of columns that go through each step together */
     SL_CACHED = 1 << 23, /* bytes of an output that the caches are likely to hold */
+    SL_STATS = 1024,     /* bytes of sl_long's stats */
     SL_PREFETCH = 8192   /* bytes between what is read or written and what is prefetched: some 300 ns of work */
 };
 
@@ -38,6 +55,8 @@ enum {
 typedef struct {
     double shift; /* what is subtracted from x first; 0 but for rows far from zero */
     double *max;
+    double *spread, *distance; /* sums over the target's weights */
+    double picked;             /* x of the class that an index names */
     void *high, *low;
     void *stats; /* what finish found, for write */
 } sl_long;
@@ -77,6 +96,11 @@ int sl_has_openmp(void);
 int sl_forked(void); /* 1 in a child of fork(): it runs serially */
 void sl_init(void);
 
+/* totals.c */
+ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore); /* the first, or -1 */
+double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ignore, const double *weight /* or NULL: all 1 */);
+double sl_total(const double *x, ptrdiff_t count);
+
 /* Where the form and the size of its units come from: class count, inner length and type, never the batch. */
 static inline ptrdiff_t sl_row_stride(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
 static inline size_t sl_element_size(const sl_job *job) { return job->storage == SL_FLOAT64 ? 8 : job->storage == SL_FLOAT32 ? 4 : 2; }
@@ -85,7 +109,7 @@ static inline int sl_cached(const sl_job *job) { return (size_t)job->outer * job
 /* What is done once for a few rows wants many of them; the first-level cache has to hold them, the next ones, their
    results and, from memory, what is prefetched for both. It need not keep anything for logsumexp. */
 static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
-    const ptrdiff_t elements = job->op == SL_LOGSUMEXP ? 8192 : sl_cached(job) ? 4096 : 1024;
+    const ptrdiff_t elements = !sl_writes_rows(job->op) ? 8192 : sl_cached(job) ? 4096 : 1024;
     const ptrdiff_t rows = elements / job->n;
     return rows < 1 ? 1 : rows > lanes ? lanes : rows;
 }

@@ -191,4 +191,5 @@ static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, d
     return 0;
 }
 
+/* Always inlined: GCC takes a function that only prefetches for one without effects, and drops the calls. */
 SL_INLINE void sl_prefetch(const void *p) { (void)p; }

@@ -9,6 +9,7 @@ build depends on this script: it is here so that anyone can see where a constant
    result without a second table of low parts.
 2. p(r) = r + r**2 * q(r), with q minimax (Remez) for the error of 1 + p relative to exp(r).
 3. ``log1p`` is 2 atanh(s) with s = f / (2 + f): 2 atanh(s) = 2s + s * R(s**2), R minimax.
+4. ``log1p`` of a float32 in [0, 1] is E + E**2 * q(E), with q minimax for the error relative to log1p(E).
 """
 
 import math
@@ -160,6 +161,21 @@ def log_polynomial(n):
         print(f"    l{i + 1} = {float(v).hex()}")
 
 
+def log1p_polynomial(n):
+    def target(x):
+        return (mp.log1p(x) - x) / x**2
+
+    def weight(x):
+        return x**2 / mp.log1p(x)
+
+    c, _ = remez(lambda j, x: x**j, target, weight, mp.mpf(2) ** -30, mp.mpf(1), n)
+    rounded = [round_to(v, np.float32) for v in c]
+    worst = max(abs(weight(x) * (mp.polyval(rounded[::-1], x) - target(x))) for x in (mp.mpf(i) / 2000 for i in range(1, 2001)))
+    print(f"/* log1p on [0, 1], {n} terms: error {mp.nstr(worst * 2**24, 3)} of the unit roundoff */")
+    for i, v in enumerate(rounded):
+        print(f"    q{i} = {float(v).hex()}")
+
+
 if __name__ == "__main__":
     exp_polynomial(np.float32, 8, 4)
     exp_table(np.float32, 8)
@@ -176,6 +192,7 @@ if __name__ == "__main__":
         f"log2e = {float(round_to(1 / mp.log(2), np.float64)).hex()}"
     )
     log_polynomial(7)
+    log1p_polynomial(10)
     # ln2_hi with 20 trailing zero bits, so that k * ln2_hi is exact for every exponent k of a double.
     high = mp.floor(mp.log(2) * mp.mpf(2) ** 33) / mp.mpf(2) ** 33
     print(f"    ln2_hi = {float(high).hex()}, ln2_lo = {float(round_to(mp.log(2) - high, np.float64)).hex()}")

@@ -6,6 +6,7 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 """
 
 cimport numpy as cnp
+from libc.stdint cimport int64_t
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 
 cnp.import_array()
@@ -15,23 +16,37 @@ cdef extern from "softlane.h" nogil:
         SL_SOFTMAX
         SL_LOG_SOFTMAX
         SL_LOGSUMEXP
+        SL_CROSS_ENTROPY
+        SL_CROSS_ENTROPY_GRAD
     ctypedef enum sl_storage:
         SL_FLOAT32
         SL_FLOAT64
         SL_FLOAT16
         SL_BFLOAT16
+    ctypedef struct sl_loss:
+        const int64_t *target
+        int64_t ignore
+        const void *dense
+        const void *weight
+        double smoothing, scale
+        double *loss
+        Py_ssize_t first, n, inner
     ctypedef struct sl_job:
         sl_op op
         sl_storage storage
         const void *x
         void *y
         Py_ssize_t outer, n, inner
+        const sl_loss *loss
     ctypedef struct sl_kernels:
         const char *isa
     int sl_run(const sl_job *job, int threads)
     int sl_has_openmp()
     int sl_forked()
     void sl_init()
+    Py_ssize_t sl_wrong_target(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore)
+    double sl_total_weight(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight)
+    double sl_total(const double *x, Py_ssize_t count)
     int sl_isa_count()
     const char *sl_isa_name(int i)
     const sl_kernels *sl_active()
@@ -40,6 +55,8 @@ cdef extern from "softlane.h" nogil:
 SOFTMAX = <int>SL_SOFTMAX
 LOG_SOFTMAX = <int>SL_LOG_SOFTMAX
 LOGSUMEXP = <int>SL_LOGSUMEXP
+CROSS_ENTROPY = <int>SL_CROSS_ENTROPY
+CROSS_ENTROPY_GRAD = <int>SL_CROSS_ENTROPY_GRAD
 
 FLOAT32 = <int>SL_FLOAT32
 FLOAT64 = <int>SL_FLOAT64
@@ -124,6 +141,7 @@ def fast(int op, x, axis, out, bint keepdims=False):
             dims[ydim] = cnp.PyArray_DIM(a, i)
             ydim += 1
     job.op = <sl_op>op
+    job.loss = NULL
     job.x = cnp.PyArray_DATA(a)
     if out is None:
         y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
@@ -155,10 +173,58 @@ def run(int op, int storage, cnp.ndarray x, cnp.ndarray y, int axis):
     cdef sl_job job
     job.op = <sl_op>op
     job.storage = <sl_storage>storage
+    job.loss = NULL
     job.x = cnp.PyArray_DATA(x)
     job.y = cnp.PyArray_DATA(y)
     if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
         execute(&job)
+
+
+cdef inline void *data(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ignore, dense, weight, double smoothing,
+                  double scale, cnp.ndarray losses):
+    """The losses of x, and the gradient unless grad is None, on arrays that the caller has checked as for `run`.
+
+    One of target (int64, in range) and dense (shape of x) is None; dense and weight are of the compute type, losses
+    is float64.
+    """
+    cdef sl_job job
+    cdef sl_loss loss
+    job.op = SL_CROSS_ENTROPY if grad is None else SL_CROSS_ENTROPY_GRAD
+    job.storage = <sl_storage>storage
+    job.x = cnp.PyArray_DATA(x)
+    job.y = data(grad)
+    job.loss = &loss
+    loss.target = <const int64_t *>data(target)
+    loss.ignore = ignore
+    loss.dense = data(dense)
+    loss.weight = data(weight)
+    loss.smoothing = smoothing
+    loss.scale = scale
+    loss.loss = <double *>cnp.PyArray_DATA(losses)
+    loss.first = 0
+    if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
+        loss.n = job.n
+        loss.inner = job.inner
+        execute(&job)
+
+
+def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
+    """The first index of an int64 array that is neither a class nor ignored, or -1."""
+    return sl_wrong_target(<const int64_t *>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(target), n, ignore)
+
+
+def total_weight(cnp.ndarray target, int64_t ignore, weight):
+    """The sum of the (float64) weights of all targets that are not ignored; without weights, their number."""
+    return sl_total_weight(<const int64_t *>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(target), ignore, <const double *>data(weight))
+
+
+def total(cnp.ndarray x):
+    """The sum of a float64 array, as if in twice the precision."""
+    return sl_total(<const double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
 
 
 def get_threads():

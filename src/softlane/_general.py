@@ -34,7 +34,7 @@ def _storage(dtype: np.dtype[Any]) -> int:
     return _core.BFLOAT16 if _is_bfloat16(dtype) else _STORAGE[dtype]
 
 
-def _result_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[Any]:
     if _is_bfloat16(dtype):
         return dtype
     if dtype.kind in "fbiu" and dtype.isbuiltin != 2:  # some extension dtypes call themselves float or integer too
@@ -42,16 +42,16 @@ def _result_dtype(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
             return dtype.newbyteorder("=")
         if dtype.kind in "biu":
             return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
-    raise TypeError(f"{name}: x has dtype {dtype}; supported are {_SUPPORTED}")
+    raise TypeError(f"{name}: {what} has dtype {dtype}; supported are {_SUPPORTED}")
 
 
-def _as_array(name: str, x: object) -> Array:
+def _as_array(name: str, x: object, what: str = "x") -> Array:
     if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name}: x is a masked array; supported are plain arrays, for example x.filled(-numpy.inf)")
+        raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays, for example {what}.filled(-numpy.inf)")
     try:
         return np.asarray(x)
     except ValueError as error:
-        raise ValueError(f"{name}: x cannot be made an array: {error}") from None
+        raise ValueError(f"{name}: {what} cannot be made an array: {error}") from None
 
 
 def _normalise_axis(name: str, axis: object, ndim: int) -> int:
@@ -66,15 +66,15 @@ def _normalise_axis(name: str, axis: object, ndim: int) -> int:
     return k % axes
 
 
-def _check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str = "out") -> Array:
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"{name}: out must be a numpy.ndarray, got {type(out).__name__}")
+        raise TypeError(f"{name}: {what} must be a numpy.ndarray, got {type(out).__name__}")
     if out.shape != shape:
-        raise ValueError(f"{name}: out has shape {out.shape}, expected {shape}")
+        raise ValueError(f"{name}: {what} has shape {out.shape}, expected {shape}")
     if out.dtype != dtype:
-        raise TypeError(f"{name}: out has dtype {out.dtype}, expected {dtype}")
+        raise TypeError(f"{name}: {what} has dtype {out.dtype}, expected {dtype}")
     if not out.flags.writeable:
-        raise ValueError(f"{name}: out is read-only")
+        raise ValueError(f"{name}: {what} is read-only")
     return np.asarray(out)
 
 

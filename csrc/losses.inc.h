@@ -1,0 +1,95 @@
+/* losses.inc.h: compute. Cross-entropy beside softmax: what the target of a row says, its loss and its gradient.
+   Part of kernels.inc.h. The forms find m, log(sum / e(m)) and p of a row; this file knows what a loss makes of them.
+
+   The target of a row is a weight q for each class: all on one class t, or spread over the classes, or, with label
+   smoothing, both. Then
+
+     loss     = sum of q_c (m - x_c) + Q * log(sum / e(m)),   Q = sum of q
+     gradient = scale * (Q * p_c - q_c)
+
+   All terms of the loss are >= 0 where the weights are, so nothing cancels. Everything here is float64. */
+
+/* What the target of one row comes to. An ignored row has neither loss nor gradient, whatever its logits are. */
+typedef struct {
+    int ignored;
+    double x, q;             /* x_t and q_t of the class that an index names; 0 and 0 without */
+    double spread, distance; /* sums of the other q, and of q (m - x) */
+} V(target_row);
+
+SL_INLINE double V(class_weight)(const sl_loss *loss, ptrdiff_t k) { return loss->weight ? ((const R *)loss->weight)[k] : 1; }
+SL_INLINE int V(is_spread)(const sl_loss *loss) { return loss->dense || loss->smoothing != 0; }
+
+/* q of class k, but for what an index adds */
+SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
+    const ptrdiff_t r = loss->first + row;
+    double y = loss->smoothing / (double)loss->n;
+    if (loss->dense)
+        y += (1 - loss->smoothing) * ((const R *)loss->dense)[r / loss->inner * loss->n * loss->inner + r % loss->inner + k * loss->inner];
+    return y * V(class_weight)(loss, k);
+}
+
+/* Has to be called before x may be overwritten. at is the index of class 0 of the row in x, step the one to the next. */
+static V(target_row) V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step) {
+    const sl_loss *loss = job->loss;
+    V(target_row) t = {0, 0, 0, 0, 0};
+    if (!loss->target) return t;
+    const int64_t k = loss->target[loss->first + row];
+    t.ignored = k == loss->ignore;
+    if (t.ignored) return t;
+    R one;
+    t.x = *V(read)(job, at + (ptrdiff_t)k * step, 1, &one);
+    t.q = (1 - loss->smoothing) * V(class_weight)(loss, (ptrdiff_t)k);
+    return t;
+}
+/* Adds n classes from k on, which lie in x at distances of stride. m is any number, the row's maximum at the end. */
+static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const R *x, ptrdiff_t stride, ptrdiff_t n, double m,
+                          V(target_row) * t) {
+    if (!V(is_spread)(job->loss) || t->ignored) return;
+    double spread[4] = {0}, distance[4] = {0};
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double q = V(spread_of)(job->loss, row, k + i), d = q * (m - x[i * stride]);
+        spread[i % 4] += q;
+        if (q != 0) distance[i % 4] += d; /* 0 times infinity is nothing here */
+    }
+    t->spread += (spread[0] + spread[1]) + (spread[2] + spread[3]);
+    t->distance += (distance[0] + distance[1]) + (distance[2] + distance[3]);
+}
+
+/* log is log(sum / e(m)); bad: the row has NaN, or no finite maximum */
+static void V(lose)(const sl_job *job, ptrdiff_t row, const V(target_row) * t, double m, double log, int bad) {
+    double loss = t->distance;
+    if (t->q != 0) loss += t->q * (m - t->x);
+    loss = fma(t->q + t->spread, log, loss);
+    job->loss->loss[job->loss->first + row] = t->ignored ? 0 : bad ? (double)NAN : loss;
+}
+
+/* 1 / sum as a pair, times what all p of the row have in common */
+SL_INLINE void V(scale_gradient)(const sl_job *job, const V(target_row) * t, R *high, R *low) {
+    const R h = *high, f = (R)(job->loss->scale * (t->q + t->spread));
+#if SL_REAL == 32
+    *high = h * f;
+    *low = fmaf(h, f, -*high) + *low * f;
+#else
+    *high = h * f;
+    *low = fma(h, f, -*high) + *low * f;
+#endif
+}
+
+/* y has scale * Q * p of n classes from k on, at distances of stride: takes scale * q away. odds is what the other classes
+   weigh beside the maximum: where t is that class, p_t - 1 is -odds / (1 + odds), without loss. */
+static void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(target_row) * t, double m, double odds,
+                            int bad, R *y, ptrdiff_t stride) {
+    const sl_loss *loss = job->loss;
+    if (t->ignored || bad) {
+        for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored ? 0 : (R)NAN;
+        return;
+    }
+    if (V(is_spread)(loss))
+        for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = (R)(y[i * stride] - loss->scale * V(spread_of)(loss, row, k + i));
+    if (!loss->target) return;
+    const ptrdiff_t at = (ptrdiff_t)loss->target[loss->first + row] - k;
+    if (at < 0 || at >= n) return;
+    R *yt = y + at * stride;
+    if (t->x == m && !V(is_spread)(loss)) *yt = (R)(-loss->scale * t->q * (odds / (1 + odds)));
+    else *yt = (R)(*yt - loss->scale * t->q);
+}

@@ -1,0 +1,247 @@
+"""Decide, for losses: what targets, weights and reductions mean, and what of that the kernels see.
+
+It rejects what is not a loss and knows nothing of how one is computed. `_general.py` does the same for softmax.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softlane import _core, _general
+from softlane._general import Array
+
+_REDUCTIONS = ("mean", "sum", "none")
+_INT64_MAX = np.iinfo(np.int64).max
+
+
+def _check_reduction(name: str, reduction: object) -> None:
+    if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
+        raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", got {reduction!r}')
+
+
+def _compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def _real(name: str, what: str, a: Array) -> Array:
+    """`a`, if it can be converted to float32 or float64."""
+    _general._result_dtype(name, a.dtype, what)
+    return a
+
+
+def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) -> Any:
+    """float64 losses to what the caller gets; rounded once."""
+    compute = _compute_dtype(dtype)
+    with np.errstate(all="ignore"):
+        if reduction == "none":
+            return losses.astype(compute).astype(dtype, copy=False)[()]
+        total = np.float64(_core.total(losses))
+        return compute.type(total / np.float64(divisor) if reduction == "mean" else total)
+
+
+# ---- one class or a distribution for each sample -------------------------------------------------------------------
+
+
+class _Call(NamedTuple):
+    """The checked arguments of a loss over classes. One of `index` (int64) and `dense` is None."""
+
+    x: Array
+    axis: int
+    dtype: np.dtype[Any]  # of the result
+    index: Array | None
+    dense: Array | None
+    weight: Array | None  # of the compute dtype
+    ignore: int
+    divisor: float  # of the mean
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        return self.x.shape[: self.axis] + self.x.shape[self.axis + 1 :]
+
+
+def _check(
+    name: str, what: str, x: object, target: object, axis: object, weight: object, ignore_index: object, reduction: object
+) -> _Call:
+    _check_reduction(name, reduction)
+    a = _general._as_array(name, x, what)
+    dtype = _general._result_dtype(name, a.dtype, what)
+    if a.ndim == 0:
+        raise ValueError(f"{name}: {what} has no dimension, expected one of classes at least")
+    k = _general._normalise_axis(name, axis, a.ndim)
+    n = a.shape[k]
+    if n == 0:
+        raise ValueError(f"{name}: {what} has shape {a.shape}, without a class along axis {k}")
+    try:
+        ignore = operator.index(ignore_index)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: ignore_index must be an integer, got {ignore_index!r}") from None
+    if not -_INT64_MAX <= ignore <= _INT64_MAX:
+        raise ValueError(f"{name}: ignore_index is {ignore}, expected a number of 64 bits")
+    compute = _compute_dtype(dtype)
+    w = None
+    if weight is not None:
+        w = _real(name, "weight", _general._as_array(name, weight, "weight"))
+        if w.shape != (n,):
+            raise ValueError(f"{name}: weight has shape {w.shape}, expected ({n},), one weight for each class")
+        w = np.ascontiguousarray(w, dtype=compute)
+    t = _general._as_array(name, target, "target")
+    batch = a.shape[:k] + a.shape[k + 1 :]
+    if t.ndim == a.ndim:
+        if t.shape != a.shape:
+            raise ValueError(f"{name}: target has shape {t.shape}, expected {a.shape} for class probabilities, as {what}")
+        if ignore >= 0:
+            raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
+        samples = int(np.prod(batch, dtype=np.int64))
+        return _Call(a, k, dtype, None, _real(name, "target", t), w, ignore, samples)
+    if t.ndim != a.ndim - 1 or t.shape != batch:
+        raise ValueError(
+            f"{name}: target has shape {t.shape}, expected {batch} for class indices or {a.shape} for class probabilities"
+        )
+    index = _indices(name, t, n, ignore)
+    wide = None if w is None else w.astype(np.float64, copy=False)
+    return _Call(a, k, dtype, index, None, w, ignore, _core.total_weight(index, ignore, wide))
+
+
+def _indices(name: str, target: Array, n: int, ignore: int) -> Array:
+    """Class indices as int64, all of them in range or `ignore`."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers")
+    if target.dtype.kind == "u" and target.dtype.itemsize == 8 and target.size and int(target.max()) > _INT64_MAX:
+        _raise_wrong(name, target, int(np.argmax(target)), n, ignore)  # it would wrap around
+    index = np.ascontiguousarray(target, dtype=np.int64).reshape(target.shape)
+    wrong = _core.wrong_target(index, n, ignore)
+    if wrong >= 0:
+        _raise_wrong(name, target, wrong, n, ignore)
+    return index
+
+
+def _raise_wrong(name: str, target: Array, flat: int, n: int, ignore: int) -> None:
+    position = np.unravel_index(flat, target.shape)
+    where = ", ".join(str(int(i)) for i in position)
+    value = target[position]
+    raise IndexError(
+        f"{name}: target{f'[{where}]' if where else ''} = {value} is outside [0, {n}); ignore_index is {ignore}"
+    )
+
+
+def cross_entropy(
+    name: str,
+    logits: object,
+    target: object,
+    axis: object,
+    weight: object,
+    ignore_index: object,
+    label_smoothing: object,
+    reduction: str,
+    with_grad: bool,
+    grad_out: object,
+) -> Any:
+    """The loss, or (loss, gradient) where `with_grad` is set."""
+    call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction)
+    try:
+        smoothing = float(label_smoothing)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}") from None
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing is {smoothing}, expected 0 to 1")
+    losses = np.empty(call.batch)
+    if not with_grad:
+        _run(call, None, smoothing, 1.0, losses)
+        return _finish(losses, reduction, call.divisor, call.dtype)
+    grad = None if grad_out is None else _general._check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
+    with np.errstate(all="ignore"):
+        scale = float(1 / np.float64(call.divisor)) if reduction == "mean" else 1.0
+    if grad is None:
+        grad = np.empty(call.x.shape, call.dtype)
+    else:
+        call = _apart(call, grad)
+    _run(call, grad, smoothing, scale, losses)
+    return _finish(losses, reduction, call.divisor, call.dtype), grad if grad_out is None else grad_out
+
+
+def _apart(call: _Call, grad: Array) -> _Call:
+    """The call with copies of what `grad` would overwrite before it is read."""
+    same = _is_native(call, call.x) and _general._is_plain(grad) and _general._address(call.x) == _general._address(grad)
+    if not same and np.may_share_memory(call.x, grad):
+        call = call._replace(x=call.x.copy())
+    if call.dense is not None and np.may_share_memory(call.dense, grad):
+        call = call._replace(dense=call.dense.copy())
+    if call.index is not None and np.may_share_memory(call.index, grad):
+        call = call._replace(index=call.index.copy())
+    if call.weight is not None and np.may_share_memory(call.weight, grad):
+        call = call._replace(weight=call.weight.copy())
+    return call
+
+
+def _is_native(call: _Call, a: Array) -> bool:
+    return a.dtype == call.dtype and _general._is_plain(a)
+
+
+def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses: Array) -> None:
+    """All at once where the kernels can read everything as it is, else piece by piece through copies."""
+    storage, compute = _general._storage(call.dtype), _compute_dtype(call.dtype)
+    dense = call.dense
+    if (
+        _is_native(call, call.x)
+        and (grad is None or _general._is_plain(grad))
+        and (dense is None or (dense.dtype == compute and _general._is_plain(dense)))
+    ):
+        args = (call.ignore, dense, call.weight, smoothing, scale, losses)
+        _core.cross_entropy(storage, call.x, grad, call.axis, call.index, *args)
+        return
+    for piece in _general._pieces(call.x.shape, call.axis):
+        rows = piece[: call.axis] + piece[call.axis + 1 :]
+        x = np.empty(call.x[piece].shape, call.dtype)
+        np.copyto(x, call.x[piece], casting="unsafe")
+        y = None if dense is None else np.ascontiguousarray(dense[piece], dtype=compute)
+        index = None if call.index is None else np.ascontiguousarray(call.index[rows])
+        part = np.empty(x.shape[: call.axis] + x.shape[call.axis + 1 :])
+        in_place = None if grad is None else x
+        _core.cross_entropy(storage, x, in_place, call.axis, index, call.ignore, y, call.weight, smoothing, scale, part)
+        losses[rows] = part
+        if grad is not None:
+            grad[piece] = x
+
+
+# ---- losses of what is no logit: a look at each sample's class, or a sum over all ---------------------------------
+
+
+def nll_loss(
+    name: str,
+    what: str,
+    x: object,
+    target: object,
+    axis: object,
+    weight: object,
+    ignore_index: object,
+    reduction: str,
+    take_log: bool,
+) -> Any:
+    """-weight * x of the target, or -weight * log(x)."""
+    call = _check(name, what, x, target, axis, weight, ignore_index, reduction)
+    losses = np.empty(call.batch)
+    with np.errstate(all="ignore"):
+        if call.index is not None:
+            ignored = call.index == call.ignore
+            index = np.expand_dims(np.where(ignored, 0, call.index), call.axis)
+            picked = np.take_along_axis(call.x, index, call.axis).squeeze(call.axis)
+            w = np.float64(1) if call.weight is None else call.weight[index.squeeze(call.axis)].astype(np.float64)
+            losses[...] = np.where(ignored, 0, _weighed(w, picked, take_log))
+        else:
+            assert call.dense is not None
+            w = np.ones(call.x.shape[call.axis]) if call.weight is None else call.weight.astype(np.float64)
+            w = w.reshape(-1, *(1,) * (call.x.ndim - call.axis - 1))
+            for piece in _general._pieces(call.x.shape, call.axis):
+                rows = piece[: call.axis] + piece[call.axis + 1 :]
+                y = call.dense[piece].astype(np.float64)
+                losses[rows] = _weighed(w * y, call.x[piece], take_log).sum(axis=call.axis)
+    return _finish(losses, reduction, call.divisor, call.dtype)
+
+
+def _weighed(weight: Any, x: Array, take_log: bool) -> Array:
+    """-weight * x (or log x) in float64, 0 where the weight is."""
+    x = x.astype(np.float64)
+    return np.where(weight == 0, 0, -weight * (np.log(x) if take_log else x)) + 0.0
