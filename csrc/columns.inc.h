@@ -276,10 +276,9 @@ static void V(columns_gradient)(const V(batch) * b, ptrdiff_t k, ptrdiff_t n, in
         R max[LANES], poison[LANES];
         V(store)(max, plan[j].max);
         V(store)(poison, v[j].poison);
-        for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++)
-            V(aim_gradient)
-            (b->job, b->first + j * LANES + i, k, n, &target[j * LANES + i], max[i], v[j].z.high[i], poison[i] != poison[i],
-             b->to.y + j * LANES + i, b->to.stride);
+        for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++) V(aim_gradient)
+        (b->job, b->first + j * LANES + i, k, n, &target[j * LANES + i], max[i], v[j].z.high[i], poison[i] != poison[i],
+         b->to.y + j * LANES + i, b->to.stride);
     }
 }
 

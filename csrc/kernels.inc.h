@@ -288,7 +288,7 @@ SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum
         const V(pair) inverse = V(reciprocal)(sum);
         v->a = inverse.high;
         v->b = inverse.low;
-    }
+    } else v->a = v->b = V(set1)(0);
     if (op != SL_SOFTMAX) V(make_odds)(o, v->e, &v->z);
 }
 /* The logarithm, after the odds of confident rows have been put right. */
@@ -305,6 +305,8 @@ SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {
 #include "rows.inc.h"
 
 #include "columns.inc.h"
+
+#include "elements.inc.h"
 
 #undef R
 #undef V

@@ -103,3 +103,14 @@ static inline void sl_log1p(f64_v zh, f64_v zl, f64_v *high, f64_v *low) {
     *high = f64_add(h, tail);
     *low = f64_sub(tail, f64_sub(*high, h));
 }
+
+/* log(1 + E) = E + E^2 q(E), unrounded sum of two, for E = xh + xl in [0, 1] of float32; q is exact to 0.19 u of the result */
+SL_INLINE void sl_log1p_below_1(f32_v xh, f32_v xl, f32_v *high, f32_v *low) {
+    static const float q[11] = {-0x1.fffffep-2f, 0x1.5554f6p-2f, -0x1.fff028p-3f, 0x1.98f08ap-3f, -0x1.512918p-3f, 0x1.1383fep-3f,
+                                -0x1.a08dp-4f,   0x1.084158p-4f, -0x1.f4312ap-6f, 0x1.2e3f36p-7f, -0x1.5638c8p-10f};
+    f32_v p = f32_set1(q[10]);
+    for (int i = 9; i >= 0; i--) p = f32_fma(p, xh, f32_set1(q[i]));
+    const f32_v slope = f32_fma(xh, f32_set1(-0.5f), f32_set1(1.0f)); /* of log1p, near enough for xl */
+    *high = xh;
+    *low = f32_fma(f32_mul(xh, xh), p, f32_mul(xl, slope));
+}

@@ -71,7 +71,12 @@ static split split_job(const sl_job *job) {
     const ptrdiff_t lanes = wide ? 8 : 16, n = job->n;
     split s = {wide ? &sl_active()->f64 : &sl_active()->f32, NULL, job->outer, n, 1, 0};
     ptrdiff_t elements;
-    if (job->inner > 1 && job->inner < lanes && n > SL_SHORT) {
+    if (job->output) {
+        s.run = s.forms->jacobian;
+        s.units = job->outer * ((job->inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH);
+        s.unit_size = n * smaller(job->inner, SL_TILE_WIDTH);
+        elements = 2 * SL_BLOCK;
+    } else if (job->inner > 1 && job->inner < lanes && n > SL_SHORT) {
         s.run = s.forms->narrow_columns;
         s.unit_size = n * job->inner;
         elements = lanes * smaller(n, SL_BLOCK) + 2 * lanes + SL_BLOCK + lanes * sl_row_stride(smaller(n, SL_BLOCK), lanes);
@@ -218,4 +223,22 @@ int sl_run(const sl_job *job, int threads) {
     const split s = split_job(job);
     if (forked || threads < 1 || !sl_has_openmp()) threads = 1;
     return s.run ? run_units(job, &s, threads) : run_long(job, &s, threads);
+}
+
+/* ---- elements ------------------------------------------------------------------------------------------------- */
+
+void sl_run_elements(const sl_elements *e, int threads) {
+    sl_elements_fn *run = e->storage == SL_FLOAT64 ? sl_active()->f64.elements : sl_active()->f32.elements;
+    const ptrdiff_t blocks = (e->n + SL_BLOCK - 1) / SL_BLOCK;
+    if (forked || threads < 1 || !sl_has_openmp()) threads = 1;
+    if (threads == 1 || e->n < PARALLEL_FROM) {
+        double scratch[SL_BLOCK + ALIGN / 8];
+        run(e, 0, blocks, aligned(scratch));
+        return;
+    }
+    OMP(omp parallel for schedule(static) num_threads(threads))
+    for (ptrdiff_t c = 0; c < blocks; c += CHUNK / SL_BLOCK) {
+        double scratch[SL_BLOCK + ALIGN / 8];
+        run(e, c, smaller(c + CHUNK / SL_BLOCK, blocks), aligned(scratch));
+    }
 }

@@ -7,7 +7,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { SL_SOFTMAX, SL_LOG_SOFTMAX, SL_LOGSUMEXP, SL_CROSS_ENTROPY, SL_CROSS_ENTROPY_GRAD } sl_op;
+typedef enum {
+    SL_SOFTMAX,
+    SL_LOG_SOFTMAX,
+    SL_LOGSUMEXP,
+    SL_CROSS_ENTROPY,
+    SL_CROSS_ENTROPY_GRAD,
+    SL_SOFTMAX_GRAD,
+    SL_LOG_SOFTMAX_GRAD,
+    SL_SIGMOID,
+    SL_LOG_SIGMOID,
+    SL_BINARY_CROSS_ENTROPY
+} sl_op;
 
 static inline int sl_keeps_exp(sl_op op) { return op == SL_SOFTMAX || op == SL_CROSS_ENTROPY_GRAD; }
 static inline int sl_writes_rows(sl_op op) { return op != SL_LOGSUMEXP && op != SL_CROSS_ENTROPY; } /* an output like x */
@@ -34,7 +45,20 @@ typedef struct {
     void *y; /* may be x itself; no other overlap */
     ptrdiff_t outer, n, inner;
     const sl_loss *loss; /* for the cross-entropies */
+    const void *output;  /* of softmax or log_softmax, for their gradients, where x is the gradient that comes in */
 } sl_job;
+
+/* A call without rows: n elements. target and the weights are of the compute type; a weight that is NULL is 1. */
+typedef struct {
+    sl_op op;
+    sl_storage storage;
+    const void *x, *target, *weight, *pos_weight;
+    void *y;      /* the result, or the gradient of the cross-entropy if it is wanted; may be x itself, like loss */
+    void *loss;   /* one for each element, of the compute type, or NULL */
+    double *sums; /* of the losses, one for SL_BLOCK elements each, or NULL */
+    double scale; /* of the gradient */
+    ptrdiff_t n;
+} sl_elements;
 
 /* The shape of the work. These numbers decide the order of summation, so changing one changes the last bits. */
 enum {
@@ -64,9 +88,12 @@ typedef struct {
 typedef void sl_units_fn(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch);
 typedef void sl_blocks_fn(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch);
 
+typedef void sl_elements_fn(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, void *scratch);
+
 /* The kernels of one compute type. The unit of rows and short_rows is a row, of tiles a tile, of narrow_columns an outer index. */
 typedef struct {
-    sl_units_fn *short_rows, *rows, *tiles, *narrow_columns;
+    sl_units_fn *short_rows, *rows, *tiles, *narrow_columns, *jacobian;
+    sl_elements_fn *elements;                                                  /* in blocks of SL_BLOCK */
     sl_blocks_fn *long_max, *long_shift, *long_sum, *long_finish, *long_write; /* one long row; parallel.c has the order */
 } sl_forms;
 
@@ -92,6 +119,7 @@ int sl_use_isa(const char *name);  /* 0, or -1 where the name is not available *
 
 /* parallel.c */
 int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then y has not been written to */
+void sl_run_elements(const sl_elements *s, int threads);
 int sl_has_openmp(void);
 int sl_forked(void); /* 1 in a child of fork(): it runs serially */
 void sl_init(void);

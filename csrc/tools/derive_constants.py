@@ -192,7 +192,7 @@ if __name__ == "__main__":
         f"log2e = {float(round_to(1 / mp.log(2), np.float64)).hex()}"
     )
     log_polynomial(7)
-    log1p_polynomial(10)
+    log1p_polynomial(11)
     # ln2_hi with 20 trailing zero bits, so that k * ln2_hi is exact for every exponent k of a double.
     high = mp.floor(mp.log(2) * mp.mpf(2) ** 33) / mp.mpf(2) ** 33
     print(f"    ln2_hi = {float(high).hex()}, ln2_lo = {float(round_to(mp.log(2) - high, np.float64)).hex()}")

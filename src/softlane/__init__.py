@@ -1,18 +1,42 @@
-"""Compiled softmax, log_softmax and logsumexp over NumPy arrays, on any axis."""
+"""Compiled softmax, logsumexp, losses and their gradients over NumPy arrays, on any axis."""
 
 from softlane import _config, _threads
 from softlane._api import log_softmax, logsumexp, softmax
+from softlane._api_losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_with_grad,
+    cross_entropy,
+    cross_entropy_with_grad,
+    log_loss,
+    log_sigmoid,
+    log_softmax_grad,
+    nll_loss,
+    sigmoid,
+    softmax_grad,
+)
 from softlane._config import __version__, show_config
 from softlane._threads import get_num_threads, set_num_threads
 
 __all__ = [
     "__version__",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_with_grad",
+    "cross_entropy",
+    "cross_entropy_with_grad",
     "get_num_threads",
+    "log_loss",
+    "log_sigmoid",
     "log_softmax",
+    "log_softmax_grad",
     "logsumexp",
+    "nll_loss",
     "set_num_threads",
     "show_config",
+    "sigmoid",
     "softmax",
+    "softmax_grad",
 ]
 
 _config.choose_isa()

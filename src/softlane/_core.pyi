@@ -5,6 +5,11 @@ import numpy as np
 SOFTMAX: int
 LOG_SOFTMAX: int
 LOGSUMEXP: int
+SOFTMAX_GRAD: int
+LOG_SOFTMAX_GRAD: int
+SIGMOID: int
+LOG_SIGMOID: int
+BINARY_CROSS_ENTROPY: int
 FLOAT32: int
 FLOAT64: int
 FLOAT16: int
@@ -12,6 +17,42 @@ BFLOAT16: int
 
 def fast(op: int, x: object, axis: object, out: object, keepdims: bool = ...) -> Any: ...
 def run(op: int, storage: int, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], axis: int) -> None: ...
+def cross_entropy(
+    storage: int,
+    x: np.ndarray[Any, Any],
+    grad: np.ndarray[Any, Any] | None,
+    axis: int,
+    target: np.ndarray[Any, Any] | None,
+    ignore: int,
+    dense: np.ndarray[Any, Any] | None,
+    weight: np.ndarray[Any, Any] | None,
+    smoothing: float,
+    scale: float,
+    losses: np.ndarray[Any, Any],
+) -> None: ...
+def jacobian(
+    op: int,
+    storage: int,
+    grad: np.ndarray[Any, Any],
+    output: np.ndarray[Any, Any],
+    y: np.ndarray[Any, Any],
+    axis: int,
+) -> None: ...
+def elements(
+    op: int,
+    storage: int,
+    x: np.ndarray[Any, Any],
+    y: np.ndarray[Any, Any] | None,
+    target: np.ndarray[Any, Any] | None = ...,
+    weight: np.ndarray[Any, Any] | None = ...,
+    pos_weight: np.ndarray[Any, Any] | None = ...,
+    losses: np.ndarray[Any, Any] | None = ...,
+    sums: np.ndarray[Any, Any] | None = ...,
+    scale: float = ...,
+) -> None: ...
+def wrong_target(target: np.ndarray[Any, Any], n: int, ignore: int) -> int: ...
+def total_weight(target: np.ndarray[Any, Any], ignore: int, weight: np.ndarray[Any, Any] | None) -> float: ...
+def total(x: np.ndarray[Any, Any]) -> float: ...
 def get_threads() -> int: ...
 def set_threads(n: int) -> None: ...
 def has_openmp() -> bool: ...

@@ -18,6 +18,11 @@ cdef extern from "softlane.h" nogil:
         SL_LOGSUMEXP
         SL_CROSS_ENTROPY
         SL_CROSS_ENTROPY_GRAD
+        SL_SOFTMAX_GRAD
+        SL_LOG_SOFTMAX_GRAD
+        SL_SIGMOID
+        SL_LOG_SIGMOID
+        SL_BINARY_CROSS_ENTROPY
     ctypedef enum sl_storage:
         SL_FLOAT32
         SL_FLOAT64
@@ -38,9 +43,23 @@ cdef extern from "softlane.h" nogil:
         void *y
         Py_ssize_t outer, n, inner
         const sl_loss *loss
+        const void *output
+    ctypedef struct sl_elements:
+        sl_op op
+        sl_storage storage
+        const void *x
+        const void *target
+        const void *weight
+        const void *pos_weight
+        void *y
+        void *loss
+        double *sums
+        double scale
+        Py_ssize_t n
     ctypedef struct sl_kernels:
         const char *isa
     int sl_run(const sl_job *job, int threads)
+    void sl_run_elements(const sl_elements *s, int threads)
     int sl_has_openmp()
     int sl_forked()
     void sl_init()
@@ -55,8 +74,13 @@ cdef extern from "softlane.h" nogil:
 SOFTMAX = <int>SL_SOFTMAX
 LOG_SOFTMAX = <int>SL_LOG_SOFTMAX
 LOGSUMEXP = <int>SL_LOGSUMEXP
-CROSS_ENTROPY = <int>SL_CROSS_ENTROPY
-CROSS_ENTROPY_GRAD = <int>SL_CROSS_ENTROPY_GRAD
+
+
+SOFTMAX_GRAD = <int>SL_SOFTMAX_GRAD
+LOG_SOFTMAX_GRAD = <int>SL_LOG_SOFTMAX_GRAD
+SIGMOID = <int>SL_SIGMOID
+LOG_SIGMOID = <int>SL_LOG_SIGMOID
+BINARY_CROSS_ENTROPY = <int>SL_BINARY_CROSS_ENTROPY
 
 FLOAT32 = <int>SL_FLOAT32
 FLOAT64 = <int>SL_FLOAT64
@@ -142,6 +166,7 @@ def fast(int op, x, axis, out, bint keepdims=False):
             ydim += 1
     job.op = <sl_op>op
     job.loss = NULL
+    job.output = NULL
     job.x = cnp.PyArray_DATA(a)
     if out is None:
         y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
@@ -174,6 +199,7 @@ def run(int op, int storage, cnp.ndarray x, cnp.ndarray y, int axis):
     job.op = <sl_op>op
     job.storage = <sl_storage>storage
     job.loss = NULL
+    job.output = NULL
     job.x = cnp.PyArray_DATA(x)
     job.y = cnp.PyArray_DATA(y)
     if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
@@ -198,6 +224,7 @@ def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ig
     job.x = cnp.PyArray_DATA(x)
     job.y = data(grad)
     job.loss = &loss
+    job.output = NULL
     loss.target = <const int64_t *>data(target)
     loss.ignore = ignore
     loss.dense = data(dense)
@@ -210,6 +237,41 @@ def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ig
         loss.n = job.n
         loss.inner = job.inner
         execute(&job)
+
+
+def jacobian(int op, int storage, cnp.ndarray grad, cnp.ndarray output, cnp.ndarray y, int axis):
+    """A vector-Jacobian product; all arrays as for `run`, of one shape, y may be one of the others."""
+    cdef sl_job job
+    job.op = <sl_op>op
+    job.storage = <sl_storage>storage
+    job.x = cnp.PyArray_DATA(grad)
+    job.output = cnp.PyArray_DATA(output)
+    job.y = cnp.PyArray_DATA(y)
+    job.loss = NULL
+    if split_shape(&job, cnp.PyArray_NDIM(grad), cnp.PyArray_DIMS(grad), axis):
+        execute(&job)
+
+
+def elements(int op, int storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None, losses=None, sums=None,
+             double scale=1):
+    """An operation without rows on arrays as for `run`, all of one size; sums has one float64 for 4096 elements each."""
+    cdef sl_elements job
+    job.op = <sl_op>op
+    job.storage = <sl_storage>storage
+    job.x = cnp.PyArray_DATA(x)
+    job.y = data(y)
+    job.target = data(target)
+    job.weight = data(weight)
+    job.pos_weight = data(pos_weight)
+    job.loss = data(losses)
+    job.sums = <double *>data(sums)
+    job.scale = scale
+    job.n = cnp.PyArray_SIZE(x)
+    if job.n < RELEASE_FROM:
+        sl_run_elements(&job, 1)
+    else:
+        with nogil:
+            sl_run_elements(&job, threads)
 
 
 def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):

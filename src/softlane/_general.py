@@ -47,7 +47,9 @@ def _result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[
 
 def _as_array(name: str, x: object, what: str = "x") -> Array:
     if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays, for example {what}.filled(-numpy.inf)")
+        raise TypeError(
+            f"{name}: {what} is a masked array; supported are plain arrays, for example {what}.filled(-numpy.inf)"
+        )
     try:
         return np.asarray(x)
     except ValueError as error:

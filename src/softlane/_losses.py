@@ -26,10 +26,11 @@ def _compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
-def _real(name: str, what: str, a: Array) -> Array:
-    """`a`, if it can be converted to float32 or float64."""
-    _general._result_dtype(name, a.dtype, what)
-    return a
+def _real(name: str, what: str, a: object) -> Array:
+    """An array that can be converted to float32 or float64."""
+    b = _general._as_array(name, a, what)
+    _general._result_dtype(name, b.dtype, what)
+    return b
 
 
 def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) -> Any:
@@ -46,12 +47,12 @@ def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any])
 
 
 class _Call(NamedTuple):
-    """The checked arguments of a loss over classes. One of `index` (int64) and `dense` is None."""
+    """The checked arguments of a loss over classes. One of `classes` (int64 indices) and `dense` is None."""
 
     x: Array
     axis: int
     dtype: np.dtype[Any]  # of the result
-    index: Array | None
+    classes: Array | None
     dense: Array | None
     weight: Array | None  # of the compute dtype
     ignore: int
@@ -59,11 +60,18 @@ class _Call(NamedTuple):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        return self.x.shape[: self.axis] + self.x.shape[self.axis + 1 :]
+        return (*self.x.shape[: self.axis], *self.x.shape[self.axis + 1 :])
 
 
 def _check(
-    name: str, what: str, x: object, target: object, axis: object, weight: object, ignore_index: object, reduction: object
+    name: str,
+    what: str,
+    x: object,
+    target: object,
+    axis: object,
+    weight: object,
+    ignore_index: object,
+    reduction: object,
 ) -> _Call:
     _check_reduction(name, reduction)
     a = _general._as_array(name, x, what)
@@ -83,7 +91,7 @@ def _check(
     compute = _compute_dtype(dtype)
     w = None
     if weight is not None:
-        w = _real(name, "weight", _general._as_array(name, weight, "weight"))
+        w = _real(name, "weight", weight)
         if w.shape != (n,):
             raise ValueError(f"{name}: weight has shape {w.shape}, expected ({n},), one weight for each class")
         w = np.ascontiguousarray(w, dtype=compute)
@@ -91,14 +99,17 @@ def _check(
     batch = a.shape[:k] + a.shape[k + 1 :]
     if t.ndim == a.ndim:
         if t.shape != a.shape:
-            raise ValueError(f"{name}: target has shape {t.shape}, expected {a.shape} for class probabilities, as {what}")
+            raise ValueError(
+                f"{name}: target has shape {t.shape}, expected {a.shape} for class probabilities, as {what}"
+            )
         if ignore >= 0:
             raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
         samples = int(np.prod(batch, dtype=np.int64))
         return _Call(a, k, dtype, None, _real(name, "target", t), w, ignore, samples)
     if t.ndim != a.ndim - 1 or t.shape != batch:
         raise ValueError(
-            f"{name}: target has shape {t.shape}, expected {batch} for class indices or {a.shape} for class probabilities"
+            f"{name}: target has shape {t.shape}, expected {batch} for class indices "
+            f"or {a.shape} for class probabilities"
         )
     index = _indices(name, t, n, ignore)
     wide = None if w is None else w.astype(np.float64, copy=False)
@@ -164,13 +175,15 @@ def cross_entropy(
 
 def _apart(call: _Call, grad: Array) -> _Call:
     """The call with copies of what `grad` would overwrite before it is read."""
-    same = _is_native(call, call.x) and _general._is_plain(grad) and _general._address(call.x) == _general._address(grad)
+    same = (
+        _is_native(call, call.x) and _general._is_plain(grad) and _general._address(call.x) == _general._address(grad)
+    )
     if not same and np.may_share_memory(call.x, grad):
         call = call._replace(x=call.x.copy())
     if call.dense is not None and np.may_share_memory(call.dense, grad):
         call = call._replace(dense=call.dense.copy())
-    if call.index is not None and np.may_share_memory(call.index, grad):
-        call = call._replace(index=call.index.copy())
+    if call.classes is not None and np.may_share_memory(call.classes, grad):
+        call = call._replace(classes=call.classes.copy())
     if call.weight is not None and np.may_share_memory(call.weight, grad):
         call = call._replace(weight=call.weight.copy())
     return call
@@ -190,14 +203,14 @@ def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses
         and (dense is None or (dense.dtype == compute and _general._is_plain(dense)))
     ):
         args = (call.ignore, dense, call.weight, smoothing, scale, losses)
-        _core.cross_entropy(storage, call.x, grad, call.axis, call.index, *args)
+        _core.cross_entropy(storage, call.x, grad, call.axis, call.classes, *args)
         return
     for piece in _general._pieces(call.x.shape, call.axis):
         rows = piece[: call.axis] + piece[call.axis + 1 :]
         x = np.empty(call.x[piece].shape, call.dtype)
         np.copyto(x, call.x[piece], casting="unsafe")
         y = None if dense is None else np.ascontiguousarray(dense[piece], dtype=compute)
-        index = None if call.index is None else np.ascontiguousarray(call.index[rows])
+        index = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
         part = np.empty(x.shape[: call.axis] + x.shape[call.axis + 1 :])
         in_place = None if grad is None else x
         _core.cross_entropy(storage, x, in_place, call.axis, index, call.ignore, y, call.weight, smoothing, scale, part)
@@ -224,9 +237,9 @@ def nll_loss(
     call = _check(name, what, x, target, axis, weight, ignore_index, reduction)
     losses = np.empty(call.batch)
     with np.errstate(all="ignore"):
-        if call.index is not None:
-            ignored = call.index == call.ignore
-            index = np.expand_dims(np.where(ignored, 0, call.index), call.axis)
+        if call.classes is not None:
+            ignored = call.classes == call.ignore
+            index = np.expand_dims(np.where(ignored, 0, call.classes), call.axis)
             picked = np.take_along_axis(call.x, index, call.axis).squeeze(call.axis)
             w = np.float64(1) if call.weight is None else call.weight[index.squeeze(call.axis)].astype(np.float64)
             losses[...] = np.where(ignored, 0, _weighed(w, picked, take_log))

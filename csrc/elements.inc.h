@@ -1,0 +1,240 @@
+/* elements.inc.h: compute. What has no rows: sigmoid, its logarithm and its cross-entropy, element by element.
+   Part of kernels.inc.h.
+
+   With E = exp(-|x|), in (0, 1], no power overflows and nothing cancels:
+
+     sigmoid(x)  = 1 / (1 + E) for x >= 0, E / (1 + E) below
+     softplus(x) = log(1 + exp(x)) = max(x, 0) + log1p(E) = -log_sigmoid(-x)
+
+   e(-|x|) is E * e(0) (math.inc.h); e(0) is a number of the table, exactly. */
+
+/* What does not depend on x */
+typedef struct {
+    V(plan) plan;
+    V(pair) unit, inverse; /* e(0), 1 / e(0) */
+} V(logistic);
+
+SL_INLINE V(logistic) V(make_logistic)(void) {
+    V(logistic) g;
+    g.plan = V(make_plan)(V(set1)(0), 0);
+    g.unit = V(exp_of_max)(&g.plan);
+    g.inverse = V(reciprocal)(g.unit);
+    return g;
+}
+
+/* e(-|x|) of u vectors */
+SL_INLINE void V(exp_of_minus)(int u, const vec *x, const V(logistic) * g, V(pair) * e) {
+    vec a[UNROLL], T[UNROLL], p[UNROLL];
+    for (int i = 0; i < u; i++) a[i] = V(sub)(V(set1)(0), x[i]);
+    for (int i = 0; i < u; i++) a[i] = V(sub)(V(set1)(0), V(max)(a[i], x[i]));
+    V(exp_parts)(u, a, &g->plan.magic, &g->plan.clamp, V(load_table)(V_TABLE), T, p);
+    for (int i = 0; i < u; i++) e[i].high = V(fma)(T[i], p[i], T[i]);
+    for (int i = 0; i < u; i++) e[i].low = V(fma)(T[i], p[i], V(sub)(T[i], e[i].high));
+}
+
+SL_INLINE vec V(positive)(vec x) { return V(max)(V(set1)(0), x); } /* max(x, 0), NaN for NaN */
+
+/* x >= 0 ? a : b, b for NaN */
+SL_INLINE vec V(select_sign)(vec x, vec a, vec b) { return V(select_eq)(V(max)(x, V(set1)(0)), x, a, b); }
+
+SL_INLINE vec V(sigmoid)(vec x, V(pair) e, const V(logistic) * g) {
+    const vec zero = V(set1)(0), sum = V(add)(g->unit.high, e.high);
+    const vec lost = V(add)(V(sub)(e.high, V(sub)(sum, g->unit.high)), e.low);
+    const vec high = V(select_sign)(x, g->unit.high, e.high), low = V(select_sign)(x, zero, e.low);
+    const vec inverse = V(div)(V(set1)(1), sum), q = V(mul)(high, inverse), minus = V(sub)(zero, q);
+    const vec rest = V(fma)(minus, lost, V(add)(V(fma)(minus, sum, high), low)); /* of the quotient, which then rounds once */
+    return V(fma)(rest, inverse, q);
+}
+
+/* log1p(E) as a pair, from e(-|x|) */
+SL_INLINE V(pair) V(log1p_of_exp)(V(pair) e, const V(logistic) * g) {
+    const vec high = V(mul)(e.high, g->inverse.high);
+    const vec low =
+        V(fma)(e.high, g->inverse.low, V(fma)(e.low, g->inverse.high, V(fma)(e.high, g->inverse.high, V(sub)(V(set1)(0), high))));
+    V(pair) log;
+#if SL_REAL == 32
+    sl_log1p_below_1(high, low, &log.high, &log.low);
+#else
+    sl_log1p(high, low, &log.high, &log.low);
+#endif
+    return log;
+}
+
+/* max(x, 0) + log, rounded once */
+SL_INLINE vec V(softplus)(vec x, V(pair) log) {
+    const V(pair) sum = V(two_sum)((V(pair)){V(positive)(x), V(set1)(0)}, log);
+    return V(select_eq)(V(sub)(sum.high, sum.high), V(set1)(0), V(add)(sum.high, sum.low), sum.high); /* infinity has no low part */
+}
+
+/* coefficient * x, 0 where the coefficient is 0 and x is infinite */
+SL_INLINE vec V(weigh)(vec coefficient, vec x) { return V(select_eq)(coefficient, V(set1)(0), V(set1)(0), V(mul)(coefficient, x)); }
+
+/* Some vectors from each of the arrays of a job; k is the number of elements, fewer than LANES in the last one. */
+SL_INLINE void V(take)(int u, const R *from, ptrdiff_t k, R fill, vec *v) {
+    for (int i = 0; i < u; i++) v[i] = !from ? V(set1)(fill) : k < LANES ? V(load_tail)(from, k, fill) : V(load)(from + i * LANES);
+}
+SL_INLINE void V(give)(int u, R *to, ptrdiff_t k, const vec *v) {
+    for (int i = 0; i < u; i++) {
+        if (k < LANES) V(store_tail)(to, k, v[i]);
+        else V(store)(to + i * LANES, v[i]);
+    }
+}
+
+SL_INLINE void V(sigmoid_step)(int u, sl_op op, const R *x, R *y, ptrdiff_t k, const V(logistic) * g) {
+    vec v[UNROLL];
+    V(pair) e[UNROLL];
+    V(take)(u, x, k, 0, v);
+    V(exp_of_minus)(u, v, g, e);
+    for (int i = 0; i < u; i++) {
+        if (op == SL_SIGMOID) v[i] = V(sigmoid)(v[i], e[i], g);
+        else v[i] = V(sub)(V(set1)(0), V(softplus)(V(sub)(V(set1)(0), v[i]), V(log1p_of_exp)(e[i], g)));
+    }
+    V(give)(u, y, k, v);
+}
+
+/* The sum of losses: float64 lanes, each an unevaluated pair. */
+typedef struct {
+    f64_v high, low;
+} V(total);
+SL_INLINE void V(add_double)(V(total) * t, f64_v x) {
+    const f64_v s = f64_add(t->high, x), v = f64_sub(s, t->high);
+    t->low = f64_add(t->low, f64_add(f64_sub(t->high, f64_sub(s, v)), f64_sub(x, v)));
+    t->high = s;
+}
+SL_INLINE void V(add_losses)(V(total) * t, vec loss) {
+#if SL_REAL == 32
+    f64_v a, b;
+    f32_widen(loss, &a, &b);
+    V(add_double)(t, f64_add(a, b)); /* two float32 of like size: what this rounds away is far below the result's */
+#else
+    V(add_double)(t, loss);
+#endif
+}
+
+/* loss = w (pos y softplus(-x) + (1 - y) softplus(x)); gradient = scale w ((1 - y) sigmoid(x) - pos y sigmoid(-x)) */
+SL_INLINE void V(binary_step)(int u, const sl_elements *s, const R *x, const R *target, const R *weight, const R *pos_weight, R *loss,
+                              R *grad, ptrdiff_t k, const V(logistic) * g, V(total) * total) {
+    const vec zero = V(set1)(0), one = V(set1)(1);
+    vec v[UNROLL], y[UNROLL], w[UNROLL], pos[UNROLL], l[UNROLL], d[UNROLL];
+    V(pair) e[UNROLL];
+    V(take)(u, x, k, 0, v);
+    V(take)(u, target, k, 0, y);
+    V(take)(u, weight, k, 1, w);
+    V(take)(u, pos_weight, k, 1, pos);
+    V(exp_of_minus)(u, v, g, e);
+    for (int i = 0; i < u; i++) {
+        const vec minus = V(sub)(zero, v[i]), for_1 = V(mul)(pos[i], y[i]), for_0 = V(sub)(one, y[i]);
+        const V(pair) parts = V(log1p_of_exp)(e[i], g);
+        const vec log = V(add)(parts.high, parts.low);
+        l[i] = V(weigh)(for_1, V(add)(V(positive)(minus), log));
+        l[i] = V(add)(l[i], V(weigh)(for_0, V(add)(V(positive)(v[i]), log)));
+        l[i] = V(weigh)(w[i], l[i]);
+        d[i] = zero;
+        if (!grad) continue;
+        d[i] = V(sub)(V(weigh)(for_0, V(sigmoid)(v[i], e[i], g)), V(weigh)(for_1, V(sigmoid)(minus, e[i], g)));
+        d[i] = V(mul)(V(weigh)(w[i], d[i]), V(set1)((R)s->scale));
+    }
+    if (loss) V(give)(u, loss, k, l);
+    if (grad) V(give)(u, grad, k, d);
+    if (!s->sums) return;
+    for (int i = 0; i < u; i++) {
+        R rest[LANES];
+        V(store)(rest, l[i]);
+        V(add_losses)(total, k < LANES ? V(load_tail)(rest, k, 0) : l[i]);
+    }
+}
+
+/* Blocks first to last of SL_BLOCK elements */
+static void V(elements)(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const V(logistic) g = V(make_logistic)();
+    const sl_job job = {.storage = s->storage, .x = s->x, .y = s->y};
+    R *converted = scratch;
+    for (ptrdiff_t b = first; b < last; b++) {
+        const ptrdiff_t at = b * SL_BLOCK, n = s->n - at < SL_BLOCK ? s->n - at : SL_BLOCK;
+        const R *x = V(read)(&job, at, n, converted);
+        R *y = s->y ? V(target)(&job, at, converted) : NULL;
+        const R *target = (const R *)s->target + at, *weight = s->weight ? (const R *)s->weight + at : NULL;
+        const R *pos_weight = s->pos_weight ? (const R *)s->pos_weight + at : NULL;
+        R *loss = s->loss ? (R *)s->loss + at : NULL;
+        V(total) total = {f64_set1(0.0), f64_set1(0.0)};
+        for (ptrdiff_t i = 0; i < n;) {
+            const int u = i + UNROLL * LANES <= n ? UNROLL : 1;
+            const ptrdiff_t k = n - i;
+            for (int j = 0; j < u; j++) sl_prefetch((const char *)(x + i + j * LANES) + SL_PREFETCH);
+            for (int j = 0; y && j < u; j++) sl_prefetch((const char *)(y + i + j * LANES) + SL_PREFETCH);
+            if (s->op == SL_SIGMOID && u > 1) V(sigmoid_step)(UNROLL, SL_SIGMOID, x + i, y + i, k, &g);
+            else if (s->op == SL_LOG_SIGMOID && u > 1) V(sigmoid_step)(UNROLL, SL_LOG_SIGMOID, x + i, y + i, k, &g);
+            else if (s->op != SL_BINARY_CROSS_ENTROPY) V(sigmoid_step)(1, s->op, x + i, y + i, k, &g);
+            else {
+                const R *w = weight ? weight + i : NULL, *pos = pos_weight ? pos_weight + i : NULL;
+                R *l = loss ? loss + i : NULL, *d = y ? y + i : NULL;
+                for (int j = 0; j < u; j++) sl_prefetch((const char *)(target + i + j * LANES) + SL_PREFETCH);
+                if (u > 1 && d) V(binary_step)(UNROLL, s, x + i, target + i, w, pos, l, d, k, &g, &total);
+                else if (u > 1) V(binary_step)(UNROLL, s, x + i, target + i, w, pos, l, NULL, k, &g, &total);
+                else V(binary_step)(1, s, x + i, target + i, w, pos, l, d, k, &g, &total);
+            }
+            i += u * LANES;
+        }
+        if (y) V(written)(&job, at, n, y);
+        if (s->sums) {
+            double high[8], low[8], sum = 0, lost = 0;
+            f64_store(high, total.high);
+            f64_store(low, total.low);
+            for (int i = 0; i < 8; i++) {
+                sum += high[i];
+                lost += low[i];
+            }
+            s->sums[b] = sum + lost;
+        }
+    }
+}
+
+/* ---- vector-Jacobian products: what comes back through softmax and log_softmax, from the gradient g and the output y ---- */
+
+/* softmax: y (g - sum(g y)). log_softmax: g - exp(y) sum(g). sum has one number for all n, or, step 1, one for each. */
+static void V(back)(sl_op op, const R *grad, const R *y, ptrdiff_t n, const double *sum, int step, const V(logistic) * g, R *out) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        R p[LANES];
+        if (op == SL_LOG_SOFTMAX_GRAD) {
+            vec v = V(load_tail)(y + i, k, 0), T, q;
+            V(exp_parts)(1, &v, &g->plan.magic, &g->plan.clamp, V(load_table)(V_TABLE), &T, &q);
+            v = V(fma)(T, q, T);
+            V(store)(p, V(fma)(v, g->inverse.high, V(mul)(v, g->inverse.low)));
+        }
+        for (ptrdiff_t j = 0; j < k; j++) {
+            const double s = sum[step * (i + j)];
+            out[i + j] = (R)(op == SL_SOFTMAX_GRAD ? y[i + j] * (grad[i + j] - s) : grad[i + j] - p[j] * s);
+        }
+    }
+}
+
+/* The unit is a row, or SL_TILE_WIDTH columns. */
+static void V(jacobian)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const V(logistic) g = V(make_logistic)();
+    const ptrdiff_t n = job->n, inner = job->inner, per_outer = (inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH;
+    const int columns = inner > 1;
+    const ptrdiff_t step = columns ? 1 : SL_BLOCK;
+    sl_job output = *job;
+    output.x = job->output;
+    R *a = scratch, *b = a + SL_BLOCK;
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t left = inner - unit % per_outer * SL_TILE_WIDTH, width = left < SL_TILE_WIDTH ? left : SL_TILE_WIDTH;
+        const ptrdiff_t start = unit / per_outer * n * inner + unit % per_outer * SL_TILE_WIDTH;
+        double sum[SL_TILE_WIDTH] = {0};
+        for (ptrdiff_t k = 0; k < n; k += step) {
+            const ptrdiff_t at = start + k * inner, count = columns ? width : n - k < step ? n - k : step;
+            const R *grad = V(read)(job, at, count, a), *y = V(read)(&output, at, count, b);
+            for (ptrdiff_t i = 0; i < count; i++) /* a row adds up in LANES lanes */
+                sum[columns ? i : i % LANES] += job->op == SL_SOFTMAX_GRAD ? (double)grad[i] * y[i] : grad[i];
+        }
+        for (int i = 1; !columns && i < LANES; i++) sum[0] += sum[i];
+        for (ptrdiff_t k = 0; k < n; k += step) {
+            const ptrdiff_t at = start + k * inner, count = columns ? width : n - k < step ? n - k : step;
+            const R *grad = V(read)(job, at, count, a), *y = V(read)(&output, at, count, b);
+            R *out = V(target)(job, at, a);
+            V(back)(job->op, grad, y, count, sum, columns, &g, out);
+            V(written)(job, at, count, out);
+        }
+    }
+}

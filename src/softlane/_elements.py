@@ -1,0 +1,183 @@
+"""Decide, for what has no class axis: sigmoid and the binary cross-entropies, and how their arguments broadcast.
+
+And for the vector-Jacobian products, which have two inputs. It knows nothing of how any of them is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from softlane import _core, _general, _losses
+from softlane._general import Array
+
+_BLOCK = 4096  # elements that the kernels add up to one number
+
+
+def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Indices that cut an array of that shape into pieces that the second-level cache holds."""
+    for piece in _general._pieces((*shape, 1), len(shape)):
+        yield piece[:-1]
+
+
+def _overlap(a: Array, out: Array) -> bool:
+    """Does `out` share memory with `a`, other than element by element?"""
+    same = (
+        _general._is_plain(a)
+        and _general._is_plain(out)
+        and a.dtype == out.dtype
+        and _general._address(a) == _general._address(out)
+    )
+    return not same and bool(np.may_share_memory(a, out))
+
+
+def sigmoid(op: int, name: str, x: object, out: object) -> Any:
+    """sigmoid and log_sigmoid."""
+    a = _general._as_array(name, x)
+    dtype = _general._result_dtype(name, a.dtype)
+    y = np.empty(a.shape, dtype) if out is None else _general._check_out(name, out, a.shape, dtype)
+    if _overlap(a, y):
+        a = a.copy()
+    storage = _general._storage(dtype)
+    if _general._is_plain(y):
+        if not (a.dtype == dtype and _general._is_plain(a)):
+            np.copyto(y, a, casting="unsafe")
+            a = y
+        _core.elements(op, storage, a, y)
+    else:
+        for piece in _pieces(a.shape):
+            part = np.array(a[piece], dtype=dtype, order="C", ndmin=1)
+            _core.elements(op, storage, part, part)
+            y[piece] = part.reshape(y[piece].shape)
+    return y[()] if out is None else out
+
+
+# ---- binary cross-entropy -------------------------------------------------------------------------------------------
+
+
+def _broadcast(name: str, what: str, a: object, shape: tuple[int, ...], of: str) -> Array:
+    b = _general._as_array(name, a, what)
+    _general._result_dtype(name, b.dtype, what)
+    try:
+        return np.broadcast_to(b, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: {what} has shape {b.shape}, which does not broadcast to {shape}, that of {of}"
+        ) from None
+
+
+def _contiguous(a: Array | None, piece: tuple[slice, ...], dtype: np.dtype[Any]) -> Array | None:
+    return None if a is None else np.ascontiguousarray(a[piece], dtype=dtype)
+
+
+def binary_cross_entropy_with_logits(
+    name: str,
+    logits: object,
+    target: object,
+    weight: object,
+    pos_weight: object,
+    reduction: str,
+    with_grad: bool,
+    grad_out: object,
+) -> Any:
+    """The loss, or (loss, gradient) where `with_grad` is set."""
+    _losses._check_reduction(name, reduction)
+    a = _general._as_array(name, logits, "logits")
+    dtype = _general._result_dtype(name, a.dtype, "logits")
+    compute, storage = _losses._compute_dtype(dtype), _general._storage(dtype)
+    others: list[Array | None] = [_broadcast(name, "target", target, a.shape, "logits")]
+    for what, b in (("weight", weight), ("pos_weight", pos_weight)):
+        others.append(None if b is None else _broadcast(name, what, b, a.shape, "logits"))
+    grad = None
+    if with_grad:
+        grad = (
+            np.empty(a.shape, dtype)
+            if grad_out is None
+            else _general._check_out(name, grad_out, a.shape, dtype, "grad_out")
+        )
+        a = a.copy() if _overlap(a, grad) else a
+        others = [b if b is None or not np.may_share_memory(b, grad) else b.copy() for b in others]
+    scale = 1 / a.size if reduction == "mean" and a.size else 1.0
+    losses = np.empty(a.shape, compute) if reduction == "none" else None
+
+    def run(x: Array, y: Array | None, others: list[Array | None], loss: Array | None) -> Array:
+        sums = np.empty(0 if loss is not None else -(-x.size // _BLOCK))
+        target, weight, pos_weight = others
+        kept = sums if loss is None else None
+        _core.elements(_core.BINARY_CROSS_ENTROPY, storage, x, y, target, weight, pos_weight, loss, kept, scale)
+        return sums
+
+    plain = a.dtype == dtype and _general._is_plain(a) and (grad is None or _general._is_plain(grad))
+    if plain and all(b is None or (b.dtype == compute and _general._is_plain(b)) for b in others):
+        sums = run(a, grad, others, losses)
+    else:
+        parts = [np.empty(0)]
+        for piece in _pieces(a.shape):
+            x = np.array(a[piece], dtype=dtype, order="C", ndmin=1)
+            loss = None if losses is None else np.empty(x.shape, compute)
+            parts.append(run(x, x if with_grad else None, [_contiguous(b, piece, compute) for b in others], loss))
+            if losses is not None and loss is not None:
+                losses[piece] = loss.reshape(losses[piece].shape)
+            if grad is not None:
+                grad[piece] = x.reshape(grad[piece].shape)
+        sums = np.concatenate(parts)
+    if losses is not None:
+        result = losses.astype(dtype, copy=False)[()]
+    else:
+        result = _losses._finish(sums, reduction, a.size, dtype)
+    if not with_grad:
+        return result
+    return result, grad if grad_out is None else grad_out
+
+
+def binary_cross_entropy(name: str, probs: object, target: object, weight: object, reduction: str) -> Any:
+    _losses._check_reduction(name, reduction)
+    a = _general._as_array(name, probs, "probs")
+    dtype = _general._result_dtype(name, a.dtype, "probs")
+    t = _broadcast(name, "target", target, a.shape, "probs")
+    w = np.broadcast_to(1.0, a.shape) if weight is None else _broadcast(name, "weight", weight, a.shape, "probs")
+    losses = np.empty(a.shape, _losses._compute_dtype(dtype)) if reduction == "none" else None
+    sums = [0.0]
+    with np.errstate(all="ignore"):
+        for piece in _pieces(a.shape):
+            x, y, v = (b[piece].astype(np.float64) for b in (a, t, w))
+            loss = np.where(v * y == 0, 0, v * y * -np.log(x)) + np.where(
+                v * (1 - y) == 0, 0, v * (1 - y) * -np.log1p(-x)
+            )
+            loss = np.where(np.isnan(x), x, loss)
+            if losses is not None:
+                losses[piece] = loss
+            else:
+                sums.append(_core.total(np.ascontiguousarray(loss)))
+    if losses is not None:
+        return losses.astype(dtype, copy=False)[()]
+    return _losses._finish(np.array(sums), reduction, a.size, dtype)
+
+
+# ---- vector-Jacobian products ---------------------------------------------------------------------------------------
+
+
+def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: object) -> Any:
+    """softmax_grad and log_softmax_grad."""
+    g, a = _general._as_array(name, grad, "grad"), _general._as_array(name, y, "y")
+    dtype = _general._result_dtype(name, a.dtype, "y")
+    if _general._result_dtype(name, g.dtype, "grad") != dtype:
+        raise TypeError(f"{name}: grad has dtype {g.dtype}, expected that of y, {a.dtype}")
+    if g.shape != a.shape:
+        raise ValueError(f"{name}: grad has shape {g.shape}, expected that of y, {a.shape}")
+    k = _general._normalise_axis(name, axis, a.ndim)
+    result = np.empty(a.shape, dtype) if out is None else _general._check_out(name, out, a.shape, dtype)
+    z = result.reshape(1) if a.ndim == 0 else result
+    g, a = (b.reshape(1) if b.ndim == 0 else b for b in (g, a))
+    g, a = (b.copy() if _overlap(b, z) else b for b in (g, a))
+    storage = _general._storage(dtype)
+    if all(b.dtype == dtype and _general._is_plain(b) for b in (g, a, z)):
+        _core.jacobian(op, storage, g, a, z, k)
+    else:
+        for piece in _general._pieces(a.shape, k):
+            part = np.array(g[piece], dtype=dtype, order="C")
+            _core.jacobian(op, storage, part, np.ascontiguousarray(a[piece], dtype=dtype), part, k)
+            z[piece] = part
+    return result[()] if out is None else out
