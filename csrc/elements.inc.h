@@ -75,8 +75,9 @@ SL_INLINE void V(take)(int u, const R *from, ptrdiff_t k, R fill, vec *v) {
 }
 SL_INLINE void V(give)(int u, R *to, ptrdiff_t k, const vec *v) {
     for (int i = 0; i < u; i++) {
-        if (k < LANES) V(store_tail)(to, k, v[i]);
-        else V(store)(to + i * LANES, v[i]);
+        const vec r = V(select_eq)(v[i], v[i], v[i], V(set1)(NAN)); /* the one NaN for any of them */
+        if (k < LANES) V(store_tail)(to, k, r);
+        else V(store)(to + i * LANES, r);
     }
 }
 
@@ -204,7 +205,8 @@ static void V(back)(sl_op op, const R *grad, const R *y, ptrdiff_t n, const doub
         }
         for (ptrdiff_t j = 0; j < k; j++) {
             const double s = sum[step * (i + j)];
-            out[i + j] = (R)(op == SL_SOFTMAX_GRAD ? y[i + j] * (grad[i + j] - s) : grad[i + j] - p[j] * s);
+            const R r = (R)(op == SL_SOFTMAX_GRAD ? y[i + j] * (grad[i + j] - s) : grad[i + j] - p[j] * s);
+            out[i + j] = r == r ? r : (R)NAN;
         }
     }
 }

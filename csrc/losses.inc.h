@@ -21,10 +21,13 @@ SL_INLINE int V(is_spread)(const sl_loss *loss) { return loss->dense || loss->sm
 
 /* q of class k, but for what an index adds */
 SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
-    const ptrdiff_t r = loss->first + row;
     double y = loss->smoothing / (double)loss->n;
-    if (loss->dense)
-        y += (1 - loss->smoothing) * ((const R *)loss->dense)[r / loss->inner * loss->n * loss->inner + r % loss->inner + k * loss->inner];
+    if (loss->dense) {
+        const ptrdiff_t r = loss->first + row, at = r / loss->inner * loss->n * loss->inner + r % loss->inner + k * loss->inner;
+        const sl_job dense = {.storage = loss->dense_storage, .x = loss->dense};
+        R one;
+        y += (1 - loss->smoothing) * *(V(native)(&dense) ? (const R *)loss->dense + at : V(read)(&dense, at, 1, &one));
+    }
     return y * V(class_weight)(loss, k);
 }
 
@@ -41,18 +44,33 @@ static V(target_row) V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrd
     t.q = (1 - loss->smoothing) * V(class_weight)(loss, (ptrdiff_t)k);
     return t;
 }
+/* A sum of float64. For float32 that is enough; for float64 what it rounds away is kept, unless it is infinite. */
+typedef struct {
+    double sum, lost;
+} V(exact_sum);
+SL_INLINE void V(exact_add)(V(exact_sum) * s, double x) {
+    const double sum = s->sum + x;
+#if SL_REAL == 64
+    const double v = sum - s->sum, lost = (s->sum - (sum - v)) + (x - v);
+    if (sum - sum == 0) s->lost += lost;
+#endif
+    s->sum = sum;
+}
+
 /* Adds n classes from k on, which lie in x at distances of stride. m is any number, the row's maximum at the end. */
 static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const R *x, ptrdiff_t stride, ptrdiff_t n, double m,
                           V(target_row) * t) {
     if (!V(is_spread)(job->loss) || t->ignored) return;
-    double spread[4] = {0}, distance[4] = {0};
+    V(exact_sum) spread[4] = {{0, 0}}, distance[4] = {{0, 0}};
     for (ptrdiff_t i = 0; i < n; i++) {
         const double q = V(spread_of)(job->loss, row, k + i), d = q * (m - x[i * stride]);
-        spread[i % 4] += q;
-        if (q != 0) distance[i % 4] += d; /* 0 times infinity is nothing here */
+        V(exact_add)(&spread[i % 4], q);
+        if (q != 0) V(exact_add)(&distance[i % 4], d); /* 0 times infinity is nothing here */
     }
-    t->spread += (spread[0] + spread[1]) + (spread[2] + spread[3]);
-    t->distance += (distance[0] + distance[1]) + (distance[2] + distance[3]);
+    t->spread += (spread[0].sum + spread[1].sum) + (spread[2].sum + spread[3].sum);
+    t->spread += (spread[0].lost + spread[1].lost) + (spread[2].lost + spread[3].lost);
+    t->distance += (distance[0].sum + distance[1].sum) + (distance[2].sum + distance[3].sum);
+    t->distance += (distance[0].lost + distance[1].lost) + (distance[2].lost + distance[3].lost);
 }
 
 /* log is log(sum / e(m)); bad: the row has NaN, or no finite maximum */
@@ -60,7 +78,7 @@ static void V(lose)(const sl_job *job, ptrdiff_t row, const V(target_row) * t, d
     double loss = t->distance;
     if (t->q != 0) loss += t->q * (m - t->x);
     loss = fma(t->q + t->spread, log, loss);
-    job->loss->loss[job->loss->first + row] = t->ignored ? 0 : bad ? (double)NAN : loss;
+    job->loss->loss[job->loss->first + row] = t->ignored ? 0 : bad || loss != loss ? (double)NAN : loss;
 }
 
 /* 1 / sum as a pair, times what all p of the row have in common */
@@ -80,7 +98,7 @@ SL_INLINE void V(scale_gradient)(const sl_job *job, const V(target_row) * t, R *
 static void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(target_row) * t, double m, double odds,
                             int bad, R *y, ptrdiff_t stride) {
     const sl_loss *loss = job->loss;
-    if (t->ignored || bad) {
+    if (t->ignored || bad || t->q + t->spread != t->q + t->spread) {
         for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored ? 0 : (R)NAN;
         return;
     }

@@ -26,11 +26,12 @@ static inline int sl_writes_rows(sl_op op) { return op != SL_LOGSUMEXP && op != 
 /* How elements lie in memory. float16 and bfloat16 are computed in float32, block by block. */
 typedef enum { SL_FLOAT32, SL_FLOAT64, SL_FLOAT16, SL_BFLOAT16 } sl_storage;
 
-/* Targets and losses of cross-entropy. Rows are numbered as in (outer, inner); weight and dense are of the compute type. */
+/* Targets and losses of cross-entropy. Rows are numbered as in (outer, inner); weight is of the compute type. */
 typedef struct {
     const int64_t *target; /* a class for each row, in [0, n) or ignore; NULL: dense is there */
     int64_t ignore;
-    const void *dense;         /* a weight for each class of each row, an (outer, n, inner) array; or NULL */
+    const void *dense; /* a weight for each class of each row, an (outer, n, inner) array; or NULL */
+    sl_storage dense_storage;
     const void *weight;        /* n weights, or NULL: all 1 */
     double smoothing;          /* this part of each target goes to all classes alike */
     double scale;              /* of the gradient */

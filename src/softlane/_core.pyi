@@ -25,6 +25,7 @@ def cross_entropy(
     target: np.ndarray[Any, Any] | None,
     ignore: int,
     dense: np.ndarray[Any, Any] | None,
+    dense_storage: int,
     weight: np.ndarray[Any, Any] | None,
     smoothing: float,
     scale: float,

@@ -32,6 +32,7 @@ cdef extern from "softlane.h" nogil:
         const int64_t *target
         int64_t ignore
         const void *dense
+        sl_storage dense_storage
         const void *weight
         double smoothing, scale
         double *loss
@@ -210,12 +211,12 @@ cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
-def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ignore, dense, weight, double smoothing,
-                  double scale, cnp.ndarray losses):
+def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ignore, dense, int dense_storage, weight,
+                  double smoothing, double scale, cnp.ndarray losses):
     """The losses of x, and the gradient unless grad is None, on arrays that the caller has checked as for `run`.
 
-    One of target (int64, in range) and dense (shape of x) is None; dense and weight are of the compute type, losses
-    is float64.
+    One of target (int64, in range) and dense (shape of x) is None; weight is of the compute type, losses is
+    float64.
     """
     cdef sl_job job
     cdef sl_loss loss
@@ -228,6 +229,7 @@ def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ig
     loss.target = <const int64_t *>data(target)
     loss.ignore = ignore
     loss.dense = data(dense)
+    loss.dense_storage = <sl_storage>dense_storage
     loss.weight = data(weight)
     loss.smoothing = smoothing
     loss.scale = scale

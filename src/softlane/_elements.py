@@ -17,8 +17,8 @@ _BLOCK = 4096  # elements that the kernels add up to one number
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Indices that cut an array of that shape into pieces that the second-level cache holds."""
-    for piece in _general._pieces((*shape, 1), len(shape)):
+    """Indices that cut an array of that shape into pieces that the second-level cache holds some of."""
+    for piece in _general._pieces((*shape, 1), len(shape), _losses._PIECE):
         yield piece[:-1]
 
 
@@ -123,13 +123,10 @@ def binary_cross_entropy_with_logits(
             if grad is not None:
                 grad[piece] = x.reshape(grad[piece].shape)
         sums = np.concatenate(parts)
-    if losses is not None:
-        result = losses.astype(dtype, copy=False)[()]
-    else:
-        result = _losses._finish(sums, reduction, a.size, dtype)
+    result = _losses._finish(sums, reduction, a.size, dtype) if losses is None else _losses._rounded(losses, dtype)
     if not with_grad:
         return result
-    return result, grad if grad_out is None else grad_out
+    return result, grad[()] if grad_out is None and grad is not None else grad_out
 
 
 def binary_cross_entropy(name: str, probs: object, target: object, weight: object, reduction: str) -> Any:
@@ -138,21 +135,22 @@ def binary_cross_entropy(name: str, probs: object, target: object, weight: objec
     dtype = _general._result_dtype(name, a.dtype, "probs")
     t = _broadcast(name, "target", target, a.shape, "probs")
     w = np.broadcast_to(1.0, a.shape) if weight is None else _broadcast(name, "weight", weight, a.shape, "probs")
-    losses = np.empty(a.shape, _losses._compute_dtype(dtype)) if reduction == "none" else None
+    compute = _losses._compute_dtype(dtype)
+    losses = np.empty(a.shape, compute) if reduction == "none" else None
     sums = [0.0]
     with np.errstate(all="ignore"):
         for piece in _pieces(a.shape):
-            x, y, v = (b[piece].astype(np.float64) for b in (a, t, w))
+            x, y, v = (b[piece].astype(compute).astype(np.float64) for b in (a, t, w))
             loss = np.where(v * y == 0, 0, v * y * -np.log(x)) + np.where(
                 v * (1 - y) == 0, 0, v * (1 - y) * -np.log1p(-x)
             )
-            loss = np.where(np.isnan(x), x, loss)
+            loss = np.where(np.isnan(x) | np.isnan(loss), np.nan, loss)
             if losses is not None:
                 losses[piece] = loss
             else:
                 sums.append(_core.total(np.ascontiguousarray(loss)))
     if losses is not None:
-        return losses.astype(dtype, copy=False)[()]
+        return _losses._rounded(losses, dtype)
     return _losses._finish(np.array(sums), reduction, a.size, dtype)
 
 
@@ -163,8 +161,8 @@ def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: obj
     """softmax_grad and log_softmax_grad."""
     g, a = _general._as_array(name, grad, "grad"), _general._as_array(name, y, "y")
     dtype = _general._result_dtype(name, a.dtype, "y")
-    if _general._result_dtype(name, g.dtype, "grad") != dtype:
-        raise TypeError(f"{name}: grad has dtype {g.dtype}, expected that of y, {a.dtype}")
+    if (other := _general._result_dtype(name, g.dtype, "grad")) != dtype:
+        raise TypeError(f"{name}: grad has dtype {g.dtype}, to be computed in {other}, and y has {a.dtype}, in {dtype}")
     if g.shape != a.shape:
         raise ValueError(f"{name}: grad has shape {g.shape}, expected that of y, {a.shape}")
     k = _general._normalise_axis(name, axis, a.ndim)

@@ -84,8 +84,8 @@ def _is_plain(a: Array) -> bool:
     return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
 
 
-def _pieces(shape: tuple[int, ...], axis: int) -> Iterator[tuple[slice, ...]]:
-    """Indices that cut an array into pieces of about `_PIECE` elements, whole along `axis`.
+def _pieces(shape: tuple[int, ...], axis: int, most: int = _PIECE) -> Iterator[tuple[slice, ...]]:
+    """Indices that cut an array into pieces of about `most` elements, whole along `axis`.
 
     The form of the kernels, and with it the last bits, depends on the inner length where that is small. So the cut is
     along an axis before `axis`, or leaves at least `_WIDE` inner elements in every piece.
@@ -98,11 +98,11 @@ def _pieces(shape: tuple[int, ...], axis: int) -> Iterator[tuple[slice, ...]]:
     if axis + 1 < len(shape) and (cut == axis or shape[cut] == 1):
         cut = max(range(axis + 1, len(shape)), key=lambda i: shape[i])
         least = -(-_WIDE * shape[cut] // max(inner, 1))
-    if size <= _PIECE or cut == axis or shape[cut] < 2 * least:
+    if size <= most or cut == axis or shape[cut] < 2 * least:
         yield tuple(whole)
         return
     length = shape[cut]
-    step = max(least, length * _PIECE // size)
+    step = max(least, length * most // size)
     start = 0
     while start < length:
         stop = length if length - start - step < least else start + step

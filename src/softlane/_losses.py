@@ -14,7 +14,10 @@ from softlane import _core, _general
 from softlane._general import Array
 
 _REDUCTIONS = ("mean", "sum", "none")
-_INT64_MAX = np.iinfo(np.int64).max
+_INT64 = np.iinfo(np.int64)
+
+# Elements of a piece of which float64 copies are made.
+_PIECE = 1 << 15
 
 
 def _check_reduction(name: str, reduction: object) -> None:
@@ -36,11 +39,17 @@ def _real(name: str, what: str, a: object) -> Array:
 def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) -> Any:
     """float64 losses to what the caller gets; rounded once."""
     compute = _compute_dtype(dtype)
+    if reduction == "none":
+        return _rounded(losses, dtype)
     with np.errstate(all="ignore"):
-        if reduction == "none":
-            return losses.astype(compute).astype(dtype, copy=False)[()]
         total = np.float64(_core.total(losses))
-        return compute.type(total / np.float64(divisor) if reduction == "mean" else total)
+        result = total / np.float64(divisor) if reduction == "mean" else total
+        return compute.type(np.nan if np.isnan(result) else result)
+
+
+def _rounded(losses: Array, dtype: np.dtype[Any]) -> Any:
+    with np.errstate(all="ignore"):
+        return losses.astype(_compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
 
 
 # ---- one class or a distribution for each sample -------------------------------------------------------------------
@@ -86,8 +95,6 @@ def _check(
         ignore = operator.index(ignore_index)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name}: ignore_index must be an integer, got {ignore_index!r}") from None
-    if not -_INT64_MAX <= ignore <= _INT64_MAX:
-        raise ValueError(f"{name}: ignore_index is {ignore}, expected a number of 64 bits")
     compute = _compute_dtype(dtype)
     w = None
     if weight is not None:
@@ -111,22 +118,30 @@ def _check(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices "
             f"or {a.shape} for class probabilities"
         )
-    index = _indices(name, t, n, ignore)
+    index, ignore = _indices(name, t, n, ignore)
     wide = None if w is None else w.astype(np.float64, copy=False)
     return _Call(a, k, dtype, index, None, w, ignore, _core.total_weight(index, ignore, wide))
 
 
-def _indices(name: str, target: Array, n: int, ignore: int) -> Array:
-    """Class indices as int64, all of them in range or `ignore`."""
+def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int]:
+    """Class indices as int64, all of them in range or equal to the int64 that is returned beside them."""
     if target.dtype.kind not in "iu":
         raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers")
-    if target.dtype.kind == "u" and target.dtype.itemsize == 8 and target.size and int(target.max()) > _INT64_MAX:
-        _raise_wrong(name, target, int(np.argmax(target)), n, ignore)  # it would wrap around
+    none = _INT64.min  # stands for ignore_index where that, or a target, is no int64
+    if target.dtype.kind == "u" and target.dtype.itemsize == 8 and target.size and int(target.max()) > _INT64.max:
+        ignored = target == ignore
+        beyond = (target > _INT64.max) & ~ignored
+        if beyond.any():
+            _raise_wrong(name, target, int(np.argmax(beyond)), n, ignore)
+        return np.where(ignored, none, target.astype(np.int64)), none
     index = np.ascontiguousarray(target, dtype=np.int64).reshape(target.shape)
-    wrong = _core.wrong_target(index, n, ignore)
+    known = ignore if _INT64.min <= ignore <= _INT64.max else none
+    wrong = _core.wrong_target(index, n, known)
+    if wrong < 0 and known != ignore and (index == none).any():
+        wrong = int(np.argmax(index == none))
     if wrong >= 0:
         _raise_wrong(name, target, wrong, n, ignore)
-    return index
+    return index, known
 
 
 def _raise_wrong(name: str, target: Array, flat: int, n: int, ignore: int) -> None:
@@ -195,25 +210,26 @@ def _is_native(call: _Call, a: Array) -> bool:
 
 def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses: Array) -> None:
     """All at once where the kernels can read everything as it is, else piece by piece through copies."""
-    storage, compute = _general._storage(call.dtype), _compute_dtype(call.dtype)
-    dense = call.dense
-    if (
-        _is_native(call, call.x)
-        and (grad is None or _general._is_plain(grad))
-        and (dense is None or (dense.dtype == compute and _general._is_plain(dense)))
-    ):
-        args = (call.ignore, dense, call.weight, smoothing, scale, losses)
-        _core.cross_entropy(storage, call.x, grad, call.axis, call.classes, *args)
+    storage, compute, dense = _general._storage(call.dtype), _compute_dtype(call.dtype), call.dense
+    plain = _is_native(call, call.x) and (grad is None or _general._is_plain(grad))
+    if dense is not None and dense.dtype not in (compute, call.dtype):
+        plain = False
+    if plain and (dense is None or _general._is_plain(dense)):
+        kind = storage if dense is None else _general._storage(dense.dtype)
+        args = (call.classes, call.ignore, dense, kind, call.weight, smoothing, scale, losses)
+        _core.cross_entropy(storage, call.x, grad, call.axis, *args)
         return
+    kind = _general._storage(compute)
     for piece in _general._pieces(call.x.shape, call.axis):
         rows = piece[: call.axis] + piece[call.axis + 1 :]
         x = np.empty(call.x[piece].shape, call.dtype)
         np.copyto(x, call.x[piece], casting="unsafe")
         y = None if dense is None else np.ascontiguousarray(dense[piece], dtype=compute)
-        index = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
+        classes = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
         part = np.empty(x.shape[: call.axis] + x.shape[call.axis + 1 :])
         in_place = None if grad is None else x
-        _core.cross_entropy(storage, x, in_place, call.axis, index, call.ignore, y, call.weight, smoothing, scale, part)
+        args = (classes, call.ignore, y, kind, call.weight, smoothing, scale, part)
+        _core.cross_entropy(storage, x, in_place, call.axis, *args)
         losses[rows] = part
         if grad is not None:
             grad[piece] = x
@@ -247,14 +263,16 @@ def nll_loss(
             assert call.dense is not None
             w = np.ones(call.x.shape[call.axis]) if call.weight is None else call.weight.astype(np.float64)
             w = w.reshape(-1, *(1,) * (call.x.ndim - call.axis - 1))
-            for piece in _general._pieces(call.x.shape, call.axis):
+            for piece in _general._pieces(call.x.shape, call.axis, _PIECE):
                 rows = piece[: call.axis] + piece[call.axis + 1 :]
-                y = call.dense[piece].astype(np.float64)
-                losses[rows] = _weighed(w * y, call.x[piece], take_log).sum(axis=call.axis)
+                y = call.dense[piece].astype(_compute_dtype(call.dtype)).astype(np.float64)
+                terms = _weighed(w * y, call.x[piece], take_log)
+                losses[rows] = np.ascontiguousarray(np.moveaxis(terms, call.axis, -1)).sum(axis=-1)  # in pairs
+        losses[np.isnan(losses)] = np.nan
     return _finish(losses, reduction, call.divisor, call.dtype)
 
 
 def _weighed(weight: Any, x: Array, take_log: bool) -> Array:
-    """-weight * x (or log x) in float64, 0 where the weight is."""
+    """-weight * x (or log x) in float64, 0 where the weight is and x is a number."""
     x = x.astype(np.float64)
-    return np.where(weight == 0, 0, -weight * (np.log(x) if take_log else x)) + 0.0
+    return np.where((weight == 0) & (x == x), 0, -weight * (np.log(x) if take_log else x)) + 0.0
