@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import losses
 import peers
 import report
 from cases import CASES, LENGTHS, Case
@@ -52,6 +53,11 @@ def make_curves(effort: dict[str, Any]) -> list[Job]:
         {**common, "kind": "lengths", "lengths": lengths, "seconds": seconds, "rounds": rounds, "steps": len(lengths)},
         {**common, "kind": "accuracy", "lengths": powers, "steps": len(powers)},
     ]
+
+
+def make_memory(cases: list[Case]) -> list[Job]:
+    chosen = [case for case in cases if case.op in losses.CALLS]
+    return [{"kind": "memory", "threads": 1, "isa": None, "cases": chosen, "steps": len(chosen)}] if chosen else []
 
 
 def start(job: Job, errors: Any) -> subprocess.Popen[str]:
@@ -118,7 +124,7 @@ def parse() -> argparse.Namespace:
         description="Time softlane beside NumPy, SciPy, PyTorch, ONNX Runtime and JAX, whichever are installed.",
         epilog="Tables, plots and the Markdown table are written beside the JSON file.",
     )
-    parser.add_argument("--quick", action="store_true", help="few samples, about a minute")
+    parser.add_argument("--quick", action="store_true", help="few samples, a few minutes")
     default = HERE / "results" / "bench.json"
     parser.add_argument("--json", type=Path, default=default, metavar="FILE", help="default: bench/results/bench.json")
     parser.add_argument("--cases", type=re.compile, metavar="REGEX", help="only cases whose name matches; no curves")
@@ -139,7 +145,7 @@ def plan(options: argparse.Namespace) -> list[Job]:
     if not options.isa and not options.threads and "avx2" in _core.available_isas()[1:]:
         groups.append((1, "avx2"))
     curves = [] if options.cases or options.isa else make_curves(effort)
-    return [make_group(count, isa, cases, effort) for count, isa in groups] + curves
+    return [make_group(count, isa, cases, effort) for count, isa in groups] + make_memory(cases) + curves
 
 
 def main() -> None:
@@ -151,7 +157,8 @@ def main() -> None:
         **run_all(plan(options)),
     }
     report.judge_all(results["groups"])
-    results["summary"] = report.summary(results["groups"])
+    report.judge_memory(results.get("memory", []))
+    results["summary"] = report.summary(results)
     folder = options.json.parent
     folder.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

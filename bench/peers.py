@@ -1,4 +1,7 @@
-"""Know the contenders: those of softlane's own check, a fresh output, JAX. And their versions, and how to hold them."""
+"""Know the contenders: those of softlane's own check, a fresh output, JAX. And their versions, and how to hold them.
+
+Those of the losses are in losses.py.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import importlib
 import importlib.metadata
 from typing import Any
 
+import losses
+
 import softlane
-from softlane._check import BUILDERS, Contender
+from softlane._check import BUILDERS, Builder, Contender
 
 NAMES = ("NumPy", "SciPy", "torch", "ONNX Runtime", "JAX")
 CANNOT_BE_HELD = ("ONNX Runtime",)  # it has no setting for the instruction set
@@ -28,6 +33,10 @@ def _jax(op: str, x: Any, axis: int, out: Any, threads: int) -> Contender:
 
 
 ALL = {"softlane": BUILDERS["softlane"], "fresh": _fresh, **BUILDERS, "JAX": _jax}
+
+
+def builders(op: str, shape: tuple[int, ...], axis: int) -> dict[str, Builder]:
+    return losses.builders(op, shape, axis) if op in losses.CALLS else ALL
 
 
 def versions() -> dict[str, str]:

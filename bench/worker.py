@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import memory
 import numpy as np
 from cases import Case
-from peers import ALL, NAMES, versions
+from peers import ALL, NAMES, builders, versions
 
 import softlane
 from softlane import _config, _core
@@ -47,7 +48,8 @@ def disagreeing(entries: list[Contender]) -> list[str]:
 
 
 def time_case(case: Case, job: Job) -> dict[str, Any]:
-    entries, absent = contenders(case.op, logits(case.shape, case.dtype), case.axis, job["threads"], ALL)
+    x = logits(case.shape, case.dtype)
+    entries, absent = contenders(case.op, x, case.axis, job["threads"], builders(case.op, case.shape, case.axis))
     wrong = disagreeing(entries)
     entries = [e for e in entries if e.name not in wrong]
     times = interleave(entries, job["seconds"], job["rounds"], threads=job["threads"])
@@ -58,11 +60,28 @@ def time_case(case: Case, job: Job) -> dict[str, Any]:
     }
 
 
-def run_cases(job: Job) -> Iterator[dict[str, Any]]:
+def read_cases(job: Job) -> Iterator[Case]:
     for fields in job["cases"]:
-        case = Case(*(tuple(f) if isinstance(f, list) else f for f in fields))
+        yield Case(*(tuple(f) if isinstance(f, list) else f for f in fields))
+
+
+def run_cases(job: Job) -> Iterator[dict[str, Any]]:
+    for case in read_cases(job):
         yield {"step": case.name}
         yield {"result": time_case(case, job)}
+
+
+def run_memory(job: Job) -> Iterator[dict[str, Any]]:
+    """Peak memory of one call, which nobody times; the contenders come one after the other, alone."""
+    memory.prepare()
+    for case in read_cases(job):
+        yield {"step": f"memory, {case.name}"}
+        x, peaks = logits(case.shape, case.dtype), {}
+        for name, build in builders(case.op, case.shape, case.axis).items():
+            if name != "limit":
+                for entry in contenders(case.op, x, case.axis, job["threads"], {name: build})[0]:
+                    peaks[name] = memory.peak(entry)
+        yield {"result": {"name": case.name, "peaks": peaks}}
 
 
 def run_lengths(job: Job) -> Iterator[dict[str, Any]]:
@@ -93,7 +112,7 @@ def run_accuracy(job: Job) -> Iterator[dict[str, Any]]:
         yield {"result": {"n": n, "rows": shape[0], **{kind: row_errors(x, job) for kind, x in kinds.items()}}}
 
 
-KINDS = {"cases": run_cases, "lengths": run_lengths, "accuracy": run_accuracy}
+KINDS = {"cases": run_cases, "memory": run_memory, "lengths": run_lengths, "accuracy": run_accuracy}
 
 
 def main() -> None:

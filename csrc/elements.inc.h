@@ -185,7 +185,7 @@ static void V(elements)(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, v
                 sum += high[i];
                 lost += low[i];
             }
-            s->sums[b] = sum + lost;
+            s->sums[b] = sum - sum == 0 ? sum + lost : sum == sum ? sum : (double)NAN; /* infinity has no low part */
         }
     }
 }

@@ -32,7 +32,7 @@ SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
 }
 
 /* Has to be called before x may be overwritten. at is the index of class 0 of the row in x, step the one to the next. */
-static V(target_row) V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step) {
+SL_INLINE V(target_row) V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step) {
     const sl_loss *loss = job->loss;
     V(target_row) t = {0, 0, 0, 0, 0};
     if (!loss->target) return t;
@@ -40,7 +40,8 @@ static V(target_row) V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrd
     t.ignored = k == loss->ignore;
     if (t.ignored) return t;
     R one;
-    t.x = *V(read)(job, at + (ptrdiff_t)k * step, 1, &one);
+    const ptrdiff_t i = at + (ptrdiff_t)k * step;
+    t.x = *(V(native)(job) ? (const R *)job->x + i : V(read)(job, i, 1, &one));
     t.q = (1 - loss->smoothing) * V(class_weight)(loss, (ptrdiff_t)k);
     return t;
 }
@@ -74,7 +75,7 @@ static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const R
 }
 
 /* log is log(sum / e(m)); bad: the row has NaN, or no finite maximum */
-static void V(lose)(const sl_job *job, ptrdiff_t row, const V(target_row) * t, double m, double log, int bad) {
+SL_INLINE void V(lose)(const sl_job *job, ptrdiff_t row, const V(target_row) * t, double m, double log, int bad) {
     double loss = t->distance;
     if (t->q != 0) loss += t->q * (m - t->x);
     loss = fma(t->q + t->spread, log, loss);
@@ -95,8 +96,8 @@ SL_INLINE void V(scale_gradient)(const sl_job *job, const V(target_row) * t, R *
 
 /* y has scale * Q * p of n classes from k on, at distances of stride: takes scale * q away. odds is what the other classes
    weigh beside the maximum: where t is that class, p_t - 1 is -odds / (1 + odds), without loss. */
-static void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(target_row) * t, double m, double odds,
-                            int bad, R *y, ptrdiff_t stride) {
+SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(target_row) * t, double m, double odds,
+                               int bad, R *y, ptrdiff_t stride) {
     const sl_loss *loss = job->loss;
     if (t->ignored || bad || t->q + t->spread != t->q + t->spread) {
         for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored ? 0 : (R)NAN;

@@ -136,9 +136,10 @@ static inline size_t sl_element_size(const sl_job *job) { return job->storage ==
 static inline int sl_cached(const sl_job *job) { return (size_t)job->outer * job->n * job->inner * sl_element_size(job) < SL_CACHED; }
 
 /* What is done once for a few rows wants many of them; the first-level cache has to hold them, the next ones, their
-   results and, from memory, what is prefetched for both. It need not keep anything for logsumexp. */
+   results and, from memory, what is prefetched for both. It need not keep anything for logsumexp; and a logarithm as well is worth more
+   rows. */
 static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
-    const ptrdiff_t elements = !sl_writes_rows(job->op) ? 8192 : sl_cached(job) ? 4096 : 1024;
+    const ptrdiff_t elements = !sl_writes_rows(job->op) ? 8192 : sl_cached(job) || job->loss ? 4096 : 1024;
     const ptrdiff_t rows = elements / job->n;
     return rows < 1 ? 1 : rows > lanes ? lanes : rows;
 }

@@ -45,8 +45,69 @@ static const ptrdiff_t shapes[][3] = {
     {1, 20000, 1}, {2, 5, 3},   {3, 21, 100}, {2, 16, 33}, {1, 300, 17}, {1, 4100, 5}, {1, 4100, 40},
 };
 
+static const size_t size[] = {4, 8, 2, 2};
+
+/* The losses of x, and what takes arrays beside it: weights, targets, the output of softmax. */
+static uint64_t losses(uint64_t h, sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
+    const int wide = job.storage == SL_FLOAT64;
+    double *loss = malloc((size_t)(count + job.n) * 16 + (size_t)rows * 16);
+    if (!loss) exit(1);
+    int64_t *target = (int64_t *)(loss + rows);
+    char *dense = (char *)(target + rows), *weight, *other = dense + 8 * (count + job.n);
+    for (ptrdiff_t i = 0; i < rows; i++) target[i] = next() % 9 ? (int64_t)(next() % (uint64_t)job.n) : -100;
+    for (ptrdiff_t i = 0; i < count + job.n; i++) {
+        const double v = ldexp((double)(next() % 64), -6);
+        if (wide) ((double *)dense)[i] = v;
+        else ((float *)dense)[i] = (float)v;
+    }
+    weight = dense + (wide ? 8 : 4) * count;
+    for (int kind = 0; kind < 4; kind++) {
+        const sl_loss l = {kind % 2 ? NULL : target,
+                           -100,
+                           kind % 2 ? dense : NULL,
+                           wide ? SL_FLOAT64 : SL_FLOAT32,
+                           kind > 1 ? weight : NULL,
+                           kind > 1 ? 0.125 : 0,
+                           0.25,
+                           loss,
+                           0,
+                           job.n,
+                           job.inner};
+        job.loss = &l;
+        for (int op = SL_CROSS_ENTROPY; op <= SL_CROSS_ENTROPY_GRAD; op++) {
+            job.op = (sl_op)op;
+            if (sl_run(&job, 1)) exit(1);
+            h = hash(h, (unsigned char *)loss, (size_t)rows * sizeof *loss);
+        }
+        h = hash(h, job.y, (size_t)count * size[job.storage]);
+    }
+    job.loss = NULL;
+    job.op = SL_SOFTMAX;
+    job.output = NULL;
+    if (sl_run(&job, 1)) exit(1);
+    job.output = job.y;
+    job.y = other;
+    for (int op = SL_SOFTMAX_GRAD; op <= SL_LOG_SOFTMAX_GRAD; op++) {
+        job.op = (sl_op)op;
+        if (sl_run(&job, 1)) exit(1);
+        h = hash(h, job.y, (size_t)count * size[job.storage]);
+    }
+    for (int op = SL_SIGMOID; op <= SL_BINARY_CROSS_ENTROPY; op++) {
+        memset(loss, 0, (size_t)rows * sizeof *loss);
+        sl_elements e = {(sl_op)op, job.storage, job.x, dense, NULL, NULL, other, NULL, NULL, 0.5, count};
+        if (op == SL_BINARY_CROSS_ENTROPY) e.weight = e.pos_weight = dense;
+        double sums[64] = {0};
+        if (op == SL_BINARY_CROSS_ENTROPY) e.sums = sums;
+        sl_run_elements(&e, 1);
+        h = hash(h, (unsigned char *)other, (size_t)count * size[job.storage]);
+        h = hash(h, (unsigned char *)sums, sizeof sums);
+    }
+    free(loss);
+    return h;
+}
+
 int main(void) {
-    static const size_t size[] = {4, 8, 2, 2};
     for (int path = 0; path < sl_isa_count(); path++) {
         sl_use_isa(sl_isa_name(path));
         uint64_t h = 0xCBF29CE484222325u;
@@ -64,10 +125,11 @@ int main(void) {
                         else ((uint16_t *)x)[i] = (uint16_t)next(); /* any bits: subnormals, NaN, infinities */
                     }
                     for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
-                        const sl_job job = {(sl_op)op, (sl_storage)storage, x, y, outer, n, inner};
+                        const sl_job job = {(sl_op)op, (sl_storage)storage, x, y, outer, n, inner, NULL, NULL};
                         if (sl_run(&job, 1)) return 1;
                         h = hash(h, y, (size_t)(op == SL_LOGSUMEXP ? outer * inner : count) * size[storage]);
                     }
+                    h = losses(h, (sl_job){SL_SOFTMAX, (sl_storage)storage, x, y, outer, n, inner, NULL, NULL});
                     free(x);
                     free(y);
                 }
