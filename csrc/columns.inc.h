@@ -256,29 +256,26 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
 }
 
 /* The losses of one vector of columns; for a gradient, what e is to be multiplied by. */
-static void V(columns_lose)(const V(batch) * b, int j, const V(target_row) * target, const V(plan) * plan, V(verdict) * v) {
+static void V(columns_lose)(const V(batch) * b, int j, V(targets) * targets, const V(plan) * plan, V(verdict) * v) {
     R max[LANES], poison[LANES], high[LANES], low[LANES];
     V(store)(max, plan->max);
     V(store)(poison, v->poison);
     V(store)(high, v->a);
     V(store)(low, v->b);
-    for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++) {
-        V(lose)(b->job, b->first + j * LANES + i, &target[i], max[i], v->log[i], poison[i] != poison[i]);
-        V(scale_gradient)(b->job, &target[i], &high[i], &low[i]);
-    }
+    const ptrdiff_t rows = b->columns - j * LANES < LANES ? b->columns - j * LANES : LANES;
+    V(lose)(b->job, b->first + j * LANES, rows, targets, max, v->log, v->z.high, poison, high, low);
     v->a = V(load)(high);
     v->b = V(load)(low);
 }
 
-static void V(columns_gradient)(const V(batch) * b, ptrdiff_t k, ptrdiff_t n, int count, const V(target_row) * target, const V(plan) * plan,
+static void V(columns_gradient)(const V(batch) * b, ptrdiff_t k, ptrdiff_t n, int count, const V(targets) * targets, const V(plan) * plan,
                                 const V(verdict) * v) {
     for (int j = 0; j < count; j++) {
         R max[LANES], poison[LANES];
         V(store)(max, plan[j].max);
         V(store)(poison, v[j].poison);
         for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++) V(aim_gradient)
-        (b->job, b->first + j * LANES + i, k, n, &target[j * LANES + i], max[i], v[j].z.high[i], poison[i] != poison[i],
-         b->to.y + j * LANES + i, b->to.stride);
+        (b->job, b->first + j * LANES + i, k, n, &targets[j], i, max[i], poison[i], b->to.y + j * LANES + i, b->to.stride);
     }
 }
 
@@ -292,7 +289,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
     V(plan) plan[SL_GROUP];
     V(pair) sum[SL_GROUP];
     V(verdict) v[SL_GROUP];
-    V(target_row) target[SL_GROUP * LANES];
+    V(targets) targets[SL_GROUP];
     for (int j = 0; j < count; j++) {
         vec m = b->max ? V(load)(b->max + j * LANES) : V(set1)(-INFINITY);
         FOR_EACH_PART {
@@ -302,8 +299,17 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
         plan[j].max = m;
     }
     for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
-    for (ptrdiff_t i = 0; job->loss && i < b->columns; i++)
-        target[i] = V(aim)(job, b->first + i, V(column_at)(job, b->first + i), job->inner);
+    if (job->loss && b->columns % LANES) memset(&targets[count - 1], 0, sizeof *targets);
+    if (job->loss) {
+        ptrdiff_t at = V(column_at)(job, b->first), inner = b->first % job->inner;
+        for (ptrdiff_t i = 0; i < b->columns; i++, at++, inner++) {
+            if (inner == job->inner) { /* on to the next outer index */
+                inner = 0;
+                at += (n - 1) * job->inner;
+            }
+            V(aim)(job, b->first + i, at, job->inner, &targets[i / LANES], i % LANES);
+        }
+    }
     for (int j = 0; j < count; j++) {
         R *column = tile + j * LANES;
         sum[j] = (V(pair)){V(set1)(0), V(set1)(0)};
@@ -312,7 +318,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
                 R max[LANES];
                 V(store)(max, plan[j].max);
                 for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++)
-                    V(aim_spread)(job, b->first + j * LANES + i, k0, column + i, stride, rows, max[i], &target[j * LANES + i]);
+                    V(aim_spread)(job, b->first + j * LANES + i, k0, column + i, stride, rows, max[i], &targets[j], i);
             }
             if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
             const vec ceiling = V(column_ceiling)(!source, column, stride, rows, &plan[j], NULL);
@@ -333,7 +339,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
         for (int j = 0; j < count; j++) V(judge_log)(op, &plan[j], &v[j]);
     }
     if (job->loss)
-        for (int j = 0; j < count; j++) V(columns_lose)(b, j, target + j * LANES, &plan[j], &v[j]);
+        for (int j = 0; j < count; j++) V(columns_lose)(b, j, &targets[j], &plan[j], &v[j]);
     if (op == SL_LOGSUMEXP) {
         for (int j = 0; j < count; j++) {
             R *column = tile + j * LANES;
@@ -348,7 +354,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
             if (sl_keeps_exp(op)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
         }
         V(columns_write)(tile, stride, rows, op, plan, v, b->to);
-        if (job->loss) V(columns_gradient)(b, k0, rows, count, target, plan, v);
+        if (job->loss) V(columns_gradient)(b, k0, rows, count, targets, plan, v);
         if (source) V(unpack)(source, k0, k0 + rows);
     }
 }
@@ -491,9 +497,10 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
     for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
     V(plan) plan;
     V(results) results;
-    V(target_row) target[LANES];
+    V(targets) targets;
+    memset(&targets, 0, sizeof targets);
     for (int i = 0; job->loss && i < columns; i++)
-        target[i] = V(aim)(job, outer * job->inner + i, outer * job->n * job->inner + i, job->inner);
+        V(aim)(job, outer * job->inner + i, outer * job->n * job->inner + i, job->inner, &targets, i);
     for (int step = 0; step < 3; step++) {
         for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
             const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK, at = (outer * job->n + k) * job->inner;
@@ -505,7 +512,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     max[i] = k == 0 || m > max[i] ? m : max[i];
                     continue;
                 }
-                if (job->loss && step == 1) V(aim_spread)(job, outer * job->inner + i, k, row, 1, n, max[i], &target[i]);
+                if (job->loss && step == 1) V(aim_spread)(job, outer * job->inner + i, k, row, 1, n, max[i], &targets, i);
                 if (shift[i] != 0 && (step == 1 || sl_keeps_exp(job->op))) V(row_shift)(row, n, shift[i], row);
                 if (step == 1) {
                     const R ceiling = V(ceiling_of)(V(row_max)(row, n), k_of_max[i]);
@@ -514,8 +521,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                 } else {
                     if (sl_keeps_exp(job->op)) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
                     V(write_row)(job->op, row, n, &results, i, 1, row);
-                    if (job->loss)
-                        V(aim_gradient)(job, outer * job->inner + i, k, n, &target[i], max[i], results.odds[i], results.bad[i], row, 1);
+                    if (job->loss) V(aim_gradient)(job, outer * job->inner + i, k, n, &targets, i, max[i], results.poison[i], row, 1);
                 }
             }
             if (step == 2) V(turn_back)(job, rows, SL_BLOCK, at, n);
@@ -528,10 +534,8 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(store)(k_of_max, plan.k);
         } else if (step == 1) {
             V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums, columns), block, &results);
-            for (int i = 0; job->loss && i < columns; i++) {
-                V(lose)(job, outer * job->inner + i, &target[i], max[i], results.log[i], results.bad[i]);
-                V(scale_gradient)(job, &target[i], &results.a[i], &results.b[i]);
-            }
+            if (job->loss)
+                V(lose)(job, outer * job->inner, columns, &targets, max, results.log, results.odds, results.poison, results.a, results.b);
             if (job->op == SL_LOGSUMEXP) {
                 R *y = V(target)(job, outer * job->inner, block);
                 for (int i = 0; i < columns; i++) y[i] = results.a[i];

@@ -9,12 +9,14 @@
 
    All terms of the loss are >= 0 where the weights are, so nothing cancels. Everything here is float64. */
 
-/* What the target of one row comes to. An ignored row has neither loss nor gradient, whatever its logits are. */
+/* What the targets of some rows come to, one row per lane. An ignored row has neither loss nor gradient, whatever its
+   logits are. */
 typedef struct {
-    int ignored;
-    double x, q;             /* x_t and q_t of the class that an index names; 0 and 0 without */
-    double spread, distance; /* sums of the other q, and of q (m - x) */
-} V(target_row);
+    double ignored[LANES];                 /* 0 or 1 */
+    double x[LANES], q[LANES];             /* x_t and q_t of the class that an index names; 0 and 0 without */
+    double spread[LANES], distance[LANES]; /* sums of the other q, and of q (m - x) */
+    double at_max[LANES];                  /* the gradient of class t where that is the maximum */
+} V(targets);
 
 SL_INLINE double V(class_weight)(const sl_loss *loss, ptrdiff_t k) { return loss->weight ? ((const R *)loss->weight)[k] : 1; }
 SL_INLINE int V(is_spread)(const sl_loss *loss) { return loss->dense || loss->smoothing != 0; }
@@ -32,19 +34,21 @@ SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
 }
 
 /* Has to be called before x may be overwritten. at is the index of class 0 of the row in x, step the one to the next. */
-SL_INLINE V(target_row) V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step) {
+SL_INLINE void V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step, V(targets) * t, ptrdiff_t lane) {
     const sl_loss *loss = job->loss;
-    V(target_row) t = {0, 0, 0, 0, 0};
-    if (!loss->target) return t;
+    t->ignored[lane] = t->x[lane] = t->q[lane] = t->spread[lane] = t->distance[lane] = 0;
+    if (!loss->target) return;
     const int64_t k = loss->target[loss->first + row];
-    t.ignored = k == loss->ignore;
-    if (t.ignored) return t;
+    if (k == loss->ignore) {
+        t->ignored[lane] = 1;
+        return;
+    }
     R one;
     const ptrdiff_t i = at + (ptrdiff_t)k * step;
-    t.x = *(V(native)(job) ? (const R *)job->x + i : V(read)(job, i, 1, &one));
-    t.q = (1 - loss->smoothing) * V(class_weight)(loss, (ptrdiff_t)k);
-    return t;
+    t->x[lane] = *(V(native)(job) ? (const R *)job->x + i : V(read)(job, i, 1, &one));
+    t->q[lane] = (1 - loss->smoothing) * V(class_weight)(loss, (ptrdiff_t)k);
 }
+
 /* A sum of float64. For float32 that is enough; for float64 what it rounds away is kept, unless it is infinite. */
 typedef struct {
     double sum, lost;
@@ -60,47 +64,55 @@ SL_INLINE void V(exact_add)(V(exact_sum) * s, double x) {
 
 /* Adds n classes from k on, which lie in x at distances of stride. m is any number, the row's maximum at the end. */
 static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const R *x, ptrdiff_t stride, ptrdiff_t n, double m,
-                          V(target_row) * t) {
-    if (!V(is_spread)(job->loss) || t->ignored) return;
+                          V(targets) * t, ptrdiff_t lane) {
+    if (!V(is_spread)(job->loss) || t->ignored[lane] != 0) return;
     V(exact_sum) spread[4] = {{0, 0}}, distance[4] = {{0, 0}};
     for (ptrdiff_t i = 0; i < n; i++) {
         const double q = V(spread_of)(job->loss, row, k + i), d = q * (m - x[i * stride]);
         V(exact_add)(&spread[i % 4], q);
         if (q != 0) V(exact_add)(&distance[i % 4], d); /* 0 times infinity is nothing here */
     }
-    t->spread += (spread[0].sum + spread[1].sum) + (spread[2].sum + spread[3].sum);
-    t->spread += (spread[0].lost + spread[1].lost) + (spread[2].lost + spread[3].lost);
-    t->distance += (distance[0].sum + distance[1].sum) + (distance[2].sum + distance[3].sum);
-    t->distance += (distance[0].lost + distance[1].lost) + (distance[2].lost + distance[3].lost);
+    t->spread[lane] += (spread[0].sum + spread[1].sum) + (spread[2].sum + spread[3].sum);
+    t->spread[lane] += (spread[0].lost + spread[1].lost) + (spread[2].lost + spread[3].lost);
+    t->distance[lane] += (distance[0].sum + distance[1].sum) + (distance[2].sum + distance[3].sum);
+    t->distance[lane] += (distance[0].lost + distance[1].lost) + (distance[2].lost + distance[3].lost);
 }
 
-/* log is log(sum / e(m)); bad: the row has NaN, or no finite maximum */
-SL_INLINE void V(lose)(const sl_job *job, ptrdiff_t row, const V(target_row) * t, double m, double log, int bad) {
-    double loss = t->distance;
-    if (t->q != 0) loss += t->q * (m - t->x);
-    loss = fma(t->q + t->spread, log, loss);
-    job->loss->loss[job->loss->first + row] = t->ignored ? 0 : bad || loss != loss ? (double)NAN : loss;
-}
-
-/* 1 / sum as a pair, times what all p of the row have in common */
-SL_INLINE void V(scale_gradient)(const sl_job *job, const V(target_row) * t, R *high, R *low) {
-    const R h = *high, f = (R)(job->loss->scale * (t->q + t->spread));
+/* The losses of rows first to first + rows of the job, one per lane. log is log(sum / e(m)), odds what the other classes
+   weigh beside the maximum; poison is NaN for a row that has NaN or no finite maximum. high and low are 1 / sum as a pair,
+   and become what e is to be multiplied by for the gradient. Lanes without a row are computed with as well. */
+static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, V(targets) *restrict t, const R *restrict m,
+                    const double *restrict log, const double *restrict odds, const R *restrict poison, R *restrict high, R *restrict low) {
+    double loss[LANES];
+    for (int i = 0; i < LANES; i++) {
+        const double at_t = t->q[i] * (m[i] - t->x[i]);
+        double l = fma(t->q[i] + t->spread[i], log[i], t->distance[i] + (t->q[i] != 0 ? at_t : 0));
+        l = poison[i] == poison[i] ? l : (double)NAN;
+        l = l == l ? l : (double)NAN; /* the one NaN for any of them */
+        loss[i] = t->ignored[i] == 0 ? l : 0;
+    }
+    memcpy(job->loss->loss + job->loss->first + first, loss, (size_t)rows * sizeof *loss);
+    if (!sl_writes_rows(job->op)) return;
+    const double scale = job->loss->scale;
+    for (int i = 0; i < LANES; i++) {
+        const R f = (R)(scale * (t->q[i] + t->spread[i])), h = high[i] * f;
 #if SL_REAL == 32
-    *high = h * f;
-    *low = fmaf(h, f, -*high) + *low * f;
+        low[i] = fmaf(high[i], f, -h) + low[i] * f;
 #else
-    *high = h * f;
-    *low = fma(h, f, -*high) + *low * f;
+        low[i] = fma(high[i], f, -h) + low[i] * f;
 #endif
+        high[i] = h;
+        t->at_max[i] = -scale * t->q[i] * (odds[i] / (1 + odds[i])); /* p_t - 1, without loss */
+    }
 }
 
-/* y has scale * Q * p of n classes from k on, at distances of stride: takes scale * q away. odds is what the other classes
-   weigh beside the maximum: where t is that class, p_t - 1 is -odds / (1 + odds), without loss. */
-SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(target_row) * t, double m, double odds,
-                               int bad, R *y, ptrdiff_t stride) {
+/* y has scale * Q * p of n classes from k on, at distances of stride: takes scale * q away. */
+SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(targets) * t, ptrdiff_t lane, R m,
+                               R poison, R *y, ptrdiff_t stride) {
     const sl_loss *loss = job->loss;
-    if (t->ignored || bad || t->q + t->spread != t->q + t->spread) {
-        for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored ? 0 : (R)NAN;
+    const double sum = t->q[lane] + t->spread[lane];
+    if (t->ignored[lane] != 0 || poison != poison || sum != sum) {
+        for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored[lane] != 0 ? 0 : (R)NAN;
         return;
     }
     if (V(is_spread)(loss))
@@ -109,6 +121,6 @@ SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, pt
     const ptrdiff_t at = (ptrdiff_t)loss->target[loss->first + row] - k;
     if (at < 0 || at >= n) return;
     R *yt = y + at * stride;
-    if (t->x == m && !V(is_spread)(loss)) *yt = (R)(-loss->scale * t->q * (odds / (1 + odds)));
-    else *yt = (R)(*yt - loss->scale * t->q);
+    if (t->x[lane] == m && !V(is_spread)(loss)) *yt = (R)t->at_max[lane];
+    else *yt = (R)(*yt - loss->scale * t->q[lane]);
 }

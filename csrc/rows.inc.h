@@ -100,6 +100,7 @@ static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
 typedef struct {
     R a[LANES], b[LANES];
     double log[LANES], odds[LANES]; /* for losses: log(sum / e(max)), and what of that is not the maximum */
+    R poison[LANES];                /* NaN where bad */
     unsigned char bad[LANES], certain[LANES];
     int rare;
 } V(results);
@@ -197,8 +198,8 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
         for (int i = 0; i < LANES; i++) {
             r->log[i] = v.log[i];
             r->odds[i] = v.z.high[i];
-            r->bad[i] = 0;
         }
+    V(store)(r->poison, v.poison);
     V(store)(r->a, v.a);
     V(store)(r->b, v.b);
     if (!r->rare) return;
@@ -225,17 +226,13 @@ typedef struct {
     const R *x[LANES];
     R *y[LANES], *e[LANES];
     R max[LANES];
-    V(target_row) target[LANES];
+    V(targets) targets;
     V(results) results;
 } V(group);
 
 static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
     V(results) *r = &g->results;
-    if (job->loss)
-        for (int i = 0; i < g->rows; i++) {
-            V(lose)(job, g->first + i, &g->target[i], g->max[i], r->log[i], r->bad[i]);
-            V(scale_gradient)(job, &g->target[i], &r->a[i], &r->b[i]);
-        }
+    if (job->loss) V(lose)(job, g->first, g->rows, &g->targets, g->max, r->log, r->odds, r->poison, r->a, r->b);
     if (job->op == SL_LOGSUMEXP) {
         R *lse = V(target)(job, g->first, block);
         for (int i = 0; i < g->rows; i++) lse[i] = r->a[i];
@@ -244,7 +241,7 @@ static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
     if (!sl_writes_rows(job->op)) return;
     for (int i = 0; i < g->rows; i++) {
         V(write_row)(job->op, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
-        if (job->loss) V(aim_gradient)(job, g->first + i, 0, job->n, &g->target[i], g->max[i], r->odds[i], r->bad[i], g->y[i], 1);
+        if (job->loss) V(aim_gradient)(job, g->first + i, 0, job->n, &g->targets, i, g->max[i], r->poison[i], g->y[i], 1);
         V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
     }
 }
@@ -260,7 +257,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. And a
        gradient in place must leave x for those rows that finish_rows reads again. */
     const int aside = (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
-    V(group) group, *g = &group;
+    V(group) group = {0}, *g = &group;
     R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
         g->first = row;
@@ -281,8 +278,8 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             const R *source = g->x[i];
             if (job->loss) {
                 g->max[i] = max[i];
-                g->target[i] = V(aim)(job, row + i, (row + i) * n, 1);
-                V(aim_spread)(job, row + i, 0, source, 1, n, max[i], &g->target[i]);
+                V(aim)(job, row + i, (row + i) * n, 1, &g->targets, i);
+                V(aim_spread)(job, row + i, 0, source, 1, n, max[i], &g->targets, i);
             }
             if (shift[i] != 0) {
                 V(row_shift)(source, n, shift[i], block);
@@ -306,7 +303,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
 typedef struct {
     V(results) results;
     R k, shift, max; /* of the row's plan */
-    V(target_row) target;
+    V(targets) targets;
 } V(long_stats);
 _Static_assert(sizeof(V(long_stats)) <= SL_STATS, "long_stats");
 
@@ -358,24 +355,25 @@ SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(kee
 /* Distances of a block are from its own maximum, or from 0 if that is not finite. */
 SL_INLINE double V(long_origin)(const sl_long *shared, ptrdiff_t b) { return isfinite(shared->max[b]) ? shared->max[b] : 0; }
 static void V(long_aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t b, const R *x, ptrdiff_t n, sl_long *shared) {
-    V(target_row) t = {0, 0, 0, 0, 0};
+    V(targets) t;
+    t.ignored[0] = t.spread[0] = t.distance[0] = 0;
     if (job->loss->target) {
         const ptrdiff_t at = (ptrdiff_t)job->loss->target[job->loss->first + row] - b * SL_BLOCK;
         if (at >= 0 && at < n) shared->picked = x[at];
     }
-    V(aim_spread)(job, row, b * SL_BLOCK, x, 1, n, V(long_origin)(shared, b), &t);
-    shared->spread[b] = t.spread;
-    shared->distance[b] = t.distance;
+    V(aim_spread)(job, row, b * SL_BLOCK, x, 1, n, V(long_origin)(shared, b), &t, 0);
+    shared->spread[b] = t.spread[0];
+    shared->distance[b] = t.distance[0];
 }
-static V(target_row) V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_long *shared) {
-    V(target_row) t = V(aim)(job, row, row * job->n, 1);
-    t.x = shared->picked;
+static void V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_long *shared, V(targets) * t) {
+    memset(t, 0, sizeof *t);
+    V(aim)(job, row, row * job->n, 1, t, 0);
+    t->x[0] = shared->picked; /* x may be gone */
     for (ptrdiff_t b = 0; b < sl_block_count(job); b++) {
-        t.spread += shared->spread[b];
-        t.distance += shared->distance[b];
-        if (shared->spread[b] != 0) t.distance += shared->spread[b] * (m - V(long_origin)(shared, b));
+        t->spread[0] += shared->spread[b];
+        t->distance[0] += shared->distance[b];
+        if (shared->spread[b] != 0) t->distance[0] += shared->spread[b] * (m - V(long_origin)(shared, b));
     }
-    return t;
 }
 
 /* The maxima and sums of the blocks; for softmax in R the e of the row into y, which write takes from there. */
@@ -426,10 +424,12 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
     shared->shift = 0; /* for the next row */
     if (job->loss) {
-        stats->max = V(max_of_blocks)(job, shared);
-        stats->target = V(long_target)(job, row, stats->max, shared);
-        V(lose)(job, row, &stats->target, stats->max, stats->results.log[0], stats->results.bad[0]);
-        V(scale_gradient)(job, &stats->target, &stats->results.a[0], &stats->results.b[0]);
+        V(results) *r = &stats->results;
+        R max[LANES];
+        V(store)(max, plan.max);
+        stats->max = max[0];
+        V(long_target)(job, row, stats->max, shared, &stats->targets);
+        V(lose)(job, row, 1, &stats->targets, max, r->log, r->odds, r->poison, r->a, r->b);
     }
     if (job->op == SL_LOGSUMEXP) {
         R *y = V(target)(job, row, scratch);
@@ -457,7 +457,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             }
         } else source = V(read)(job, at, n, scratch);
         V(write_row)(job->op, source, n, r, 0, scale, y);
-        if (job->loss) V(aim_gradient)(job, row, b * SL_BLOCK, n, &stats->target, stats->max, r->odds[0], r->bad[0], y, 1);
+        if (job->loss) V(aim_gradient)(job, row, b * SL_BLOCK, n, &stats->targets, 0, stats->max, r->poison[0], y, 1);
         V(written)(job, at, n, y);
     }
 }

@@ -72,7 +72,7 @@ enum {
 enum {
     SL_GROUP = 8,        /* vectors of columns that go through each step together */
     SL_CACHED = 1 << 23, /* bytes of an output that the caches are likely to hold */
-    SL_STATS = 1024,     /* bytes of sl_long's stats */
+    SL_STATS = 2048,     /* bytes of sl_long's stats */
     SL_PREFETCH = 8192   /* bytes between what is read or written and what is prefetched: some 300 ns of work */
 };
 

@@ -5,10 +5,8 @@
 #include "softlane.h"
 
 ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore) {
-    int wrong = 0; /* first without asking where, which compilers make vectors of */
-    for (ptrdiff_t i = 0; i < count; i++) wrong |= (target[i] != ignore) & ((uint64_t)target[i] >= (uint64_t)n);
-    for (ptrdiff_t i = 0; wrong && i < count; i++)
-        if (target[i] != ignore && (target[i] < 0 || target[i] >= n)) return i;
+    for (ptrdiff_t i = 0; i < count; i++)
+        if ((uint64_t)target[i] >= (uint64_t)n && target[i] != ignore) return i;
     return -1;
 }
 

@@ -4,7 +4,7 @@
 and `logsumexp` round them to the dtype of the result. On x86 a longdouble has 64 bits of mantissa, and the steps below
 keep what they would round away where it matters, so the values are good to about 0.001 ULP of float64. Where longdouble
 is float64 (Windows, macOS on ARM) that holds for float32 only: see `EXACT`. `mp_rows` does the same row by row in
-arbitrary precision; the two are compared in test_accuracy.py.
+arbitrary precision; the two are compared in test_accuracy.py. The losses and gradients are in reference_losses.py.
 """
 
 import ml_dtypes

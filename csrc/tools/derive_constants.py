@@ -170,7 +170,8 @@ def log1p_polynomial(n):
 
     c, _ = remez(lambda j, x: x**j, target, weight, mp.mpf(2) ** -30, mp.mpf(1), n)
     rounded = [round_to(v, np.float32) for v in c]
-    worst = max(abs(weight(x) * (mp.polyval(rounded[::-1], x) - target(x))) for x in (mp.mpf(i) / 2000 for i in range(1, 2001)))
+    points = [mp.mpf(i) / 2000 for i in range(1, 2001)]
+    worst = max(abs(weight(x) * (mp.polyval(rounded[::-1], x) - target(x))) for x in points)
     print(f"/* log1p on [0, 1], {n} terms: error {mp.nstr(worst * 2**24, 3)} of the unit roundoff */")
     for i, v in enumerate(rounded):
         print(f"    q{i} = {float(v).hex()}")

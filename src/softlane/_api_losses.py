@@ -94,8 +94,14 @@ def cross_entropy_with_grad(
 
     Parameters
     ----------
-    logits, target, axis, weight, ignore_index, label_smoothing, reduction
-        As in `cross_entropy`.
+    logits : array_like
+    target : array_like
+    axis : int, optional
+    weight : array_like, optional
+    ignore_index : int, optional
+    label_smoothing : float, optional
+    reduction : {"mean", "sum", "none"}, optional
+        All of them as in `cross_entropy`.
     grad_out : ndarray, optional
         Where to write the gradient: the shape of `logits` and the dtype of the result, any layout. May be `logits`
         itself, or overlap any argument.
@@ -155,8 +161,12 @@ def nll_loss(
     ----------
     log_probs : array_like
         Logarithms of probabilities, as from `log_softmax`; not normalised again.
-    target, axis, weight, ignore_index, reduction
-        As in `cross_entropy`.
+    target : array_like
+    axis : int, optional
+    weight : array_like, optional
+    ignore_index : int, optional
+    reduction : {"mean", "sum", "none"}, optional
+        All of them as in `cross_entropy`.
 
     Returns
     -------
@@ -199,8 +209,12 @@ def log_loss(
     ----------
     probs : array_like
         Probabilities, as from `softmax`; not normalised again and not clipped.
-    target, axis, weight, ignore_index, reduction
-        As in `cross_entropy`.
+    target : array_like
+    axis : int, optional
+    weight : array_like, optional
+    ignore_index : int, optional
+    reduction : {"mean", "sum", "none"}, optional
+        All of them as in `cross_entropy`.
 
     Returns
     -------
@@ -413,8 +427,10 @@ def binary_cross_entropy_with_logits(
         Any shape; dtypes as in `softmax`.
     target : array_like
         Class 0 or 1, or the probability of class 1; broadcasts to the shape of `logits`.
-    weight, pos_weight : array_like, optional
-        Of each element, and of the part of class 1; broadcast to the shape of `logits`.
+    weight : array_like, optional
+        Of each element; broadcasts to the shape of `logits`.
+    pos_weight : array_like, optional
+        Of the part of class 1; broadcasts to the shape of `logits`, for example ``(C,)``.
     reduction : {"mean", "sum", "none"}, optional
         "mean" divides by the number of elements.
 
@@ -452,8 +468,12 @@ def binary_cross_entropy_with_logits_with_grad(
 
     Parameters
     ----------
-    logits, target, weight, pos_weight, reduction
-        As in `binary_cross_entropy_with_logits`.
+    logits : array_like
+    target : array_like
+    weight : array_like, optional
+    pos_weight : array_like, optional
+    reduction : {"mean", "sum", "none"}, optional
+        All of them as in `binary_cross_entropy_with_logits`.
     grad_out : ndarray, optional
         Where to write the gradient, as in `cross_entropy_with_grad`.
 

@@ -256,7 +256,7 @@ def jacobian(int op, int storage, cnp.ndarray grad, cnp.ndarray output, cnp.ndar
 
 def elements(int op, int storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None, losses=None, sums=None,
              double scale=1):
-    """An operation without rows on arrays as for `run`, all of one size; sums has one float64 for 4096 elements each."""
+    """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for 4096 elements."""
     cdef sl_elements job
     job.op = <sl_op>op
     job.storage = <sl_storage>storage
@@ -283,7 +283,8 @@ def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
 
 def total_weight(cnp.ndarray target, int64_t ignore, weight):
     """The sum of the (float64) weights of all targets that are not ignored; without weights, their number."""
-    return sl_total_weight(<const int64_t *>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(target), ignore, <const double *>data(weight))
+    cdef const double *w = <const double *>data(weight)
+    return sl_total_weight(<const int64_t *>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(target), ignore, w)
 
 
 def total(cnp.ndarray x):

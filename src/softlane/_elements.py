@@ -100,7 +100,7 @@ def binary_cross_entropy_with_logits(
         a = a.copy() if _overlap(a, grad) else a
         others = [b if b is None or not np.may_share_memory(b, grad) else b.copy() for b in others]
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
-    losses = np.empty(a.shape, compute) if reduction == "none" else None
+    losses = np.empty(a.shape, dtype) if reduction == "none" else None
 
     def run(x: Array, y: Array | None, others: list[Array | None], loss: Array | None) -> Array:
         sums = np.empty(0 if loss is not None else -(-x.size // _BLOCK))
@@ -110,6 +110,7 @@ def binary_cross_entropy_with_logits(
         return sums
 
     plain = a.dtype == dtype and _general._is_plain(a) and (grad is None or _general._is_plain(grad))
+    plain = plain and (losses is None or dtype == compute)
     if plain and all(b is None or (b.dtype == compute and _general._is_plain(b)) for b in others):
         sums = run(a, grad, others, losses)
     else:
@@ -119,11 +120,11 @@ def binary_cross_entropy_with_logits(
             loss = None if losses is None else np.empty(x.shape, compute)
             parts.append(run(x, x if with_grad else None, [_contiguous(b, piece, compute) for b in others], loss))
             if losses is not None and loss is not None:
-                losses[piece] = loss.reshape(losses[piece].shape)
+                losses[piece] = _losses._rounded(loss, dtype).reshape(losses[piece].shape)
             if grad is not None:
                 grad[piece] = x.reshape(grad[piece].shape)
         sums = np.concatenate(parts)
-    result = _losses._finish(sums, reduction, a.size, dtype) if losses is None else _losses._rounded(losses, dtype)
+    result = _losses._finish(sums, reduction, a.size, dtype) if losses is None else losses[()]
     if not with_grad:
         return result
     return result, grad[()] if grad_out is None and grad is not None else grad_out
@@ -136,7 +137,7 @@ def binary_cross_entropy(name: str, probs: object, target: object, weight: objec
     t = _broadcast(name, "target", target, a.shape, "probs")
     w = np.broadcast_to(1.0, a.shape) if weight is None else _broadcast(name, "weight", weight, a.shape, "probs")
     compute = _losses._compute_dtype(dtype)
-    losses = np.empty(a.shape, compute) if reduction == "none" else None
+    losses = np.empty(a.shape, dtype) if reduction == "none" else None
     sums = [0.0]
     with np.errstate(all="ignore"):
         for piece in _pieces(a.shape):
@@ -146,11 +147,11 @@ def binary_cross_entropy(name: str, probs: object, target: object, weight: objec
             )
             loss = np.where(np.isnan(x) | np.isnan(loss), np.nan, loss)
             if losses is not None:
-                losses[piece] = loss
+                losses[piece] = _losses._rounded(loss, dtype)
             else:
                 sums.append(_core.total(np.ascontiguousarray(loss)))
     if losses is not None:
-        return _losses._rounded(losses, dtype)
+        return losses[()]
     return _losses._finish(np.array(sums), reduction, a.size, dtype)
 
 

@@ -1,0 +1,226 @@
+"""What the tests of the losses share: how close a result has to be, what goes in, how an output or an error is checked.
+
+Expected values come from reference_losses.py (which is measured in test_losses_reference.py) or from theory.
+"""
+
+import numpy as np
+import pytest
+import reference
+import reference_losses as ref
+from cases import FLOATS, FORMS, HARD, STORED, assert_same_bits, hard_rows
+from test_semantics import all_nan
+
+import softlane
+
+OVER_CLASSES = ["cross_entropy", "nll_loss", "log_loss"]
+BINARY = ["binary_cross_entropy", "binary_cross_entropy_with_logits"]
+WITH_GRAD = ["cross_entropy_with_grad", "binary_cross_entropy_with_logits_with_grad"]
+SIGMOIDS = ["sigmoid", "log_sigmoid"]
+FROM_OUTPUT = ["softmax_grad", "log_softmax_grad"]
+REDUCTIONS = ["mean", "sum", "none"]
+
+floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+stored = pytest.mark.parametrize("dtype", STORED, ids=str)
+forms = pytest.mark.parametrize("form", FORMS)
+over_classes = pytest.mark.parametrize("name", OVER_CLASSES)
+hard = pytest.mark.parametrize("make", HARD, ids=lambda make: make.__name__)
+
+
+def call(name, *args, **kwargs):
+    return getattr(softlane, name)(*args, **kwargs)
+
+
+def losses(name, *args, **kwargs):
+    """The loss of every sample."""
+    return call(name, *args, reduction="none", **kwargs)
+
+
+# ---- how close -----------------------------------------------------------------------------------------------------
+# 2 ULP is the contract for the loss of a sample with an index target and for the sigmoids. The rest, in eps (at least
+# 1 ULP), follows from that. All weights and targets that are measured are >= 0, so that no sum cancels.
+
+# Times a weight, and that of log(p) instead of log_softmax: 2 + 1/2, and another 1/2 to spare.
+ONE_TERM = 3
+# A sum over the classes. A term: 2 for -log_p, 2 for the coefficient (1 - s) * y + s / n times w and the product. The
+# sum: 64 lanes in blocks of 1024 classes are 16 + 6 additions of 1/2 each, the blocks are added exactly enough. 15.5.
+SUM_OF_TERMS = 16
+# p * sum(k) - k, in eps of p * sum(k) + k: 2 for p, 1/2 for the product, the difference, k, the scale and its product.
+GRAD_OF_ONE = 6
+# The same with sum(k) as SUM_OF_TERMS and three roundings in k.
+GRAD_OF_SUM = 20
+# y * softplus(-x) + (1 - y) * softplus(x): 2 for softplus, 1/2 each for 1 - y, two weights, product, sum. 4.5.
+BINARY_TERMS = 5
+
+
+def eps(dtype):
+    return 2.0**-7 if dtype == reference.BFLOAT16 else float(np.finfo(dtype).eps)
+
+
+def reduced(units, dtype, size):
+    """Relative error of a mean or sum of losses: half an ulp for the result, and float64 sums in whatever order."""
+    return (units + 1) * eps(dtype) + 2 * size * 2.0**-53
+
+
+def assert_within(got, exact, allowed, note=""):
+    """abs(got - exact) <= allowed everywhere; NaN and infinities the same, the NaNs canonical."""
+    got, exact = np.asarray(got), np.asarray(exact)
+    assert got.shape == exact.shape, (got.shape, exact.shape, note)
+    wide = (got.astype(np.float32) if got.dtype == reference.BFLOAT16 else got).astype(np.longdouble)
+    nan = np.isnan(exact)
+    assert all_nan(got[nan]), note
+    with np.errstate(all="ignore"):
+        close = nan | (wide == exact) | (np.isfinite(exact) & (np.abs(wide - exact) <= allowed))
+    if not close.all():
+        i = tuple(int(k[0]) for k in np.nonzero(~close)) if got.ndim else ()
+        allowed = np.broadcast_to(allowed, got.shape)[i]
+        off = np.abs(wide[i] - exact[i]) / allowed if allowed else np.inf
+        raise AssertionError(f"{got[i]!r} at {i}, exact {exact[i]!r}: {off:.3g} times what is allowed; {note}")
+
+
+def assert_loss(got, exact, units, x, note=""):
+    """A loss of x that may be off by so many eps, relative."""
+    size = 0 if np.ndim(got) else np.size(x)
+    dtype = got.dtype
+    assert_within(got, exact, np.abs(exact) * (reduced(units, dtype, size) if size else units * eps(dtype)), note)
+
+
+def grad_allowance(x, target, axis=-1, reduction="mean", **options):
+    """What GRAD_OF_ONE and GRAD_OF_SUM are eps of, and the smallest numbers: some, where a factor underflows."""
+    k, counts, divisor = ref.coefficients(x, target, axis, **options)
+    total = k.sum(axis=-1, keepdims=True)
+    scale = 1 / divisor if reduction == "mean" and divisor else 1
+    p = reference.exact_softmax(np.moveaxis(x, axis, -1))
+    tiny = np.finfo(reference.result_dtype(x.dtype)).smallest_subnormal
+    found = (p * total + k) * scale, (4 * (1 + total) * scale + 1) * tiny + 0 * p
+    return [np.moveaxis(np.where(counts[..., None], part, 0), -1, axis).astype(np.float64) for part in found]
+
+
+def assert_grad(got, exact, units, allowance, note=""):
+    size, least = allowance
+    assert_within(got, exact, units * eps(got.dtype) * size + least, note)
+
+
+# ---- what goes in ------------------------------------------------------------------------------------------------
+
+
+def made_for(name, x):
+    """Logits x as what a loss takes: log-probabilities (not normalised, some of them 0) or probabilities."""
+    if name.startswith("nll"):
+        return np.minimum(x, x.dtype.type(0))
+    if name in ("log_loss", "binary_cross_entropy"):
+        with np.errstate(all="ignore"):
+            return np.exp(-np.abs(x.astype(np.float32)) / 4).astype(x.dtype)
+    return x
+
+
+def batch_of(shape, axis):
+    axis %= len(shape)
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def indices(shape, axis, seed=0, ignored=None):
+    """Class indices for logits of that shape; about a third of them ignored if ignored says what stands for that."""
+    rng = np.random.default_rng([seed, 1])
+    target = np.asarray(rng.integers(shape[axis], size=batch_of(shape, axis)))
+    return target if ignored is None else np.where(rng.random(target.shape) < 0.3, ignored, target)
+
+
+def probabilities(shape, axis, dtype=np.float32, seed=0):
+    """Rows that sum to 1, a third of them zeros, and a one-hot row."""
+    rng = np.random.default_rng([seed, 2])
+    y = rng.random(shape) * (rng.random(shape) < 0.7) + 1e-3
+    rows = np.moveaxis(y, axis, -1)
+    rows[(0,) * (rows.ndim - 1)] = np.arange(shape[axis]) == shape[axis] // 2
+    return (y / y.sum(axis=axis, keepdims=True)).astype(dtype)
+
+
+def weights(n, dtype=np.float32, seed=0):
+    return (np.random.default_rng([seed, 3]).random(n) + 0.05).astype(dtype)
+
+
+def hard_case(make, dtype, shape):
+    """x of shape (outer, n, inner); targets are the largest logit, the smallest or any."""
+    outer, n, inner = shape
+    rows = hard_rows(make, outer * inner, n, dtype)
+    x = np.ascontiguousarray(rows.reshape(outer, inner, n).transpose(0, 2, 1))
+    kind = np.random.default_rng(n).integers(3, size=(outer, inner))
+    target = np.choose(kind, [x.argmax(axis=1), x.argmin(axis=1), indices(x.shape, 1)])
+    return x, target
+
+
+def binary_target(shape, dtype, seed=0):
+    """0, 1, and anything between."""
+    rng = np.random.default_rng([seed, 5])
+    return np.asarray(np.clip(rng.uniform(-0.4, 1.4, shape), 0, 1)).astype(dtype)
+
+
+def binary_input(name, shape, dtype, seed=0):
+    """Logits of every size up to 1e4, or probabilities with 0, 1 and the numbers next to them."""
+    rng = np.random.default_rng([seed, 6])
+    if name == "binary_cross_entropy":
+        p = rng.choice([0, 1, 1e-45, 1e-30, 1e-3, 0.5, 1 - np.finfo(dtype).epsneg, 1 - 1e-3, rng.random()], shape)
+        return np.asarray(np.where(rng.random(shape) < 0.5, rng.random(shape), p)).astype(dtype)
+    size = rng.choice([1e-6, 1, 4, 30, 90, 700, 1e4], shape)
+    return np.asarray(rng.standard_normal(shape) * size).astype(dtype)
+
+
+# ---- outputs and errors: how one is checked -------------------------------------------------------------------------
+
+
+def check_out(compute, expected, returned=lambda result: result):
+    """compute(out) returns out, filled with the bits of expected, whatever its layout."""
+    shape, dtype, ndim = expected.shape, expected.dtype, expected.ndim
+    memory = np.empty(expected.nbytes + 1, np.uint8)
+    gaps = np.full((*shape, 2), -7, dtype)
+    outs = {
+        "plain": np.full(shape, 9, dtype),
+        "strided": np.empty(tuple(2 * s for s in shape), dtype)[(slice(None, None, 2),) * ndim],
+        "negative": np.empty(shape, dtype)[(slice(None, None, -1),) * ndim],
+        "Fortran": np.empty(shape, dtype, order="F"),
+        "misaligned": memory[1:].view(dtype).reshape(shape),
+        "with gaps": gaps[..., 0],
+    }
+    for name, out in outs.items():
+        assert returned(compute(out)) is out, name
+        assert_same_bits(out, expected, name)
+    assert (gaps[..., 1] == -7).all()
+
+
+def check_overlap(compute, x, expected, returned=lambda result: result):
+    """compute(x, out) where out is x, or shares some of its memory."""
+    size, shape = x.size, x.shape
+    for x_at, out_at, x_order, out_order in (
+        (0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1), (size // 2, 0, 1, 1), (0, size // 2, 1, 1), (0, size - 1, 1, 1),
+        (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
+    ):  # fmt: skip
+        memory = np.zeros(2 * size + 3, x.dtype)
+        given = memory[x_at : x_at + size][::x_order].reshape(shape)
+        out = memory[out_at : out_at + size][::out_order].reshape(shape)
+        given[...] = x
+        assert returned(compute(given, out)) is out
+        assert_same_bits(out, expected, f"{x_at} {out_at} {x_order} {out_order}")
+    for order in "CF":
+        given = x.copy(order=order)
+        assert returned(compute(given, given)) is given
+        assert_same_bits(given, expected, f"in place, order {order}")
+
+
+X = np.arange(24, dtype=np.float32).reshape(6, 4) / 8
+INDICES = np.array([0, 1, 2, 3, 0, 1])
+ROWS = np.full((6, 4), 0.25, np.float32)
+FLOAT_NAMES = {"cross_entropy": "logits", "nll_loss": "log_probs", "log_loss": "probs", WITH_GRAD[0]: "logits"}
+
+
+def assert_error(error, words, name, *args, **kwargs):
+    """The error of a call, its message with all of the words, and grad_out or out as they were."""
+    if name in WITH_GRAD and "grad_out" not in kwargs:
+        kwargs["grad_out"] = np.full(X.shape, 7, np.float32)
+    out = kwargs.get("grad_out", kwargs.get("out"))
+    before = out.copy() if isinstance(out, np.ndarray) else None
+    with pytest.raises(error) as caught:
+        call(name, *args, **kwargs)
+    assert caught.type is error, caught.value
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} not in {caught.value!r}"
+    if before is not None:
+        assert (np.asarray(out) == before).all(), "something was written"
