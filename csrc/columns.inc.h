@@ -299,8 +299,8 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
         plan[j].max = m;
     }
     for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
-    if (job->loss && b->columns % LANES) memset(&targets[count - 1], 0, sizeof *targets);
     if (job->loss) {
+        memset(targets, 0, (size_t)count * sizeof *targets);
         ptrdiff_t at = V(column_at)(job, b->first), inner = b->first % job->inner;
         for (ptrdiff_t i = 0; i < b->columns; i++, at++, inner++) {
             if (inner == job->inner) { /* on to the next outer index */

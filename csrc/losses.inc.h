@@ -33,10 +33,9 @@ SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
     return y * V(class_weight)(loss, k);
 }
 
-/* Has to be called before x may be overwritten. at is the index of class 0 of the row in x, step the one to the next. */
+/* Into a lane that is all 0, before x may be overwritten. at is the index of class 0 of the row in x, step the one to the next. */
 SL_INLINE void V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step, V(targets) * t, ptrdiff_t lane) {
     const sl_loss *loss = job->loss;
-    t->ignored[lane] = t->x[lane] = t->q[lane] = t->spread[lane] = t->distance[lane] = 0;
     if (!loss->target) return;
     const int64_t k = loss->target[loss->first + row];
     if (k == loss->ignore) {

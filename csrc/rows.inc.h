@@ -257,7 +257,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. And a
        gradient in place must leave x for those rows that finish_rows reads again. */
     const int aside = (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
-    V(group) group = {0}, *g = &group;
+    V(group) group = {0}, *g = &group; /* lanes without a row are computed with as well */
     R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
         g->first = row;
@@ -274,6 +274,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
         V(store)(clamp, plan.clamp);
         V(store)(shift, plan.shift);
         V(pair) sums[LANES];
+        if (job->loss) memset(&g->targets, 0, sizeof g->targets);
         for (int i = 0; i < g->rows; i++) {
             const R *source = g->x[i];
             if (job->loss) {
