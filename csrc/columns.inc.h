@@ -258,24 +258,24 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
 /* The losses of one vector of columns; for a gradient, what e is to be multiplied by. */
 static void V(columns_lose)(const V(batch) * b, int j, V(targets) * targets, const V(plan) * plan, V(verdict) * v) {
     R max[LANES], poison[LANES], high[LANES], low[LANES];
+    double odds[LANES];
+    for (int i = 0; i < LANES; i++) odds[i] = v->z.high[i] + v->z.low[i];
     V(store)(max, plan->max);
     V(store)(poison, v->poison);
     V(store)(high, v->a);
     V(store)(low, v->b);
     const ptrdiff_t rows = b->columns - j * LANES < LANES ? b->columns - j * LANES : LANES;
-    V(lose)(b->job, b->first + j * LANES, rows, targets, max, v->log, v->z.high, poison, high, low);
+    V(lose)(b->job, b->first + j * LANES, rows, targets, max, v->log, odds, poison, high, low);
     v->a = V(load)(high);
     v->b = V(load)(low);
 }
 
-static void V(columns_gradient)(const V(batch) * b, ptrdiff_t k, ptrdiff_t n, int count, const V(targets) * targets, const V(plan) * plan,
-                                const V(verdict) * v) {
+static void V(columns_gradient)(const V(batch) * b, ptrdiff_t k, ptrdiff_t n, int count, const V(targets) * targets, const V(verdict) * v) {
     for (int j = 0; j < count; j++) {
-        R max[LANES], poison[LANES];
-        V(store)(max, plan[j].max);
+        R poison[LANES];
         V(store)(poison, v[j].poison);
-        for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++) V(aim_gradient)
-        (b->job, b->first + j * LANES + i, k, n, &targets[j], i, max[i], poison[i], b->to.y + j * LANES + i, b->to.stride);
+        for (ptrdiff_t i = 0; i < LANES && j * LANES + i < b->columns; i++)
+            V(aim_gradient)(b->job, b->first + j * LANES + i, k, n, &targets[j], i, poison[i], b->to.y + j * LANES + i, b->to.stride);
     }
 }
 
@@ -354,7 +354,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
             if (sl_keeps_exp(op)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
         }
         V(columns_write)(tile, stride, rows, op, plan, v, b->to);
-        if (job->loss) V(columns_gradient)(b, k0, rows, count, targets, plan, v);
+        if (job->loss) V(columns_gradient)(b, k0, rows, count, targets, v);
         if (source) V(unpack)(source, k0, k0 + rows);
     }
 }
@@ -521,7 +521,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                 } else {
                     if (sl_keeps_exp(job->op)) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
                     V(write_row)(job->op, row, n, &results, i, 1, row);
-                    if (job->loss) V(aim_gradient)(job, outer * job->inner + i, k, n, &targets, i, max[i], results.poison[i], row, 1);
+                    if (job->loss) V(aim_gradient)(job, outer * job->inner + i, k, n, &targets, i, results.poison[i], row, 1);
                 }
             }
             if (step == 2) V(turn_back)(job, rows, SL_BLOCK, at, n);

@@ -15,7 +15,7 @@ typedef struct {
     double ignored[LANES];                 /* 0 or 1 */
     double x[LANES], q[LANES];             /* x_t and q_t of the class that an index names; 0 and 0 without */
     double spread[LANES], distance[LANES]; /* sums of the other q, and of q (m - x) */
-    double at_max[LANES];                  /* the gradient of class t where that is the maximum */
+    double others[LANES];                  /* scale * Q * (1 - p) of the maximum, without loss */
 } V(targets);
 
 SL_INLINE double V(class_weight)(const sl_loss *loss, ptrdiff_t k) { return loss->weight ? ((const R *)loss->weight)[k] : 1; }
@@ -101,25 +101,30 @@ static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, V(target
         low[i] = fma(high[i], f, -h) + low[i] * f;
 #endif
         high[i] = h;
-        t->at_max[i] = -scale * t->q[i] * (odds[i] / (1 + odds[i])); /* p_t - 1, without loss */
+        t->others[i] = scale * (t->q[i] + t->spread[i]) * (odds[i] / (1 + odds[i]));
     }
 }
 
+/* scale * (Q p - q) from y = scale * Q * p. Where p is near 1, it is Q less what the other classes have. */
+SL_INLINE R V(less)(R y, double q, double scale, double sum, double others) {
+    if (fabs(y) > 0.5 * fabs(scale * sum)) return (R)(scale * (sum - q) - others);
+    return (R)(y - scale * q);
+}
+
 /* y has scale * Q * p of n classes from k on, at distances of stride: takes scale * q away. */
-SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(targets) * t, ptrdiff_t lane, R m,
-                               R poison, R *y, ptrdiff_t stride) {
+SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(targets) * t, ptrdiff_t lane, R poison,
+                               R *y, ptrdiff_t stride) {
     const sl_loss *loss = job->loss;
-    const double sum = t->q[lane] + t->spread[lane];
+    const double sum = t->q[lane] + t->spread[lane], scale = loss->scale, others = t->others[lane];
     if (t->ignored[lane] != 0 || poison != poison || sum != sum) {
         for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored[lane] != 0 ? 0 : (R)NAN;
         return;
     }
-    if (V(is_spread)(loss))
-        for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = (R)(y[i * stride] - loss->scale * V(spread_of)(loss, row, k + i));
-    if (!loss->target) return;
-    const ptrdiff_t at = (ptrdiff_t)loss->target[loss->first + row] - k;
-    if (at < 0 || at >= n) return;
-    R *yt = y + at * stride;
-    if (t->x[lane] == m && !V(is_spread)(loss)) *yt = (R)t->at_max[lane];
-    else *yt = (R)(*yt - loss->scale * t->q[lane]);
+    const ptrdiff_t at = loss->target ? (ptrdiff_t)loss->target[loss->first + row] - k : -1;
+    if (V(is_spread)(loss)) {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double q = V(spread_of)(loss, row, k + i) + (i == at ? t->q[lane] : 0);
+            y[i * stride] = V(less)(y[i * stride], q, scale, sum, others);
+        }
+    } else if (at >= 0 && at < n) y[at * stride] = V(less)(y[at * stride], t->q[lane], scale, sum, others);
 }

@@ -197,7 +197,7 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
     if (job->loss)
         for (int i = 0; i < LANES; i++) {
             r->log[i] = v.log[i];
-            r->odds[i] = v.z.high[i];
+            r->odds[i] = v.z.high[i] + v.z.low[i];
         }
     V(store)(r->poison, v.poison);
     V(store)(r->a, v.a);
@@ -241,7 +241,7 @@ static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
     if (!sl_writes_rows(job->op)) return;
     for (int i = 0; i < g->rows; i++) {
         V(write_row)(job->op, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
-        if (job->loss) V(aim_gradient)(job, g->first + i, 0, job->n, &g->targets, i, g->max[i], r->poison[i], g->y[i], 1);
+        if (job->loss) V(aim_gradient)(job, g->first + i, 0, job->n, &g->targets, i, r->poison[i], g->y[i], 1);
         V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
     }
 }
@@ -303,7 +303,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
 
 typedef struct {
     V(results) results;
-    R k, shift, max; /* of the row's plan */
+    R k, shift; /* of the row's plan */
     V(targets) targets;
 } V(long_stats);
 _Static_assert(sizeof(V(long_stats)) <= SL_STATS, "long_stats");
@@ -428,8 +428,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
         V(results) *r = &stats->results;
         R max[LANES];
         V(store)(max, plan.max);
-        stats->max = max[0];
-        V(long_target)(job, row, stats->max, shared, &stats->targets);
+        V(long_target)(job, row, max[0], shared, &stats->targets);
         V(lose)(job, row, 1, &stats->targets, max, r->log, r->odds, r->poison, r->a, r->b);
     }
     if (job->op == SL_LOGSUMEXP) {
@@ -458,7 +457,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             }
         } else source = V(read)(job, at, n, scratch);
         V(write_row)(job->op, source, n, r, 0, scale, y);
-        if (job->loss) V(aim_gradient)(job, row, b * SL_BLOCK, n, &stats->targets, 0, stats->max, r->poison[0], y, 1);
+        if (job->loss) V(aim_gradient)(job, row, b * SL_BLOCK, n, &stats->targets, 0, r->poison[0], y, 1);
         V(written)(job, at, n, y);
     }
 }

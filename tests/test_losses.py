@@ -671,3 +671,23 @@ def test_layouts_and_outputs_of_gradients_from_an_output(name, dtype, form):
     check_overlap(lambda y, out: call(name, g, y, axis, out=out), y, expected)
     same = call(name, y, y, axis)
     check_overlap(lambda y, out: call(name, y, y, axis, out=out), y, same)
+
+
+@forms
+@floats
+def test_the_gradient_of_a_confident_row_is_exact(dtype, form):
+    """p - 1 of the target, also where the target is given as a distribution; between gaps and rounding, everywhere."""
+    shape, axis = FORMS[form]
+    n = shape[axis]
+    for gap in (0.5, 3, 6.5, 7.3, 9.5853, 14.5, 27.6, 60):
+        x = np.zeros(shape, dtype)
+        rows = np.moveaxis(x, axis, -1)
+        rows[..., n // 3] = gap
+        others = (n - 1) * np.exp(-rows[(0,) * (rows.ndim - 1)][n // 3].astype(np.longdouble))
+        one_hot = np.zeros(shape, dtype)
+        np.moveaxis(one_hot, axis, -1)[..., n // 3] = 1
+        classes = np.full(batch_of(shape, axis), n // 3)
+        for target in (classes, one_hot, one_hot.astype(bool)):
+            _, grad = softlane.cross_entropy_with_grad(x, target, axis=axis, reduction="sum")
+            got = np.moveaxis(grad, axis, -1)[..., n // 3].astype(np.longdouble)
+            assert np.abs(got / (-others / (1 + others)) - 1).max() <= 4 * np.finfo(dtype).eps, (gap, target.dtype)

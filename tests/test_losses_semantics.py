@@ -793,3 +793,19 @@ def test_signatures(name):
     positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == SIGNATURES[name].split() + (["axis"] if name in FROM_OUTPUT else [])
     assert name in softlane.__all__
+
+
+def test_a_mean_over_weights_of_0_is_nan():
+    """As in PyTorch, label smoothing or not: 0 / 0, although smoothing leaves a numerator."""
+    for smoothing in (0.0, 0.1):
+        loss, grad = softlane.cross_entropy_with_grad(
+            X[:1], [0], weight=[0] + [1] * (X.shape[1] - 1), label_smoothing=smoothing
+        )
+        assert np.isnan(loss) and np.isnan(grad).all()
+
+
+def test_an_output_whose_elements_share_memory_is_an_error():
+    shared = np.lib.stride_tricks.as_strided(np.zeros(10, X.dtype), X.shape, (0, X.itemsize))
+    for call in (lambda: softlane.softmax(X, out=shared), lambda: softlane.sigmoid(X, out=shared)):
+        with pytest.raises(ValueError, match="share memory"):
+            call()

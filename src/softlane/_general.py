@@ -75,6 +75,8 @@ def _check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[A
         raise ValueError(f"{name}: {what} has shape {out.shape}, expected {shape}")
     if out.dtype != dtype:
         raise TypeError(f"{name}: {what} has dtype {out.dtype}, expected {dtype}")
+    if any(step == 0 and n > 1 for n, step in zip(out.shape, out.strides, strict=True)):
+        raise ValueError(f"{name}: {what} has strides {out.strides}: several elements share memory")
     if not out.flags.writeable:
         raise ValueError(f"{name}: {what} is read-only")
     return np.asarray(out)

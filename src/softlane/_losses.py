@@ -5,6 +5,7 @@ It rejects what is not a loss and knows nothing of how one is computed. `_genera
 
 from __future__ import annotations
 
+import numbers
 import operator
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any])
         return _rounded(losses, dtype)
     with np.errstate(all="ignore"):
         total = np.float64(_core.total(losses))
-        result = total / np.float64(divisor) if reduction == "mean" else total
+        result = total / np.float64(divisor or np.nan) if reduction == "mean" else total
         return compute.type(np.nan if np.isnan(result) else result)
 
 
@@ -125,6 +126,8 @@ def _check(
 
 def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int]:
     """Class indices as int64, all of them in range or equal to the int64 that is returned beside them."""
+    if target.size == 0 and target.dtype == np.float64:
+        target = target.astype(np.int64)  # what an empty list becomes
     if target.dtype.kind not in "iu":
         raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers")
     none = _INT64.min  # stands for ignore_index where that, or a target, is no int64
@@ -167,10 +170,9 @@ def cross_entropy(
 ) -> Any:
     """The loss, or (loss, gradient) where `with_grad` is set."""
     call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction)
-    try:
-        smoothing = float(label_smoothing)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}") from None
+    if not isinstance(label_smoothing, numbers.Real):
+        raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}")
+    smoothing = float(label_smoothing)
     if not 0 <= smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing is {smoothing}, expected 0 to 1")
     losses = np.empty(call.batch)
@@ -179,7 +181,7 @@ def cross_entropy(
         return _finish(losses, reduction, call.divisor, call.dtype)
     grad = None if grad_out is None else _general._check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
     with np.errstate(all="ignore"):
-        scale = float(1 / np.float64(call.divisor)) if reduction == "mean" else 1.0
+        scale = float(1 / np.float64(call.divisor or np.nan)) if reduction == "mean" else 1.0
     if grad is None:
         grad = np.empty(call.x.shape, call.dtype)
     else:
