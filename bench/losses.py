@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import softlane
-from softlane._check import Array, Builder, Contender, numpy_logsumexp, numpy_softmax
+from softlane._check import Array, Builder, Contender, numpy_logsumexp, numpy_softmax, onnx_node
 
 # How softlane is called.
 CALLS = {
@@ -164,33 +164,16 @@ def _jax(t: Any, op: str, x: Array, axis: int, out: Array, threads: int) -> Cont
 
 
 def _onnxruntime(t: Any, op: str, x: Array, axis: int, out: Array, threads: int) -> Contender:
-    """A model of one node, on buffers that are bound once."""
-    onnx, ort = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
-    node = {"cross_entropy": "SoftmaxCrossEntropyLoss", "sigmoid": "Sigmoid"}[op]
+    kind = {"cross_entropy": "SoftmaxCrossEntropyLoss", "sigmoid": "Sigmoid"}[op]
     if t is not None:
         if axis % x.ndim != 1:
-            raise ValueError(f"{node} has the classes at axis 1 only")
+            raise ValueError(f"{kind} has the classes at axis 1 only")
         out = np.empty((), x.dtype)
     inputs = {name: a for name, a in (("x", x), ("t", t)) if a is not None}
-    make = onnx.helper
-    ends = {
-        name: make.make_tensor_value_info(name, make.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for name, a in {**inputs, "y": out}.items()
-    }
-    y = ends.pop("y")
-    graph = make.make_graph([make.make_node(node, list(ends), ["y"])], op, list(ends.values()), [y])
-    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    binding = session.io_binding()
-    for name, a in inputs.items():
-        binding.bind_input(name, "cpu", 0, a.dtype, a.shape, a.ctypes.data)
-    binding.bind_output("y", "cpu", 0, out.dtype, out.shape, out.ctypes.data)
-    shrink = ort.RunOptions()
+    names = onnx_node(kind, inputs, out, threads)
+    shrink = importlib.import_module("onnxruntime").RunOptions()
     shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    names = {"f": session.run_with_iobinding, "binding": binding, **inputs, "out": out}  # arrays: kept alive
-    names[RELEASE] = partial(session.run_with_iobinding, binding, shrink)
+    names[RELEASE] = partial(names["f"], names["binding"], shrink)
     return Contender("ONNX Runtime", "f(binding)", names)
 
 

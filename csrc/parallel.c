@@ -39,6 +39,8 @@ int sl_has_openmp(void) {
 #endif
 }
 
+static int allowed(int threads) { return forked || threads < 1 || !sl_has_openmp() ? 1 : threads; }
+
 static int thread_number(void) {
 #ifdef _OPENMP
     return omp_get_thread_num();
@@ -221,7 +223,7 @@ static int run_long(const sl_job *job, const split *s, int threads) {
 
 int sl_run(const sl_job *job, int threads) {
     const split s = split_job(job);
-    if (forked || threads < 1 || !sl_has_openmp()) threads = 1;
+    threads = allowed(threads);
     return s.run ? run_units(job, &s, threads) : run_long(job, &s, threads);
 }
 
@@ -230,7 +232,7 @@ int sl_run(const sl_job *job, int threads) {
 void sl_run_elements(const sl_elements *e, int threads) {
     sl_elements_fn *run = e->storage == SL_FLOAT64 ? sl_active()->f64.elements : sl_active()->f32.elements;
     const ptrdiff_t blocks = (e->n + SL_BLOCK - 1) / SL_BLOCK;
-    if (forked || threads < 1 || !sl_has_openmp()) threads = 1;
+    threads = allowed(threads);
     if (threads == 1 || e->n < PARALLEL_FROM) {
         double scratch[SL_BLOCK + ALIGN / 8];
         run(e, 0, blocks, aligned(scratch));

@@ -130,14 +130,14 @@ ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff_t n, i
 double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ignore, const double *weight /* or NULL: all 1 */);
 double sl_total(const double *x, ptrdiff_t count);
 
-/* Where the form and the size of its units come from: class count, inner length and type, never the batch. */
+/* The form, and every order of summation, come from class count, inner length and type, never the batch. How many rows
+   go together may come from the batch: no bit depends on it. */
 static inline ptrdiff_t sl_row_stride(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
 static inline size_t sl_element_size(const sl_job *job) { return job->storage == SL_FLOAT64 ? 8 : job->storage == SL_FLOAT32 ? 4 : 2; }
 static inline int sl_cached(const sl_job *job) { return (size_t)job->outer * job->n * job->inner * sl_element_size(job) < SL_CACHED; }
 
-/* What is done once for a few rows wants many of them; the first-level cache has to hold them, the next ones, their
-   results and, from memory, what is prefetched for both. It need not keep anything for logsumexp; and a logarithm as well is worth more
-   rows. */
+/* What is done once for a group wants many rows, which the first-level cache has to hold with the next ones and their
+   results; from memory, with what is prefetched as well. A loss is worth more rows: each needs a logarithm. */
 static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
     const ptrdiff_t elements = !sl_writes_rows(job->op) ? 8192 : sl_cached(job) || job->loss ? 4096 : 1024;
     const ptrdiff_t rows = elements / job->n;

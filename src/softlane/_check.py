@@ -278,24 +278,33 @@ def _torch(op: str, x: Array, axis: int, out: Array, threads: int) -> Contender:
     return Contender("torch", "f(x, axis, out=out)", names)
 
 
-def _onnxruntime(op: str, x: Array, axis: int, out: Array, threads: int) -> Contender:
-    """A model of one node, on buffers that are bound once."""
+def onnx_node(kind: str, inputs: dict[str, Array], out: Array, threads: int, **attributes: Any) -> dict[str, Any]:
+    """The names in ``f(binding)``, which runs a model of one node on buffers that are bound once."""
     onnx, ort = importlib.import_module("onnx"), importlib.import_module("onnxruntime")
-    make, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
-    if op == "logsumexp":
-        node = make.make_node("ReduceLogSumExp", ["x"], ["y"], axes=[axis], keepdims=0)
-    else:
-        node = make.make_node({"softmax": "Softmax", "log_softmax": "LogSoftmax"}[op], ["x"], ["y"], axis=axis)
-    ends = [[make.make_tensor_value_info(name, kind, a.shape)] for name, a in (("x", x), ("y", out))]
-    graph = make.make_graph([node], op, *ends)
+    make = onnx.helper
+    ends = {
+        name: make.make_tensor_value_info(name, make.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for name, a in {**inputs, "y": out}.items()
+    }
+    y = ends.pop("y")
+    graph = make.make_graph([make.make_node(kind, list(ends), ["y"], **attributes)], kind, list(ends.values()), [y])
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    binding.bind_input("x", "cpu", 0, x.dtype, x.shape, x.ctypes.data)
+    for name, a in inputs.items():
+        binding.bind_input(name, "cpu", 0, a.dtype, a.shape, a.ctypes.data)
     binding.bind_output("y", "cpu", 0, out.dtype, out.shape, out.ctypes.data)
-    names = {"f": session.run_with_iobinding, "binding": binding, "x": x, "out": out}  # x and out: kept alive
+    return {"f": session.run_with_iobinding, "binding": binding, **inputs, "out": out}  # arrays: kept alive
+
+
+def _onnxruntime(op: str, x: Array, axis: int, out: Array, threads: int) -> Contender:
+    if op == "logsumexp":
+        names = onnx_node("ReduceLogSumExp", {"x": x}, out, threads, axes=[axis], keepdims=0)
+    else:
+        kind = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}[op]
+        names = onnx_node(kind, {"x": x}, out, threads, axis=axis)
     return Contender("ONNX Runtime", "f(binding)", names)
 
 

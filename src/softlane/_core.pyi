@@ -14,6 +14,7 @@ FLOAT32: int
 FLOAT64: int
 FLOAT16: int
 BFLOAT16: int
+BLOCK: int
 
 def fast(op: int, x: object, axis: object, out: object, keepdims: bool = ...) -> Any: ...
 def run(op: int, storage: int, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], axis: int) -> None: ...

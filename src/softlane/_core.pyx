@@ -23,6 +23,8 @@ cdef extern from "softlane.h" nogil:
         SL_SIGMOID
         SL_LOG_SIGMOID
         SL_BINARY_CROSS_ENTROPY
+    enum:
+        SL_BLOCK
     ctypedef enum sl_storage:
         SL_FLOAT32
         SL_FLOAT64
@@ -75,8 +77,6 @@ cdef extern from "softlane.h" nogil:
 SOFTMAX = <int>SL_SOFTMAX
 LOG_SOFTMAX = <int>SL_LOG_SOFTMAX
 LOGSUMEXP = <int>SL_LOGSUMEXP
-
-
 SOFTMAX_GRAD = <int>SL_SOFTMAX_GRAD
 LOG_SOFTMAX_GRAD = <int>SL_LOG_SOFTMAX_GRAD
 SIGMOID = <int>SL_SIGMOID
@@ -87,6 +87,9 @@ FLOAT32 = <int>SL_FLOAT32
 FLOAT64 = <int>SL_FLOAT64
 FLOAT16 = <int>SL_FLOAT16
 BFLOAT16 = <int>SL_BFLOAT16
+
+# Elements whose losses `elements` adds up to one number.
+BLOCK = <int>SL_BLOCK
 
 # Elements from which a call is worth giving the GIL away: some 2 us of work.
 cdef enum:
@@ -256,7 +259,7 @@ def jacobian(int op, int storage, cnp.ndarray grad, cnp.ndarray output, cnp.ndar
 
 def elements(int op, int storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None, losses=None, sums=None,
              double scale=1):
-    """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for 4096 elements."""
+    """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for BLOCK elements."""
     cdef sl_elements job
     job.op = <sl_op>op
     job.storage = <sl_storage>storage

@@ -13,8 +13,6 @@ import numpy as np
 from softlane import _core, _general, _losses
 from softlane._general import Array
 
-_BLOCK = 4096  # elements that the kernels add up to one number
-
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Indices that cut an array of that shape into pieces that the second-level cache holds some of."""
@@ -22,23 +20,12 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield piece[:-1]
 
 
-def _overlap(a: Array, out: Array) -> bool:
-    """Does `out` share memory with `a`, other than element by element?"""
-    same = (
-        _general._is_plain(a)
-        and _general._is_plain(out)
-        and a.dtype == out.dtype
-        and _general._address(a) == _general._address(out)
-    )
-    return not same and bool(np.may_share_memory(a, out))
-
-
 def sigmoid(op: int, name: str, x: object, out: object) -> Any:
     """sigmoid and log_sigmoid."""
     a = _general._as_array(name, x)
     dtype = _general._result_dtype(name, a.dtype)
     y = np.empty(a.shape, dtype) if out is None else _general._check_out(name, out, a.shape, dtype)
-    if _overlap(a, y):
+    if _general._overlaps(a, y):
         a = a.copy()
     storage = _general._storage(dtype)
     if _general._is_plain(y):
@@ -58,8 +45,7 @@ def sigmoid(op: int, name: str, x: object, out: object) -> Any:
 
 
 def _broadcast(name: str, what: str, a: object, shape: tuple[int, ...], of: str) -> Array:
-    b = _general._as_array(name, a, what)
-    _general._result_dtype(name, b.dtype, what)
+    b = _losses._real(name, what, a)
     try:
         return np.broadcast_to(b, shape)
     except ValueError:
@@ -97,13 +83,13 @@ def binary_cross_entropy_with_logits(
             if grad_out is None
             else _general._check_out(name, grad_out, a.shape, dtype, "grad_out")
         )
-        a = a.copy() if _overlap(a, grad) else a
+        a = a.copy() if _general._overlaps(a, grad) else a
         others = [b if b is None or not np.may_share_memory(b, grad) else b.copy() for b in others]
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
     losses = np.empty(a.shape, dtype) if reduction == "none" else None
 
     def run(x: Array, y: Array | None, others: list[Array | None], loss: Array | None) -> Array:
-        sums = np.empty(0 if loss is not None else -(-x.size // _BLOCK))
+        sums = np.empty(0 if loss is not None else -(-x.size // _core.BLOCK))
         target, weight, pos_weight = others
         kept = sums if loss is None else None
         _core.elements(_core.BINARY_CROSS_ENTROPY, storage, x, y, target, weight, pos_weight, loss, kept, scale)
@@ -142,10 +128,8 @@ def binary_cross_entropy(name: str, probs: object, target: object, weight: objec
     with np.errstate(all="ignore"):
         for piece in _pieces(a.shape):
             x, y, v = (b[piece].astype(compute).astype(np.float64) for b in (a, t, w))
-            loss = np.where(v * y == 0, 0, v * y * -np.log(x)) + np.where(
-                v * (1 - y) == 0, 0, v * (1 - y) * -np.log1p(-x)
-            )
-            loss = np.where(np.isnan(x) | np.isnan(loss), np.nan, loss)
+            loss = _losses._weighed(v * y, x, np.log) + _losses._weighed(v * (1 - y), x, lambda p: np.log1p(-p))
+            loss = np.where(np.isnan(loss), np.nan, loss)
             if losses is not None:
                 losses[piece] = _losses._rounded(loss, dtype)
             else:
@@ -170,7 +154,7 @@ def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: obj
     result = np.empty(a.shape, dtype) if out is None else _general._check_out(name, out, a.shape, dtype)
     z = result.reshape(1) if a.ndim == 0 else result
     g, a = (b.reshape(1) if b.ndim == 0 else b for b in (g, a))
-    g, a = (b.copy() if _overlap(b, z) else b for b in (g, a))
+    g, a = (b.copy() if _general._overlaps(b, z) else b for b in (g, a))
     storage = _general._storage(dtype)
     if all(b.dtype == dtype and _general._is_plain(b) for b in (g, a, z)):
         _core.jacobian(op, storage, g, a, z, k)

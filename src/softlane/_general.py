@@ -131,15 +131,11 @@ def elementwise(op: int, name: str, x: object, axis: object, out: object) -> Any
 def _elementwise(op: int, a: Array, dtype: np.dtype[Any], axis: int, out: Array | None) -> Array:
     if out is None:
         y = np.empty(a.shape, dtype)
-    elif _is_plain(out):
-        same = a.dtype == dtype and _is_plain(a) and _address(a) == _address(out)
-        if not same and np.may_share_memory(a, out):
-            out[...] = _elementwise(op, a, dtype, axis, None)
-            return out
-        y = out
-    elif np.may_share_memory(a, out):
+    elif _overlaps(a, out):
         out[...] = _elementwise(op, a, dtype, axis, None)
         return out
+    elif _is_plain(out):
+        y = out
     else:
         for piece in _pieces(a.shape, axis):
             out[piece] = _elementwise(op, a[piece], dtype, axis, None)
@@ -155,6 +151,17 @@ def _address(a: Array) -> int:
     return int(a.__array_interface__["data"][0])
 
 
+def _overlaps(a: Array, out: Array) -> bool:
+    """Does `out` share memory with `a`, other than element by element?"""
+    same = a.dtype == out.dtype and _is_plain(a) and _is_plain(out) and _address(a) == _address(out)
+    return not same and bool(np.may_share_memory(a, out))
+
+
+def _without(items: tuple[Any, ...], axis: int) -> tuple[Any, ...]:
+    """A shape, or an index, of the batch alone."""
+    return (*items[:axis], *items[axis + 1 :])
+
+
 def reduction(op: int, name: str, x: object, axis: object, out: object, keepdims: bool) -> Any:
     """logsumexp of anything that `_core.fast` does not take."""
     a = _as_array(name, x)
@@ -166,7 +173,7 @@ def reduction(op: int, name: str, x: object, axis: object, out: object, keepdims
         a = a.reshape(1)
     else:
         kept = (*a.shape[:k], 1, *a.shape[k + 1 :])
-        shape = kept if keepdims else (*a.shape[:k], *a.shape[k + 1 :])
+        shape = kept if keepdims else _without(a.shape, k)
     y = None if out is None else _check_out(name, out, shape, dtype)
     fresh = np.empty(kept or (1,), dtype)
     if a.shape[k] == 0:

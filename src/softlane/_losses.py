@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +71,7 @@ class _Call(NamedTuple):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        return (*self.x.shape[: self.axis], *self.x.shape[self.axis + 1 :])
+        return _general._without(self.x.shape, self.axis)
 
 
 def _check(
@@ -104,7 +105,7 @@ def _check(
             raise ValueError(f"{name}: weight has shape {w.shape}, expected ({n},), one weight for each class")
         w = np.ascontiguousarray(w, dtype=compute)
     t = _general._as_array(name, target, "target")
-    batch = a.shape[:k] + a.shape[k + 1 :]
+    batch = _general._without(a.shape, k)
     if t.ndim == a.ndim:
         if t.shape != a.shape:
             raise ValueError(
@@ -114,7 +115,7 @@ def _check(
             raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
         samples = int(np.prod(batch, dtype=np.int64))
         return _Call(a, k, dtype, None, _real(name, "target", t), w, ignore, samples)
-    if t.ndim != a.ndim - 1 or t.shape != batch:
+    if t.shape != batch:
         raise ValueError(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices "
             f"or {a.shape} for class probabilities"
@@ -192,18 +193,11 @@ def cross_entropy(
 
 def _apart(call: _Call, grad: Array) -> _Call:
     """The call with copies of what `grad` would overwrite before it is read."""
-    same = (
-        _is_native(call, call.x) and _general._is_plain(grad) and _general._address(call.x) == _general._address(grad)
-    )
-    if not same and np.may_share_memory(call.x, grad):
+    if _general._overlaps(call.x, grad):
         call = call._replace(x=call.x.copy())
-    if call.dense is not None and np.may_share_memory(call.dense, grad):
-        call = call._replace(dense=call.dense.copy())
-    if call.classes is not None and np.may_share_memory(call.classes, grad):
-        call = call._replace(classes=call.classes.copy())
-    if call.weight is not None and np.may_share_memory(call.weight, grad):
-        call = call._replace(weight=call.weight.copy())
-    return call
+    others = {"classes": call.classes, "dense": call.dense, "weight": call.weight}
+    shared = {name: a.copy() for name, a in others.items() if a is not None and np.may_share_memory(a, grad)}
+    return call._replace(**shared)  # type: ignore[arg-type]
 
 
 def _is_native(call: _Call, a: Array) -> bool:
@@ -214,21 +208,19 @@ def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses
     """All at once where the kernels can read everything as it is, else piece by piece through copies."""
     storage, compute, dense = _general._storage(call.dtype), _compute_dtype(call.dtype), call.dense
     plain = _is_native(call, call.x) and (grad is None or _general._is_plain(grad))
-    if dense is not None and dense.dtype not in (compute, call.dtype):
-        plain = False
-    if plain and (dense is None or _general._is_plain(dense)):
+    if plain and (dense is None or (dense.dtype in (compute, call.dtype) and _general._is_plain(dense))):
         kind = storage if dense is None else _general._storage(dense.dtype)
         args = (call.classes, call.ignore, dense, kind, call.weight, smoothing, scale, losses)
         _core.cross_entropy(storage, call.x, grad, call.axis, *args)
         return
     kind = _general._storage(compute)
     for piece in _general._pieces(call.x.shape, call.axis):
-        rows = piece[: call.axis] + piece[call.axis + 1 :]
+        rows = _general._without(piece, call.axis)
         x = np.empty(call.x[piece].shape, call.dtype)
         np.copyto(x, call.x[piece], casting="unsafe")
         y = None if dense is None else np.ascontiguousarray(dense[piece], dtype=compute)
         classes = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
-        part = np.empty(x.shape[: call.axis] + x.shape[call.axis + 1 :])
+        part = np.empty(_general._without(x.shape, call.axis))
         in_place = None if grad is None else x
         args = (classes, call.ignore, y, kind, call.weight, smoothing, scale, part)
         _core.cross_entropy(storage, x, in_place, call.axis, *args)
@@ -254,27 +246,28 @@ def nll_loss(
     """-weight * x of the target, or -weight * log(x)."""
     call = _check(name, what, x, target, axis, weight, ignore_index, reduction)
     losses = np.empty(call.batch)
+    log = np.log if take_log else np.positive
     with np.errstate(all="ignore"):
         if call.classes is not None:
             ignored = call.classes == call.ignore
             index = np.expand_dims(np.where(ignored, 0, call.classes), call.axis)
             picked = np.take_along_axis(call.x, index, call.axis).squeeze(call.axis)
             w = np.float64(1) if call.weight is None else call.weight[index.squeeze(call.axis)].astype(np.float64)
-            losses[...] = np.where(ignored, 0, _weighed(w, picked, take_log))
+            losses[...] = np.where(ignored, 0, _weighed(w, picked, log))
         else:
             assert call.dense is not None
             w = np.ones(call.x.shape[call.axis]) if call.weight is None else call.weight.astype(np.float64)
             w = w.reshape(-1, *(1,) * (call.x.ndim - call.axis - 1))
             for piece in _general._pieces(call.x.shape, call.axis, _PIECE):
-                rows = piece[: call.axis] + piece[call.axis + 1 :]
+                rows = _general._without(piece, call.axis)
                 y = call.dense[piece].astype(_compute_dtype(call.dtype)).astype(np.float64)
-                terms = _weighed(w * y, call.x[piece], take_log)
+                terms = _weighed(w * y, call.x[piece], log)
                 losses[rows] = np.ascontiguousarray(np.moveaxis(terms, call.axis, -1)).sum(axis=-1)  # in pairs
         losses[np.isnan(losses)] = np.nan
     return _finish(losses, reduction, call.divisor, call.dtype)
 
 
-def _weighed(weight: Any, x: Array, take_log: bool) -> Array:
-    """-weight * x (or log x) in float64, 0 where the weight is and x is a number."""
+def _weighed(weight: Any, x: Array, log: Callable[[Array], Array]) -> Array:
+    """-weight * log(x) in float64, 0 where the weight is and x is a number."""
     x = x.astype(np.float64)
-    return np.where((weight == 0) & (x == x), 0, -weight * (np.log(x) if take_log else x)) + 0.0
+    return np.where((weight == 0) & (x == x), 0, -weight * log(x)) + 0.0
