@@ -1,10 +1,8 @@
 /* elements.inc.h: compute. What has no rows: sigmoid, its logarithm and its cross-entropy, element by element.
    Part of kernels.inc.h.
 
-   With E = exp(-|x|), in (0, 1], no power overflows and nothing cancels:
-
-     sigmoid(x)  = 1 / (1 + E) for x >= 0, E / (1 + E) below
-     softplus(x) = log(1 + exp(x)) = max(x, 0) + log1p(E) = -log_sigmoid(-x)
+     sigmoid(x)  = 1 / (1 + exp(-x)), with e(-x) against a bias so low that nothing overflows
+     softplus(x) = log(1 + exp(x)) = max(x, 0) + log1p(E) = -log_sigmoid(-x), with E = exp(-|x|), so that nothing cancels
 
    e(-|x|) is E * e(0) (math.inc.h); e(0) is a number of the table, exactly. */
 
@@ -22,14 +20,14 @@ SL_INLINE V(logistic) V(make_logistic)(void) {
     return g;
 }
 
-/* e(-|x|) of u vectors */
-SL_INLINE void V(exp_of_minus)(int u, const vec *x, const V(logistic) * g, V(pair) * e) {
+/* e(-|x|) of u vectors, rounded, and what that lost where lost is not NULL */
+SL_INLINE void V(exp_of_minus)(int u, const vec *x, const V(logistic) * g, vec *e, vec *lost) {
     vec a[UNROLL], T[UNROLL], p[UNROLL];
     for (int i = 0; i < u; i++) a[i] = V(sub)(V(set1)(0), x[i]);
     for (int i = 0; i < u; i++) a[i] = V(sub)(V(set1)(0), V(max)(a[i], x[i]));
     V(exp_parts)(u, a, &g->plan.magic, &g->plan.clamp, V(load_table)(V_TABLE), T, p);
-    for (int i = 0; i < u; i++) e[i].high = V(fma)(T[i], p[i], T[i]);
-    for (int i = 0; i < u; i++) e[i].low = V(fma)(T[i], p[i], V(sub)(T[i], e[i].high));
+    for (int i = 0; i < u; i++) e[i] = V(fma)(T[i], p[i], T[i]);
+    for (int i = 0; lost && i < u; i++) lost[i] = V(fma)(T[i], p[i], V(sub)(T[i], e[i]));
 }
 
 SL_INLINE vec V(positive)(vec x) { return V(max)(V(set1)(0), x); } /* max(x, 0), NaN for NaN */
@@ -37,27 +35,55 @@ SL_INLINE vec V(positive)(vec x) { return V(max)(V(set1)(0), x); } /* max(x, 0),
 /* x >= 0 ? a : b, b for NaN */
 SL_INLINE vec V(select_sign)(vec x, vec a, vec b) { return V(select_eq)(V(max)(x, V(set1)(0)), x, a, b); }
 
-SL_INLINE vec V(sigmoid)(vec x, V(pair) e, const V(logistic) * g) {
-    const vec zero = V(set1)(0), sum = V(add)(g->unit.high, e.high);
-    const vec lost = V(add)(V(sub)(e.high, V(sub)(sum, g->unit.high)), e.low);
-    const vec high = V(select_sign)(x, g->unit.high, e.high), low = V(select_sign)(x, zero, e.low);
-    const vec inverse = V(div)(V(set1)(1), sum), q = V(mul)(high, inverse), minus = V(sub)(zero, q);
-    const vec rest = V(fma)(minus, lost, V(add)(V(fma)(minus, sum, high), low)); /* of the quotient, which then rounds once */
-    return V(fma)(rest, inverse, q);
+/* The plan of sigmoid: exp(-x) of all numbers that matter, 2^-72 to 2^150 (2^1076), is a normal number. Below, 1 + exp(-x)
+   is 1; above, the result is 0. */
+SL_INLINE V(plan) V(sigmoid_plan)(void) {
+    V(plan) p = V(make_plan)(V(set1)(0), 0);
+    p.magic = V(set1)(C(ROUND) + C(J) * C(SIGMOID_BIAS));
+    p.clamp = V(set1)(-50);
+    return p;
+}
+/* The sum and the quotient round once each, and e hardly: where that matters, it is larger than unit. */
+SL_INLINE void V(sigmoid)(int u, vec *x, const V(plan) * plan, vec unit) {
+    vec T[UNROLL], p[UNROLL];
+    for (int i = 0; i < u; i++) x[i] = V(sub)(V(set1)(0), V(max)(V(set1)(C(SIGMOID_ZERO)), x[i]));
+    V(exp_parts)(u, x, &plan->magic, &plan->clamp, V(load_table)(V_TABLE), T, p);
+    for (int i = 0; i < u; i++) {
+        const vec e = V(fma)(T[i], p[i], T[i]), lost = V(fma)(T[i], p[i], V(sub)(T[i], e));
+        x[i] = V(div)(unit, V(add)(V(add)(unit, lost), e));
+    }
 }
 
-/* log1p(E) as a pair, from e(-|x|) */
-SL_INLINE V(pair) V(log1p_of_exp)(V(pair) e, const V(logistic) * g) {
-    const vec high = V(mul)(e.high, g->inverse.high);
-    const vec low =
-        V(fma)(e.high, g->inverse.low, V(fma)(e.low, g->inverse.high, V(fma)(e.high, g->inverse.high, V(sub)(V(set1)(0), high))));
-    V(pair) log;
+/* log1p(E) of u vectors as pairs, from e(-|x|) and what its rounding lost */
+SL_INLINE void V(log1p_of_exp)(int u, const vec *e, const vec *lost, const V(logistic) * g, V(pair) * log) {
+    vec high[UNROLL], low[UNROLL];
+    for (int i = 0; i < u; i++) high[i] = V(mul)(e[i], g->inverse.high);
+    for (int i = 0; i < u; i++) {
+        low[i] = V(fma)(e[i], g->inverse.high, V(sub)(V(set1)(0), high[i]));
+        low[i] = V(fma)(e[i], g->inverse.low, V(fma)(lost[i], g->inverse.high, low[i]));
+    }
 #if SL_REAL == 32
-    sl_log1p_below_1(high, low, &log.high, &log.low);
+    vec p[UNROLL];
+    sl_log1p_polynomial(u, high, p);
+    for (int i = 0; i < u; i++) {
+        const vec slope = V(fma)(high[i], V(set1)((R)-0.5), V(set1)(1)); /* of log1p, near enough for low */
+        log[i] = (V(pair)){high[i], V(fma)(V(mul)(high[i], high[i]), p[i], V(mul)(low[i], slope))};
+    }
 #else
-    sl_log1p(high, low, &log.high, &log.low);
+    for (int i = 0; i < u; i++) sl_log1p(high[i], low[i], &log[i].high, &log[i].low);
 #endif
-    return log;
+}
+
+/* log1p of u vectors in [0, 1], to 1 ulp or so */
+SL_INLINE void V(log1p_below_1)(int u, const vec *x, vec *log) {
+#if SL_REAL == 32
+    vec p[UNROLL];
+    sl_log1p_polynomial(u, x, p);
+    for (int i = 0; i < u; i++) log[i] = V(fma)(V(mul)(x[i], x[i]), p[i], x[i]);
+#else
+    vec unused;
+    for (int i = 0; i < u; i++) sl_log1p(x[i], V(set1)(0), &log[i], &unused);
+#endif
 }
 
 /* max(x, 0) + log, rounded once */
@@ -81,15 +107,19 @@ SL_INLINE void V(give)(int u, R *to, ptrdiff_t k, const vec *v) {
     }
 }
 
-SL_INLINE void V(sigmoid_step)(int u, sl_op op, const R *x, R *y, ptrdiff_t k, const V(logistic) * g) {
+SL_INLINE void V(sigmoid_step)(int u, const R *x, R *y, ptrdiff_t k, const V(plan) * plan, vec unit) {
     vec v[UNROLL];
-    V(pair) e[UNROLL];
     V(take)(u, x, k, 0, v);
-    V(exp_of_minus)(u, v, g, e);
-    for (int i = 0; i < u; i++) {
-        if (op == SL_SIGMOID) v[i] = V(sigmoid)(v[i], e[i], g);
-        else v[i] = V(sub)(V(set1)(0), V(softplus)(V(sub)(V(set1)(0), v[i]), V(log1p_of_exp)(e[i], g)));
-    }
+    V(sigmoid)(u, v, plan, unit);
+    V(give)(u, y, k, v);
+}
+SL_INLINE void V(log_sigmoid_step)(int u, const R *x, R *y, ptrdiff_t k, const V(logistic) * g) {
+    vec v[UNROLL], e[UNROLL], lost[UNROLL];
+    V(pair) log[UNROLL];
+    V(take)(u, x, k, 0, v);
+    V(exp_of_minus)(u, v, g, e, lost);
+    V(log1p_of_exp)(u, e, lost, g, log);
+    for (int i = 0; i < u; i++) v[i] = V(sub)(V(set1)(0), V(softplus)(V(sub)(V(set1)(0), v[i]), log[i]));
     V(give)(u, y, k, v);
 }
 
@@ -112,42 +142,45 @@ SL_INLINE void V(add_losses)(V(total) * t, vec loss) {
 #endif
 }
 
-/* loss = w (pos y softplus(-x) + (1 - y) softplus(x)); gradient = scale w ((1 - y) sigmoid(x) - pos y sigmoid(-x)) */
+/* With a = 1 - y and b = pos y: loss = w (a softplus(x) + b softplus(-x)), gradient = scale w (a sigmoid(x) - b sigmoid(-x)).
+   softplus(x) and softplus(-x) share their logarithm, and one of them has |x| besides; the sigmoids are 1 and E over 1 + E. */
 SL_INLINE void V(binary_step)(int u, const sl_elements *s, const R *x, const R *target, const R *weight, const R *pos_weight, R *loss,
                               R *grad, ptrdiff_t k, const V(logistic) * g, V(total) * total) {
     const vec zero = V(set1)(0), one = V(set1)(1);
-    vec v[UNROLL], y[UNROLL], w[UNROLL], pos[UNROLL], l[UNROLL], d[UNROLL];
-    V(pair) e[UNROLL];
+    vec v[UNROLL], y[UNROLL], w[UNROLL], pos[UNROLL], e[UNROLL], E[UNROLL], l[UNROLL], d[UNROLL];
     V(take)(u, x, k, 0, v);
     V(take)(u, target, k, 0, y);
     V(take)(u, weight, k, 1, w);
     V(take)(u, pos_weight, k, 1, pos);
-    V(exp_of_minus)(u, v, g, e);
+    V(exp_of_minus)(u, v, g, e, NULL);
+    for (int i = 0; i < u; i++) E[i] = V(mul)(e[i], g->inverse.high);
+    V(log1p_below_1)(u, E, l);
     for (int i = 0; i < u; i++) {
-        const vec minus = V(sub)(zero, v[i]), for_1 = V(mul)(pos[i], y[i]), for_0 = V(sub)(one, y[i]);
-        const V(pair) parts = V(log1p_of_exp)(e[i], g);
-        const vec log = V(add)(parts.high, parts.low);
-        l[i] = V(weigh)(for_1, V(add)(V(positive)(minus), log));
-        l[i] = V(add)(l[i], V(weigh)(for_0, V(add)(V(positive)(v[i]), log)));
-        l[i] = V(weigh)(w[i], l[i]);
+        const vec a = V(sub)(one, y[i]), b = pos_weight ? V(mul)(pos[i], y[i]) : y[i];
+        l[i] = V(fma)(V(add)(a, b), l[i], V(weigh)(V(select_sign)(v[i], a, b), V(max)(v[i], V(sub)(zero, v[i]))));
+        if (weight) l[i] = V(weigh)(w[i], l[i]);
         d[i] = zero;
         if (!grad) continue;
-        d[i] = V(sub)(V(weigh)(for_0, V(sigmoid)(v[i], e[i], g)), V(weigh)(for_1, V(sigmoid)(minus, e[i], g)));
-        d[i] = V(mul)(V(weigh)(w[i], d[i]), V(set1)((R)s->scale));
+        const vec inverse = V(div)(one, V(add)(g->unit.high, e[i])), large = V(mul)(g->unit.high, inverse), small = V(mul)(e[i], inverse);
+        d[i] = V(sub)(V(mul)(a, V(select_sign)(v[i], large, small)), V(mul)(b, V(select_sign)(v[i], small, large)));
+        d[i] = V(mul)(weight ? V(weigh)(w[i], d[i]) : d[i], V(set1)((R)s->scale));
     }
     if (loss) V(give)(u, loss, k, l);
     if (grad) V(give)(u, grad, k, d);
     if (!s->sums) return;
-    for (int i = 0; i < u; i++) {
+    if (k < LANES) {
         R rest[LANES];
-        V(store)(rest, l[i]);
-        V(add_losses)(total, k < LANES ? V(load_tail)(rest, k, 0) : l[i]);
+        V(store)(rest, l[0]);
+        l[0] = V(load_tail)(rest, k, 0);
     }
+    for (int i = 0; i < u; i++) V(add_losses)(total, l[i]);
 }
 
 /* Blocks first to last of SL_BLOCK elements */
 static void V(elements)(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const V(logistic) g = V(make_logistic)();
+    const V(plan) plan = V(sigmoid_plan)();
+    const vec unit = V(exp_of_max)(&plan).high;
     const sl_job job = {.storage = s->storage, .x = s->x, .y = s->y};
     R *converted = scratch;
     for (ptrdiff_t b = first; b < last; b++) {
@@ -163,9 +196,10 @@ static void V(elements)(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, v
             const ptrdiff_t k = n - i;
             for (int j = 0; j < u; j++) sl_prefetch((const char *)(x + i + j * LANES) + SL_PREFETCH);
             for (int j = 0; y && j < u; j++) sl_prefetch((const char *)(y + i + j * LANES) + SL_PREFETCH);
-            if (s->op == SL_SIGMOID && u > 1) V(sigmoid_step)(UNROLL, SL_SIGMOID, x + i, y + i, k, &g);
-            else if (s->op == SL_LOG_SIGMOID && u > 1) V(sigmoid_step)(UNROLL, SL_LOG_SIGMOID, x + i, y + i, k, &g);
-            else if (s->op != SL_BINARY_CROSS_ENTROPY) V(sigmoid_step)(1, s->op, x + i, y + i, k, &g);
+            if (s->op == SL_SIGMOID && u > 1) V(sigmoid_step)(UNROLL, x + i, y + i, k, &plan, unit);
+            else if (s->op == SL_SIGMOID) V(sigmoid_step)(1, x + i, y + i, k, &plan, unit);
+            else if (s->op == SL_LOG_SIGMOID && u > 1) V(log_sigmoid_step)(UNROLL, x + i, y + i, k, &g);
+            else if (s->op == SL_LOG_SIGMOID) V(log_sigmoid_step)(1, x + i, y + i, k, &g);
             else {
                 const R *w = weight ? weight + i : NULL, *pos = pos_weight ? pos_weight + i : NULL;
                 R *l = loss ? loss + i : NULL, *d = y ? y + i : NULL;

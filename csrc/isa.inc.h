@@ -1,6 +1,7 @@
 /* isa.inc.h: stamp. Included by isa_<name>.c after its vec_<name>.h, inside the target region: the kernels in both
    compute types and the table that dispatch.c hands out. SL_ISA is the name of the path. */
 #include "math.inc.h"
+#include "totals.inc.h"
 
 #define SL_REAL 32
 #define V_TABLE sl_f32_table
@@ -20,4 +21,4 @@
 #define SL_FORMS(P)                                                                           \
     {P##short_rows, P##rows,       P##tiles,    P##narrow_columns, P##jacobian,  P##elements, \
      P##long_max,   P##long_shift, P##long_sum, P##long_finish,    P##long_write}
-const sl_kernels SL_PASTE(sl_, SL_ISA) = {SL_TEXT(SL_ISA), SL_FORMS(f32_), SL_FORMS(f64_)};
+const sl_kernels SL_PASTE(sl_, SL_ISA) = {SL_TEXT(SL_ISA), SL_FORMS(f32_), SL_FORMS(f64_), sl_wrong_target, sl_total_weight, sl_total};

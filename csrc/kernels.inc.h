@@ -313,3 +313,4 @@ SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {
 #undef C
 #undef LANES
 #undef vec
+#undef HALVES

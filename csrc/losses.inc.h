@@ -9,13 +9,34 @@
 
    All terms of the loss are >= 0 where the weights are, so nothing cancels. Everything here is float64. */
 
+/* R to float64 and back, as HALVES vectors of 8 lanes */
+#define HALVES (LANES / 8)
+SL_INLINE void V(to_double)(vec x, f64_v *d) {
+#if SL_REAL == 32
+    f32_widen(x, &d[0], &d[1]);
+#else
+    d[0] = x;
+#endif
+}
+SL_INLINE vec V(from_double)(const f64_v *d) {
+#if SL_REAL == 32
+    return f32_narrow(d[0], d[1]);
+#else
+    return d[0];
+#endif
+}
+
 /* What the targets of some rows come to, one row per lane. An ignored row has neither loss nor gradient, whatever its
    logits are. */
 typedef struct {
     double ignored[LANES];                 /* 0 or 1 */
-    double x[LANES], q[LANES];             /* x_t and q_t of the class that an index names; 0 and 0 without */
+    double q[LANES];                       /* q_t of the class that an index names; 0 without */
     double spread[LANES], distance[LANES]; /* sums of the other q, and of q (m - x) */
+    R x[LANES];                            /* x_t */
+    R at[LANES];                           /* the gradient of class t, unless the target is spread over the classes */
     double others[LANES];                  /* scale * Q * (1 - p) of the maximum, without loss */
+    double odd[LANES];                     /* NaN where the gradient of the row is NaN or, as it is ignored, 0 */
+    int any_odd;
 } V(targets);
 
 SL_INLINE double V(class_weight)(const sl_loss *loss, ptrdiff_t k) { return loss->weight ? ((const R *)loss->weight)[k] : 1; }
@@ -33,21 +54,6 @@ SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
     return y * V(class_weight)(loss, k);
 }
 
-/* Into a lane that is all 0, before x may be overwritten. at is the index of class 0 of the row in x, step the one to the next. */
-SL_INLINE void V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t at, ptrdiff_t step, V(targets) * t, ptrdiff_t lane) {
-    const sl_loss *loss = job->loss;
-    if (!loss->target) return;
-    const int64_t k = loss->target[loss->first + row];
-    if (k == loss->ignore) {
-        t->ignored[lane] = 1;
-        return;
-    }
-    R one;
-    const ptrdiff_t i = at + (ptrdiff_t)k * step;
-    t->x[lane] = *(V(native)(job) ? (const R *)job->x + i : V(read)(job, i, 1, &one));
-    t->q[lane] = (1 - loss->smoothing) * V(class_weight)(loss, (ptrdiff_t)k);
-}
-
 /* A sum of float64. For float32 that is enough; for float64 what it rounds away is kept, unless it is infinite. */
 typedef struct {
     double sum, lost;
@@ -62,9 +68,8 @@ SL_INLINE void V(exact_add)(V(exact_sum) * s, double x) {
 }
 
 /* Adds n classes from k on, which lie in x at distances of stride. m is any number, the row's maximum at the end. */
-static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const R *x, ptrdiff_t stride, ptrdiff_t n, double m,
+static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const R *x, ptrdiff_t stride, double m,
                           V(targets) * t, ptrdiff_t lane) {
-    if (!V(is_spread)(job->loss) || t->ignored[lane] != 0) return;
     V(exact_sum) spread[4] = {{0, 0}}, distance[4] = {{0, 0}};
     for (ptrdiff_t i = 0; i < n; i++) {
         const double q = V(spread_of)(job->loss, row, k + i), d = q * (m - x[i * stride]);
@@ -77,54 +82,114 @@ static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const R
     t->distance[lane] += (distance[0].lost + distance[1].lost) + (distance[2].lost + distance[3].lost);
 }
 
-/* The losses of rows first to first + rows of the job, one per lane. log is log(sum / e(m)), odds what the other classes
-   weigh beside the maximum; poison is NaN for a row that has NaN or no finite maximum. high and low are 1 / sum as a pair,
-   and become what e is to be multiplied by for the gradient. Lanes without a row are computed with as well. */
-static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, V(targets) *restrict t, const R *restrict m,
-                    const double *restrict log, const double *restrict odds, const R *restrict poison, R *restrict high, R *restrict low) {
-    double loss[LANES];
-    for (int i = 0; i < LANES; i++) {
-        const double at_t = t->q[i] * (m[i] - t->x[i]);
-        double l = fma(t->q[i] + t->spread[i], log[i], t->distance[i] + (t->q[i] != 0 ? at_t : 0));
-        l = poison[i] == poison[i] ? l : (double)NAN;
-        l = l == l ? l : (double)NAN; /* the one NaN for any of them */
-        loss[i] = t->ignored[i] == 0 ? l : 0;
+SL_INLINE void V(clear)(V(targets) * t) {
+    double *const all[] = {t->ignored, t->q, t->spread, t->distance};
+    for (int a = 0; a < 4; a++)
+        for (int h = 0; h < HALVES; h++) f64_store(all[a] + 8 * h, f64_set1(0.0));
+    V(store)(t->x, V(set1)(0));
+}
+
+/* What the targets of `count` rows say about n classes from k on, before x may be overwritten: class k of the first row
+   is x[0], rows are row_step apart, classes class_step. m are any numbers, the rows' maxima at the end. Adds to t. */
+static void V(aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t count, ptrdiff_t k, ptrdiff_t n, const R *restrict x, ptrdiff_t row_step,
+                   ptrdiff_t class_step, const R *m, V(targets) *restrict t) {
+    const sl_loss *loss = job->loss;
+    if (loss->target) {
+        const int64_t *restrict target = loss->target + loss->first + row, ignore = loss->ignore;
+        const R *restrict weight = loss->weight;
+        const double part = 1 - loss->smoothing;
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const int64_t at = target[i];
+            if (at == ignore) t->ignored[i] = 1;
+            else if (at >= k && at < k + n) {
+                t->x[i] = x[i * row_step + (at - k) * class_step];
+                t->q[i] = weight ? part * weight[at] : part;
+            }
+        }
     }
-    memcpy(job->loss->loss + job->loss->first + first, loss, (size_t)rows * sizeof *loss);
-    if (!sl_writes_rows(job->op)) return;
-    const double scale = job->loss->scale;
-    for (int i = 0; i < LANES; i++) {
-        const R f = (R)(scale * (t->q[i] + t->spread[i])), h = high[i] * f;
-#if SL_REAL == 32
-        low[i] = fmaf(high[i], f, -h) + low[i] * f;
-#else
-        low[i] = fma(high[i], f, -h) + low[i] * f;
-#endif
-        high[i] = h;
-        t->others[i] = scale * (t->q[i] + t->spread[i]) * (odds[i] / (1 + odds[i]));
-    }
+    if (!V(is_spread)(loss)) return;
+    for (ptrdiff_t i = 0; i < count; i++)
+        if (t->ignored[i] == 0) V(aim_spread)(job, row + i, k, n, x + i * row_step, class_step, m[i], t, i);
 }
 
 /* scale * (Q p - q) from y = scale * Q * p. Where p is near 1, it is Q less what the other classes have. */
 SL_INLINE R V(less)(R y, double q, double scale, double sum, double others) {
-    if (fabs(y) > 0.5 * fabs(scale * sum)) return (R)(scale * (sum - q) - others);
-    return (R)(y - scale * q);
+    const R rest = (R)(scale * (sum - q) - others), less = (R)(y - scale * q);
+    return fabs(y) > 0.5 * fabs(scale * sum) ? rest : less;
 }
 
-/* y has scale * Q * p of n classes from k on, at distances of stride: takes scale * q away. */
-SL_INLINE void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(targets) * t, ptrdiff_t lane, R poison,
-                               R *y, ptrdiff_t stride) {
-    const sl_loss *loss = job->loss;
-    const double sum = t->q[lane] + t->spread[lane], scale = loss->scale, others = t->others[lane];
-    if (t->ignored[lane] != 0 || poison != poison || sum != sum) {
-        for (ptrdiff_t i = 0; i < n; i++) y[i * stride] = t->ignored[lane] != 0 ? 0 : (R)NAN;
-        return;
+/* The losses of rows first to first + rows of the job, one per lane. log is log(sum / e(m)), z what the other classes
+   weigh beside the maximum; poison is NaN for a row that has NaN or no finite maximum. high and low are 1 / sum as a pair,
+   and become what e is to be multiplied by for the gradient. Lanes without a row are computed with as well. */
+static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const V(plan) * plan, V(targets) * t, const double *log,
+                    const V(odds) * z, vec poison, vec *high, vec *low) {
+    const f64_v zero = f64_set1(0.0), one = f64_set1(1.0), nan = f64_set1((double)NAN), scale = f64_set1(job->loss->scale);
+    f64_v m[HALVES], x[HALVES], bad[HALVES], factor[HALVES], all[HALVES];
+    double loss[LANES];
+    V(to_double)(plan->max, m);
+    V(to_double)(V(load)(t->x), x);
+    V(to_double)(poison, bad);
+    for (int h = 0; h < HALVES; h++) {
+        const f64_v q = f64_load(t->q + 8 * h), ignored = f64_load(t->ignored + 8 * h);
+        const f64_v at_t = f64_select_eq(q, zero, zero, f64_mul(q, f64_sub(m[h], x[h])));
+        all[h] = f64_add(q, f64_load(t->spread + 8 * h));
+        f64_v l = f64_fma(all[h], f64_load(log + 8 * h), f64_add(f64_load(t->distance + 8 * h), at_t));
+        l = f64_select_eq(bad[h], bad[h], f64_select_eq(l, l, l, nan), nan); /* the one NaN for any of them */
+        f64_store(loss + 8 * h, f64_select_eq(ignored, zero, l, zero));
+        bad[h] = f64_add(f64_select_eq(ignored, zero, zero, nan), f64_add(f64_sub(bad[h], bad[h]), f64_sub(all[h], all[h])));
     }
+    if (rows == LANES) memcpy(job->loss->loss + job->loss->first + first, loss, sizeof loss);
+    else memcpy(job->loss->loss + job->loss->first + first, loss, (size_t)rows * sizeof *loss);
+    if (!sl_writes_rows(job->op)) return;
+    for (int h = 0; h < HALVES; h++) {
+        const f64_v odds = f64_add(f64_load(z->high + 8 * h), f64_load(z->low + 8 * h));
+        factor[h] = f64_mul(scale, all[h]);
+        f64_store(t->others + 8 * h, f64_mul(factor[h], f64_div(odds, f64_add(one, odds))));
+        f64_store(t->odd + 8 * h, bad[h]);
+    }
+    t->any_odd = 0;
+    for (int h = 0; h < HALVES; h++) t->any_odd |= f64_any_nan(bad[h]);
+    const vec f = V(from_double)(factor), p = V(mul)(*high, f);
+    *low = V(add)(V(fma)(*high, f, V(sub)(V(set1)(0), p)), V(mul)(*low, f));
+    *high = p;
+    /* e of class t, as it is in the row, and y */
+    vec shifted = V(sub)(V(load)(t->x), plan->shift), T, q;
+    V(exp_parts)(1, &shifted, &plan->magic, &plan->clamp, V(load_table)(V_TABLE), &T, &q);
+    const vec e = V(fma)(T, q, T);
+    f64_v y[HALVES];
+    V(to_double)(V(fma)(e, *high, V(mul)(e, *low)), y);
+    for (int h = 0; h < HALVES; h++) { /* V(less) with q = Q */
+        const f64_v most =
+            f64_sub(f64_max(y[h], f64_sub(zero, y[h])), f64_mul(f64_set1(0.5), f64_max(factor[h], f64_sub(zero, factor[h]))));
+        const f64_v rest = f64_sub(zero, f64_load(t->others + 8 * h)), less = f64_sub(y[h], factor[h]);
+        y[h] = f64_select_eq(f64_max(most, zero), zero, less, rest);
+    }
+    V(store)(t->at, V(from_double)(y));
+}
+
+/* y has scale * Q * p of n classes from k on, laid out as for aim: takes scale * q away. */
+static void V(aim_gradient_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const V(targets) * t, ptrdiff_t lane, R *y,
+                                   ptrdiff_t stride) {
+    const sl_loss *loss = job->loss;
     const ptrdiff_t at = loss->target ? (ptrdiff_t)loss->target[loss->first + row] - k : -1;
-    if (V(is_spread)(loss)) {
-        for (ptrdiff_t i = 0; i < n; i++) {
-            const double q = V(spread_of)(loss, row, k + i) + (i == at ? t->q[lane] : 0);
-            y[i * stride] = V(less)(y[i * stride], q, scale, sum, others);
-        }
-    } else if (at >= 0 && at < n) y[at * stride] = V(less)(y[at * stride], t->q[lane], scale, sum, others);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double q = V(spread_of)(loss, row, k + i) + (i == at ? t->q[lane] : 0);
+        y[i * stride] = V(less)(y[i * stride], q, loss->scale, t->q[lane] + t->spread[lane], t->others[lane]);
+    }
+}
+static void V(aim_gradient)(const sl_job *job, ptrdiff_t row, ptrdiff_t count, ptrdiff_t k, ptrdiff_t n, const V(targets) *restrict t,
+                            R *restrict y, ptrdiff_t row_step, ptrdiff_t class_step) {
+    const int spread = V(is_spread)(job->loss);
+    if (!spread) {
+        const int64_t *restrict target = job->loss->target + job->loss->first + row;
+        for (ptrdiff_t i = 0; i < count; i++)
+            if (target[i] >= k && target[i] < k + n) y[i * row_step + (target[i] - k) * class_step] = t->at[i];
+    }
+    if (!spread && !t->any_odd) return;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        R *own = y + i * row_step;
+        if (t->any_odd && t->odd[i] != t->odd[i])
+            for (ptrdiff_t j = 0; j < n; j++) own[j * class_step] = t->ignored[i] != 0 ? 0 : (R)NAN;
+        else if (spread) V(aim_gradient_spread)(job, row + i, k, n, t, i, own, class_step);
+    }
 }

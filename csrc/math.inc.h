@@ -27,7 +27,9 @@
 #define F32_CLAMP 139.0f     /* below max - 139 a term is less than 2^-50 of the smallest subnormal */
 #define F32_CEILING 0x1p+82f /* above every e: F * 2^(B + 1/2 + 1/16) < 2^(B + 2) */
 #define F32_SHIFT_FROM 4096.0f
-#define F32_TINY 0x1p-25f /* half an ulp of a number just below 1 */
+#define F32_SIGMOID_BIAS -40
+#define F32_SIGMOID_ZERO -104.0f /* sigmoid is less than half the smallest subnormal, 2^-150 */
+#define F32_TINY 0x1p-25f        /* half an ulp of a number just below 1 */
 
 /* J = 4; |r| <= 0.0870; x within 2^17 of zero. The polynomial's error is 0.05 u, the table's 0.004 u. */
 #define F64_J 4
@@ -41,6 +43,8 @@
 #define F64_CLAMP 790.0 /* exp(-790) = 2^-1139: 2^-65 of the smallest subnormal */
 #define F64_CEILING 0x1p+162
 #define F64_SHIFT_FROM 65536.0
+#define F64_SIGMOID_BIAS -100
+#define F64_SIGMOID_ZERO -746.0
 #define F64_TINY 0x1p-54
 
 /* The bits of F * 2^(j/J), less j << (mantissa bits - log2 J): the operation pow2 adds the whole k, j included. */
@@ -104,13 +108,16 @@ static inline void sl_log1p(f64_v zh, f64_v zl, f64_v *high, f64_v *low) {
     *low = f64_sub(tail, f64_sub(*high, h));
 }
 
-/* log(1 + E) = E + E^2 q(E), unrounded sum of two, for E = xh + xl in [0, 1] of float32; q is exact to 0.19 u of the result */
-SL_INLINE void sl_log1p_below_1(f32_v xh, f32_v xl, f32_v *high, f32_v *low) {
+/* q(E) of u vectors, in step: log(1 + E) = E + E^2 q(E) for E in [0, 1] of float32, exact to 0.19 u of the logarithm. Terms
+   go in pairs, as one chain of ten would be waited for; pairs have one sign, so that nothing cancels. */
+SL_INLINE void sl_log1p_polynomial(int u, const f32_v *x, f32_v *p) {
     static const float q[11] = {-0x1.fffffep-2f, 0x1.5554f6p-2f, -0x1.fff028p-3f, 0x1.98f08ap-3f, -0x1.512918p-3f, 0x1.1383fep-3f,
                                 -0x1.a08dp-4f,   0x1.084158p-4f, -0x1.f4312ap-6f, 0x1.2e3f36p-7f, -0x1.5638c8p-10f};
-    f32_v p = f32_set1(q[10]);
-    for (int i = 9; i >= 0; i--) p = f32_fma(p, xh, f32_set1(q[i]));
-    const f32_v slope = f32_fma(xh, f32_set1(-0.5f), f32_set1(1.0f)); /* of log1p, near enough for xl */
-    *high = xh;
-    *low = f32_fma(f32_mul(xh, xh), p, f32_mul(xl, slope));
+    f32_v square[UNROLL], pair[UNROLL];
+    for (int i = 0; i < u; i++) square[i] = f32_mul(x[i], x[i]);
+    for (int i = 0; i < u; i++) p[i] = f32_set1(q[10]);
+    for (int k = 8; k >= 0; k -= 2) {
+        for (int i = 0; i < u; i++) pair[i] = f32_fma(x[i], f32_set1(q[k + 1]), f32_set1(q[k]));
+        for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], square[i], pair[i]);
+    }
 }

@@ -143,13 +143,14 @@ static sl_long lay_out(char *memory, ptrdiff_t blocks) {
     l.high = memory + SL_STATS;
     l.low = memory + SL_STATS + ALIGN * blocks;
     l.max = (double *)(memory + SL_STATS + 2 * ALIGN * blocks);
-    l.spread = l.max + blocks;
+    l.q = l.max + blocks;
+    l.spread = l.q + blocks;
     l.distance = l.spread + blocks;
     l.picked = 0;
     return l;
 }
 static size_t long_bytes(ptrdiff_t blocks) {
-    return (SL_STATS + (2 * ALIGN + 3 * sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
+    return (SL_STATS + (2 * ALIGN + 4 * sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {

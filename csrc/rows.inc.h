@@ -99,8 +99,9 @@ static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
    logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
 typedef struct {
     R a[LANES], b[LANES];
-    double log[LANES], odds[LANES]; /* for losses: log(sum / e(max)), and what of that is not the maximum */
-    R poison[LANES];                /* NaN where bad */
+    double log[LANES]; /* for losses: log(sum / e(max)), */
+    V(odds) z;         /* what of the sum is not the maximum, */
+    R poison[LANES];   /* and NaN where bad */
     unsigned char bad[LANES], certain[LANES];
     int rare;
 } V(results);
@@ -194,12 +195,11 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
                 if (few[i] < 0 && poison[i] == poison[i]) V(row_others)(job, first + i, plan, &v.e, i, &v.z, block);
         V(judge_log)(job->op, plan, &v);
     }
-    if (job->loss)
-        for (int i = 0; i < LANES; i++) {
-            r->log[i] = v.log[i];
-            r->odds[i] = v.z.high[i] + v.z.low[i];
-        }
-    V(store)(r->poison, v.poison);
+    if (job->loss) {
+        memcpy(r->log, v.log, sizeof r->log);
+        r->z = v.z;
+        V(store)(r->poison, v.poison);
+    }
     V(store)(r->a, v.a);
     V(store)(r->b, v.b);
     if (!r->rare) return;
@@ -208,6 +208,14 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
         r->certain[i] = few[i] < 0;
         if (r->bad[i] && job->op == SL_LOGSUMEXP) r->a[i] = V(row_has_nan)(job, first + i, block) ? (R)NAN : max[i]; /* -inf, +inf */
     }
+}
+
+/* The losses of those rows; for a gradient, what e is to be multiplied by. */
+static void V(lose_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, V(targets) * targets, V(results) * r) {
+    vec a = V(load)(r->a), b = V(load)(r->b);
+    V(lose)(job, first, rows, plan, targets, r->log, &r->z, V(load)(r->poison), &a, &b);
+    V(store)(r->a, a);
+    V(store)(r->b, b);
 }
 
 /* The last step of (a block of) row i of those. source: e for softmax, x for log_softmax. */
@@ -225,25 +233,23 @@ typedef struct {
     int rows;
     const R *x[LANES];
     R *y[LANES], *e[LANES];
-    R max[LANES];
+    ptrdiff_t y_step; /* from one y to the next */
     V(targets) targets;
     V(results) results;
 } V(group);
 
 static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
     V(results) *r = &g->results;
-    if (job->loss) V(lose)(job, g->first, g->rows, &g->targets, g->max, r->log, r->odds, r->poison, r->a, r->b);
     if (job->op == SL_LOGSUMEXP) {
         R *lse = V(target)(job, g->first, block);
         for (int i = 0; i < g->rows; i++) lse[i] = r->a[i];
         V(written)(job, g->first, g->rows, block);
     }
     if (!sl_writes_rows(job->op)) return;
-    for (int i = 0; i < g->rows; i++) {
-        V(write_row)(job->op, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
-        if (job->loss) V(aim_gradient)(job, g->first + i, 0, job->n, &g->targets, i, r->poison[i], g->y[i], 1);
-        V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
-    }
+    for (int i = 0; i < g->rows; i++) V(write_row)(job->op, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
+    if (job->loss) V(aim_gradient)(job, g->first, g->rows, 0, job->n, &g->targets, g->y[0], g->y_step, 1);
+    if (V(native)(job)) return;
+    for (int i = 0; i < g->rows; i++) V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
 }
 
 /* SL_SHORT < n <= SL_BLOCK. As many rows go together as the first-level cache holds with all that belongs to them. */
@@ -274,14 +280,13 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
         V(store)(clamp, plan.clamp);
         V(store)(shift, plan.shift);
         V(pair) sums[LANES];
-        if (job->loss) memset(&g->targets, 0, sizeof g->targets);
+        g->y_step = native ? n : stride;
+        if (job->loss) {
+            V(clear)(&g->targets);
+            V(aim)(job, row, g->rows, 0, n, g->x[0], g->y_step, 1, max, &g->targets);
+        }
         for (int i = 0; i < g->rows; i++) {
             const R *source = g->x[i];
-            if (job->loss) {
-                g->max[i] = max[i];
-                V(aim)(job, row + i, (row + i) * n, 1, &g->targets, i);
-                V(aim_spread)(job, row + i, 0, source, 1, n, max[i], &g->targets, i);
-            }
             if (shift[i] != 0) {
                 V(row_shift)(source, n, shift[i], block);
                 source = block;
@@ -291,6 +296,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             sums[i] = V(row_sum)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], ahead, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
+        if (job->loss) V(lose_rows)(job, row, g->rows, &plan, &g->targets, &g->results);
         V(write_group)(job, g, block);
     }
 }
@@ -357,20 +363,21 @@ SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(kee
 SL_INLINE double V(long_origin)(const sl_long *shared, ptrdiff_t b) { return isfinite(shared->max[b]) ? shared->max[b] : 0; }
 static void V(long_aim)(const sl_job *job, ptrdiff_t row, ptrdiff_t b, const R *x, ptrdiff_t n, sl_long *shared) {
     V(targets) t;
-    t.ignored[0] = t.spread[0] = t.distance[0] = 0;
-    if (job->loss->target) {
-        const ptrdiff_t at = (ptrdiff_t)job->loss->target[job->loss->first + row] - b * SL_BLOCK;
-        if (at >= 0 && at < n) shared->picked = x[at];
-    }
-    V(aim_spread)(job, row, b * SL_BLOCK, x, 1, n, V(long_origin)(shared, b), &t, 0);
+    const R origin = (R)V(long_origin)(shared, b);
+    V(clear)(&t);
+    V(aim)(job, row, 1, b * SL_BLOCK, n, x, n, 1, &origin, &t);
+    if (t.q[0] != 0) shared->picked = t.x[0];
+    shared->q[b] = t.q[0];
     shared->spread[b] = t.spread[0];
     shared->distance[b] = t.distance[0];
 }
 static void V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_long *shared, V(targets) * t) {
-    memset(t, 0, sizeof *t);
-    V(aim)(job, row, row * job->n, 1, t, 0);
-    t->x[0] = shared->picked; /* x may be gone */
+    const sl_loss *loss = job->loss;
+    V(clear)(t);
+    t->ignored[0] = loss->target && loss->target[loss->first + row] == loss->ignore;
+    t->x[0] = (R)shared->picked;
     for (ptrdiff_t b = 0; b < sl_block_count(job); b++) {
+        t->q[0] += shared->q[b];
         t->spread[0] += shared->spread[b];
         t->distance[0] += shared->distance[b];
         if (shared->spread[b] != 0) t->distance[0] += shared->spread[b] * (m - V(long_origin)(shared, b));
@@ -425,11 +432,8 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
     shared->shift = 0; /* for the next row */
     if (job->loss) {
-        V(results) *r = &stats->results;
-        R max[LANES];
-        V(store)(max, plan.max);
-        V(long_target)(job, row, max[0], shared, &stats->targets);
-        V(lose)(job, row, 1, &stats->targets, max, r->log, r->odds, r->poison, r->a, r->b);
+        V(long_target)(job, row, V(max_of_blocks)(job, shared), shared, &stats->targets);
+        V(lose_rows)(job, row, 1, &plan, &stats->targets, &stats->results);
     }
     if (job->op == SL_LOGSUMEXP) {
         R *y = V(target)(job, row, scratch);
@@ -457,7 +461,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             }
         } else source = V(read)(job, at, n, scratch);
         V(write_row)(job->op, source, n, r, 0, scale, y);
-        if (job->loss) V(aim_gradient)(job, row, b * SL_BLOCK, n, &stats->targets, 0, r->poison[0], y, 1);
+        if (job->loss) V(aim_gradient)(job, row, 1, b * SL_BLOCK, n, &stats->targets, y, n, 1);
         V(written)(job, at, n, y);
     }
 }

@@ -80,8 +80,8 @@ enum {
 typedef struct {
     double shift; /* what is subtracted from x first; 0 but for rows far from zero */
     double *max;
-    double *spread, *distance; /* sums over the target's weights */
-    double picked;             /* x of the class that an index names */
+    double *q, *spread, *distance; /* of losses.inc.h */
+    double picked;                 /* x of the class that an index names */
     void *high, *low;
     void *stats; /* what finish found, for write */
 } sl_long;
@@ -101,6 +101,10 @@ typedef struct {
 typedef struct {
     const char *isa;
     sl_forms f32, f64;
+    /* totals.inc.h */
+    ptrdiff_t (*wrong_target)(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore, ptrdiff_t *counted);
+    double (*total_weight)(const int64_t *target, ptrdiff_t count, int64_t ignore, const double *weight);
+    double (*total)(const double *x, ptrdiff_t count);
 } sl_kernels;
 
 /* isa_<name>.c; one that this compiler or architecture cannot build is empty, and absent from dispatch.c */
@@ -124,11 +128,6 @@ void sl_run_elements(const sl_elements *s, int threads);
 int sl_has_openmp(void);
 int sl_forked(void); /* 1 in a child of fork(): it runs serially */
 void sl_init(void);
-
-/* totals.c */
-ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore); /* the first, or -1 */
-double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ignore, const double *weight /* or NULL: all 1 */);
-double sl_total(const double *x, ptrdiff_t count);
 
 /* The form, and every order of summation, come from class count, inner length and type, never the batch. How many rows
    go together may come from the batch: no bit depends on it. */

@@ -749,6 +749,14 @@ def test_an_index_outside_the_classes_is_named(name, given, value):
     )
 
 
+@pytest.mark.parametrize("name", FLOAT_NAMES)
+def test_an_index_outside_the_classes_beside_one_that_no_int64_holds(name):
+    """The ignored one needs a stand-in; the other must still be looked at."""
+    target = np.array([2**64 - 1, 81], np.uint64)
+    words = [f"target[1] = 81 is outside [0, 81); ignore_index is {2**64 - 1}"]
+    assert_error(IndexError, words, name, np.full((2, 81), 0.5, np.float32), target, ignore_index=2**64 - 1)
+
+
 def test_an_index_outside_the_classes_among_very_many():
     """Found before anything is written, whichever thread would have come across it."""
     x = np.full((50_001, 10), 0.5, np.float32)

@@ -61,14 +61,14 @@ cdef extern from "softlane.h" nogil:
         Py_ssize_t n
     ctypedef struct sl_kernels:
         const char *isa
+        Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore, Py_ssize_t *counted)
+        double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight)
+        double (*total)(const double *x, Py_ssize_t count)
     int sl_run(const sl_job *job, int threads)
     void sl_run_elements(const sl_elements *s, int threads)
     int sl_has_openmp()
     int sl_forked()
     void sl_init()
-    Py_ssize_t sl_wrong_target(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore)
-    double sl_total_weight(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight)
-    double sl_total(const double *x, Py_ssize_t count)
     int sl_isa_count()
     const char *sl_isa_name(int i)
     const sl_kernels *sl_active()
@@ -280,19 +280,22 @@ def elements(int op, int storage, cnp.ndarray x, y, target=None, weight=None, po
 
 
 def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
-    """The first index of an int64 array that is neither a class nor ignored, or -1."""
-    return sl_wrong_target(<const int64_t *>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(target), n, ignore)
+    """The first index of an int64 array that is neither a class nor ignored, or -1; and how many are not ignored."""
+    cdef Py_ssize_t counted
+    cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(target)
+    cdef Py_ssize_t wrong = sl_active().wrong_target(first, cnp.PyArray_SIZE(target), n, ignore, &counted)
+    return wrong, counted
 
 
-def total_weight(cnp.ndarray target, int64_t ignore, weight):
-    """The sum of the (float64) weights of all targets that are not ignored; without weights, their number."""
-    cdef const double *w = <const double *>data(weight)
-    return sl_total_weight(<const int64_t *>cnp.PyArray_DATA(target), cnp.PyArray_SIZE(target), ignore, w)
+def total_weight(cnp.ndarray target, int64_t ignore, cnp.ndarray weight):
+    """The sum of the (float64) weights of all targets that are not ignored."""
+    cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(target)
+    return sl_active().total_weight(first, cnp.PyArray_SIZE(target), ignore, <const double *>cnp.PyArray_DATA(weight))
 
 
 def total(cnp.ndarray x):
     """The sum of a float64 array, as if in twice the precision."""
-    return sl_total(<const double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
+    return sl_active().total(<const double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
 
 
 def get_threads():

@@ -120,32 +120,34 @@ def _check(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices "
             f"or {a.shape} for class probabilities"
         )
-    index, ignore = _indices(name, t, n, ignore)
-    wide = None if w is None else w.astype(np.float64, copy=False)
-    return _Call(a, k, dtype, index, None, w, ignore, _core.total_weight(index, ignore, wide))
+    index, ignore, counted = _indices(name, t, n, ignore)
+    divisor = counted if w is None else _core.total_weight(index, ignore, w.astype(np.float64, copy=False))
+    return _Call(a, k, dtype, index, None, w, ignore, divisor)
 
 
-def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int]:
-    """Class indices as int64, all of them in range or equal to the int64 that is returned beside them."""
+def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int, int]:
+    """Class indices as int64, all of them in range or equal to the int64 beside them, and how many are in range."""
     if target.size == 0 and target.dtype == np.float64:
         target = target.astype(np.int64)  # what an empty list becomes
     if target.dtype.kind not in "iu":
         raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers")
-    none = _INT64.min  # stands for ignore_index where that, or a target, is no int64
-    if target.dtype.kind == "u" and target.dtype.itemsize == 8 and target.size and int(target.max()) > _INT64.max:
+    none = _INT64.min  # stands for ignore_index where that is no int64
+    known = ignore if _INT64.min <= ignore <= _INT64.max else none
+    index = target
+    unsigned = target.dtype.kind == "u"
+    if unsigned and target.size and int(target.max()) > _INT64.max:
         ignored = target == ignore
         beyond = (target > _INT64.max) & ~ignored
         if beyond.any():
             _raise_wrong(name, target, int(np.argmax(beyond)), n, ignore)
-        return np.where(ignored, none, target.astype(np.int64)), none
-    index = np.ascontiguousarray(target, dtype=np.int64).reshape(target.shape)
-    known = ignore if _INT64.min <= ignore <= _INT64.max else none
-    wrong = _core.wrong_target(index, n, known)
-    if wrong < 0 and known != ignore and (index == none).any():
+        index, known = np.where(ignored, none, target.astype(np.int64)), none
+    index = np.ascontiguousarray(index, dtype=np.int64).reshape(target.shape)
+    wrong, counted = _core.wrong_target(index, n, known)
+    if wrong < 0 and known != ignore and not unsigned and (index == none).any():
         wrong = int(np.argmax(index == none))
     if wrong >= 0:
         _raise_wrong(name, target, wrong, n, ignore)
-    return index, known
+    return index, known, counted
 
 
 def _raise_wrong(name: str, target: Array, flat: int, n: int, ignore: int) -> None:
