@@ -11,27 +11,33 @@ SL_INLINE vec V(column_max)(const R *tile, ptrdiff_t stride, ptrdiff_t n, vec m)
 }
 
 /* Adds the e of n classes to sum, and stores them over x if store is set. Classes equal to exclude do not count. */
-SL_INLINE void V(column_step)(int u, R *tile, ptrdiff_t stride, const V(plan) * p, V(table) table, const vec *exclude, int store,
-                              V(pair) * sum) {
+SL_INLINE void V(column_step)(int u, R *tile, ptrdiff_t stride, const V(plan) * p, const V(heat) * heat, V(table) table, const vec *exclude,
+                              int store, V(pair) * sum) {
     vec v[UNROLL];
     for (int i = 0; i < u; i++) v[i] = V(load)(tile + i * stride);
     if (exclude)
         for (int i = 0; i < u; i++) v[i] = V(select_eq)(v[i], *exclude, V(set1)(-INFINITY), v[i]);
-    V(add_exp)(u, v, &p->magic, &p->clamp, table, sum, v);
+    V(add_exp)(u, v, &p->magic, &p->clamp, heat, table, sum, v);
     if (store)
         for (int i = 0; i < u; i++) V(store)(tile + i * stride, v[i]);
 }
-SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const vec *exclude, int store, V(pair) * sum) {
+SL_INLINE void V(column_sum_with)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const V(heat) * heat, const vec *exclude,
+                                  int store, V(pair) * sum) {
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) s = *sum;
     ptrdiff_t k = 0;
     for (; k + UNROLL <= n; k += UNROLL) {
-        V(column_step)(UNROLL, tile + k * stride, stride, p, table, exclude, store, &s);
+        V(column_step)(UNROLL, tile + k * stride, stride, p, heat, table, exclude, store, &s);
         if ((k + UNROLL) % 16 == 0) s = V(fast_two_sum)(s);
     }
-    for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, table, exclude, store, &s);
-    if (k < n) V(column_step)(1, tile + k * stride, stride, p, table, exclude, store, &s);
+    for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, heat, table, exclude, store, &s);
+    if (k < n) V(column_step)(1, tile + k * stride, stride, p, heat, table, exclude, store, &s);
     *sum = s;
+}
+
+SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const vec *exclude, int store, V(pair) * sum) {
+    if (p->heat) V(column_sum_with)(tile, stride, n, p, p->heat, exclude, store, sum);
+    else V(column_sum_with)(tile, stride, n, p, NULL, exclude, store, sum);
 }
 
 /* ceiling_of for each lane of a part of a column; CEILING itself where the part is the whole */
@@ -46,7 +52,8 @@ static vec V(column_ceiling)(int whole, const R *tile, ptrdiff_t stride, ptrdiff
     R m[LANES], k[LANES];
     V(store)(m, highest);
     V(store)(k, p->k);
-    for (int i = 0; i < LANES; i++) m[i] = V(ceiling_of)(m[i], k[i]);
+    V(heat) own;
+    for (int i = 0; i < LANES; i++) m[i] = V(ceiling_of)(m[i], k[i], V(warm_row)(p->heat, i, &own));
     return V(load)(m);
 }
 
@@ -92,7 +99,7 @@ static void V(pack)(V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
     for (ptrdiff_t j = 0; j < LANES; j++) {
         const ptrdiff_t at = V(column_at)(job, s->first + (j < s->columns ? j : 0));
         for (ptrdiff_t k = k0; k < k1; k++) {
-            R one;
+            R one = 0;
             const R x = s->tile[(k - k0) * LANES + j] = *V(read)(job, at + k * job->inner, 1, &one);
             if (x > s->max[j]) s->max[j] = x;
         }
@@ -106,7 +113,7 @@ static void V(unpack)(V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
         for (ptrdiff_t k = k0; k < k1; k++) {
             const R *from = s->tile + (k - k0) * s->width;
             const ptrdiff_t i = at + k * job->inner;
-            if (!V(native)(job)) {
+            if (!V(y_native)(job)) {
                 V(written)(job, i, s->columns, from);
                 continue;
             }
@@ -124,7 +131,7 @@ static void V(unpack)(V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
         const ptrdiff_t at = V(column_at)(job, s->first + j);
         for (ptrdiff_t k = k0; k < k1; k++) {
             const R *from = s->tile + (k - k0) * LANES + j;
-            if (V(native)(job)) ((R *)job->y)[at + k * job->inner] = *from;
+            if (V(y_native)(job)) ((R *)job->y)[at + k * job->inner] = *from;
             else V(written)(job, at + k * job->inner, 1, from);
         }
     }
@@ -152,7 +159,7 @@ static void V(column_others)(V(source) * source, R *tile, ptrdiff_t stride, ptrd
             second = V(max)(V(select_eq)(x, plan->reduced, lowest, x), second);
         }
     }
-    const V(plan) p2 = V(make_plan)(V(max)(second, plan->clamp), 0);
+    const V(plan) p2 = V(make_plan)(V(max)(second, plan->clamp), plan->heat, 0);
     V(pair) sum = {V(set1)(0), V(set1)(0)};
     FOR_EACH_PART {
         if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
@@ -203,9 +210,18 @@ typedef struct {
     ptrdiff_t stride, columns;
 } V(sink);
 
-/* The last step: x or e to results, class by class over all columns, as they lie in memory. */
-static void V(columns_write)(const R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op op, const V(plan) * plan, const V(verdict) * v,
-                             V(sink) to) {
+/* (x - max) / T - log */
+SL_INLINE vec V(column_log)(vec x, const V(plan) * p, vec log) {
+    const vec d = V(sub)(x, p->reduced);
+    if (!p->heat) return V(sub)(d, log);
+    return V(fma)(d, p->heat->high, V(fma)(d, p->heat->low, V(sub)(V(set1)(0), log)));
+}
+
+/* The last step: x or e to results, class by class over all columns, as they lie in memory. The tile has n classes from k0
+   on, of the rows from first on. */
+static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, const R *tile, ptrdiff_t stride, ptrdiff_t n,
+                             const V(plan) * plan, const V(verdict) * v, V(sink) to) {
+    const sl_op op = job->op;
     const int keeps_exp = sl_keeps_exp(op);
     const int full = (int)(to.columns / LANES), count = (int)((to.columns + LANES - 1) / LANES);
     const ptrdiff_t soon = PLANES_AHEAD / 2 * to.stride;
@@ -214,7 +230,7 @@ static void V(columns_write)(const R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op
             const vec x = V(load)(tile + k * stride + j * LANES);
             R *y = to.y + k * to.stride + j * LANES;
             sl_prefetch(y + soon);
-            const vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(sub)(V(sub)(x, plan[j].reduced), v[j].b);
+            const vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(column_log)(x, &plan[j], v[j].b);
             if (j < full) V(store)(y, r);
             else V(store_tail)(y, to.columns - j * LANES, r);
         }
@@ -223,12 +239,15 @@ static void V(columns_write)(const R *tile, ptrdiff_t stride, ptrdiff_t n, sl_op
         R few[LANES], poison[LANES];
         V(store)(few, v[j].few);
         V(store)(poison, v[j].poison);
-        for (ptrdiff_t k = 0; k < n; k++)
-            for (int i = 0; i < LANES && j * LANES + i < to.columns; i++) {
-                R *y = to.y + k * to.stride + j * LANES + i;
-                if (poison[i] != poison[i]) *y = NAN;
-                else if (op == SL_SOFTMAX && few[i] < 0 && *y > (R)0.5) *y = 1;
-            }
+        for (int i = 0; i < LANES && j * LANES + i < to.columns; i++) {
+            R *y = to.y + j * LANES + i;
+            if (poison[i] != poison[i]) {
+                const ptrdiff_t at = V(column_at)(job, first + j * LANES + i) + k0 * job->inner;
+                V(fill_bad)(job, at, job->inner, n, y, to.stride);
+            } else if (op == SL_SOFTMAX && few[i] < 0)
+                for (ptrdiff_t k = 0; k < n; k++)
+                    if (y[k * to.stride] > (R)0.5) y[k * to.stride] = 1;
+        }
     }
 }
 
@@ -238,9 +257,10 @@ typedef struct {
     ptrdiff_t first, columns; /* rows first to first + columns of the job, one per lane */
     R *tile;                  /* class k of the first at tile[k * stride]; holds x */
     ptrdiff_t stride;
-    const R *max; /* of each column, where it is known */
-    R *spare;     /* room for one vector of columns, all classes that the tile has */
-    V(sink) to;   /* where results go. logsumexp leaves its own in class 0 of the tile */
+    const R *max;         /* of each column, where it is known */
+    const V(heat) * heat; /* of all rows, where they have one temperature */
+    R *spare;             /* room for one vector of columns, all classes that the tile has */
+    V(sink) to;           /* where results go. logsumexp leaves its own in class 0 of the tile */
 } V(batch);
 
 SL_INLINE ptrdiff_t V(lanes_of)(const V(batch) * b, int j) { return b->columns - j * LANES < LANES ? b->columns - j * LANES : LANES; }
@@ -250,7 +270,7 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
     for (ptrdiff_t i = 0; i < LANES; i++) {
         const ptrdiff_t column = j * LANES + i < b->columns ? j * LANES + i : b->columns - 1;
         const ptrdiff_t at = V(column_at)(b->job, b->first + column);
-        R one;
+        R one = 0;
         for (ptrdiff_t k = 0; k < b->job->n; k++) b->spare[k * LANES + i] = *V(read)(b->job, at + k * b->job->inner, 1, &one);
     }
     if (plan->shifted) V(column_shift)(b->spare, LANES, b->job->n, plan->shift);
@@ -277,7 +297,11 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
         }
         plan[j].max = m;
     }
-    for (int j = 0; j < count; j++) plan[j] = V(make_plan)(plan[j].max, 1);
+    V(heat) heat[SL_GROUP];
+    for (int j = 0; j < count; j++) {
+        const V(heat) *own = b->heat ? b->heat : V(warm)(job, b->first + j * LANES, V(lanes_of)(b, j), &heat[j]);
+        plan[j] = V(make_plan)(plan[j].max, own, 1);
+    }
     for (int j = 0; j < count; j++) {
         R *column = tile + j * LANES;
         sum[j] = (V(pair)){V(set1)(0), V(set1)(0)};
@@ -324,7 +348,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
             if (plan[0].shifted) V(column_shift)(tile, stride, rows, plan[0].shift);
             if (sl_keeps_exp(op)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
         }
-        V(columns_write)(tile, stride, rows, op, plan, v, b->to);
+        V(columns_write)(job, b->first, k0, tile, stride, rows, plan, v, b->to);
         for (int j = 0; job->loss && j < count; j++)
             V(aim_gradient)(job, b->first + j * LANES, V(lanes_of)(b, j), k0, rows, &targets[j], b->to.y + j * LANES, 1, b->to.stride);
         if (source) V(unpack)(source, k0, k0 + rows);
@@ -335,7 +359,9 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
 static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t width = sl_tile_width(job->n, job->inner, LANES), all = job->outer * job->inner;
     const ptrdiff_t per_outer = (job->inner + width - 1) / width;
-    const int whole = job->n <= SL_BLOCK, direct = whole && job->inner >= LANES && V(native)(job); /* from the tile to y */
+    V(heat) heat;
+    const V(heat) *one = V(warm_all)(job, &heat);
+    const int whole = job->n <= SL_BLOCK, direct = whole && job->inner >= LANES && V(y_native)(job); /* from the tile to y */
     for (ptrdiff_t t = first; t < last; t++) {
         V(source) s = {.job = job, .first = t * width, .width = width, .tile = scratch};
         ptrdiff_t end = all;
@@ -348,7 +374,15 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
         for (ptrdiff_t j = 0; j < s.columns; j += SL_GROUP * LANES) {
             const ptrdiff_t left = s.columns - j < SL_GROUP * LANES ? s.columns - j : SL_GROUP * LANES;
             V(batch)
-            b = {job, s.first + j, left, s.tile + j, width, whole ? s.max + j : NULL, s.tile + job->n * width, {s.tile + j, width, left}};
+            b = {job,
+                 s.first + j,
+                 left,
+                 s.tile + j,
+                 width,
+                 whole ? s.max + j : NULL,
+                 one,
+                 s.tile + job->n * width,
+                 {s.tile + j, width, left}};
             if (direct) b.to = (V(sink)){(R *)job->y + V(column_at)(job, s.first + j), job->inner, left};
             V(columns)(whole ? NULL : &s, &b);
         }
@@ -392,18 +426,20 @@ static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_
 static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
     R *tile = scratch, *raw = tile + SL_GROUP * LANES * n;
+    V(heat) heat;
+    const V(heat) *one = V(warm_all)(job, &heat);
     for (ptrdiff_t row = first; row < last; row += SL_GROUP * LANES) {
         const ptrdiff_t rows = last - row < SL_GROUP * LANES ? last - row : SL_GROUP * LANES;
         const int count = (int)((rows + LANES - 1) / LANES);
         const R *x = V(read)(job, row * n, rows * n, raw);
-        if (V(native)(job) && !sl_cached(job)) /* in cache it would only cost: 3 to 7 % at 10 classes */
+        if (V(x_native)(job) && !sl_cached(job)) /* in cache it would only cost: 3 to 7 % at 10 classes */
             for (ptrdiff_t i = 0; i < rows * n; i += LANES) {
                 sl_prefetch((const char *)(x + i) + SL_PREFETCH);
                 if (sl_writes_rows(job->op)) sl_prefetch((const char *)((R *)job->y + row * n + i) + SL_PREFETCH);
             }
         for (int j = 0; j < count; j++)
             V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
-        const V(batch) b = {job, row, rows, tile, SL_GROUP * LANES, NULL, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}};
+        const V(batch) b = {job, row, rows, tile, SL_GROUP * LANES, NULL, one, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}};
         V(columns)(NULL, &b);
         if (job->op == SL_LOGSUMEXP) {
             R *y = V(target)(job, row, tile);
@@ -412,7 +448,7 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
             continue;
         }
         if (!sl_writes_rows(job->op)) continue;
-        R *y = V(native)(job) ? (R *)job->y + row * n : raw;
+        R *y = V(y_native)(job) ? (R *)job->y + row * n : raw;
         for (int j = 0; j < count; j++)
             V(store_rows)(tile + j * LANES, SL_GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
         V(written)(job, row * n, rows * n, raw);
@@ -444,7 +480,9 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     R *rows = scratch, *result = rows + LANES * n + LANES, *work = result + LANES;
     for (ptrdiff_t outer = first; outer < last; outer++) V(turn)(job, outer * size, n, rows + (outer - first) * size, n);
     sl_job turned = *job;
-    turned.storage = SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64;
+    turned.x_storage = turned.y_storage = OWN_STORAGE;
+    turned.mask = NULL; /* has done its work */
+    if (job->temperature) turned.temperature += job->temperature_step * first * job->inner;
     turned.x = rows;
     turned.y = job->op == SL_LOGSUMEXP ? result : rows;
     sl_loss loss;
@@ -462,7 +500,12 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
         V(written)(job, first * job->inner, count, result);
     }
     if (!sl_writes_rows(job->op)) return;
-    for (ptrdiff_t outer = first; outer < last; outer++) V(turn_back)(job, rows + (outer - first) * size, n, outer * size, n);
+    for (ptrdiff_t outer = first; outer < last; outer++) {
+        R *own = rows + (outer - first) * size;
+        for (ptrdiff_t i = 0; job->mask && i < job->inner; i++)
+            if (own[i * n] != own[i * n]) V(fill_bad)(job, outer * size + i, job->inner, n, own + i * n, 1);
+        V(turn_back)(job, own, n, outer * size, n);
+    }
 }
 
 /* The same block by block, as there is room for one block only. */
@@ -473,6 +516,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
     V(pair) sums[LANES];
     for (int i = 0; i < LANES; i++) sums[i] = (V(pair)){V(set1)(0), V(set1)(0)};
     V(plan) plan;
+    V(heat) warm;
     V(results) results;
     V(targets) targets;
     V(clear)(&targets);
@@ -483,6 +527,8 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             if (job->loss && step == 1) V(aim)(job, outer * job->inner, columns, k, n, rows, SL_BLOCK, 1, max, &targets);
             for (int i = 0; i < columns; i++) {
                 R *row = rows + i * SL_BLOCK;
+                V(heat) own;
+                const V(heat) *heat = step == 0 ? NULL : V(warm_row)(plan.heat, i, &own);
                 if (step == 0) {
                     const R m = V(row_max)(row, n);
                     max[i] = k == 0 || m > max[i] ? m : max[i];
@@ -490,12 +536,12 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                 }
                 if (shift[i] != 0 && (step == 1 || sl_keeps_exp(job->op))) V(row_shift)(row, n, shift[i], row);
                 if (step == 1) {
-                    const R ceiling = V(ceiling_of)(V(row_max)(row, n), k_of_max[i]);
-                    const V(pair) s = V(row_sum)(row, n, magic[i], clamp[i], ceiling, NULL, NULL, row, &unused);
+                    const R ceiling = V(ceiling_of)(V(row_max)(row, n), k_of_max[i], heat);
+                    const V(pair) s = V(row_sum)(row, n, magic[i], clamp[i], heat, ceiling, NULL, NULL, row, &unused);
                     sums[i] = V(fast_two_sum)(V(two_sum)(sums[i], s));
                 } else {
-                    if (sl_keeps_exp(job->op)) V(row_sum)(row, n, magic[i], clamp[i], C(CEILING), row, row, row, &unused);
-                    V(write_row)(job->op, row, n, &results, i, 1, row);
+                    if (sl_keeps_exp(job->op)) V(row_sum)(row, n, magic[i], clamp[i], heat, C(CEILING), row, row, row, &unused);
+                    V(write_row)(job, at + i, row, n, &results, i, 1, row);
                 }
             }
             if (step < 2) continue;
@@ -503,7 +549,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(turn_back)(job, rows, SL_BLOCK, at, n);
         }
         if (step == 0) {
-            plan = V(make_plan)(V(load)(max), 1);
+            plan = V(make_plan)(V(load)(max), V(warm)(job, outer * job->inner, columns, &warm), 1);
             V(store)(magic, plan.magic);
             V(store)(clamp, plan.clamp);
             V(store)(shift, plan.shift);

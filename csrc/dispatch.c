@@ -34,6 +34,7 @@ static void probe_x86(int *avx2, int *avx512) {
     *avx2 = (saved & 0x06) == 0x06            /* xmm, ymm */
             && bit(one[2], 28)                /* AVX */
             && bit(one[2], 12)                /* FMA */
+            && bit(one[2], 29)                /* F16C */
             && bit(seven[1], 5);              /* AVX2 */
     *avx512 = *avx2 && (saved & 0xE0) == 0xE0 /* mask registers, upper halves of zmm0-15, zmm16-31 */
               && bit(seven[1], 16)            /* F */

@@ -14,7 +14,7 @@ typedef struct {
 
 SL_INLINE V(logistic) V(make_logistic)(void) {
     V(logistic) g;
-    g.plan = V(make_plan)(V(set1)(0), 0);
+    g.plan = V(make_plan)(V(set1)(0), NULL, 0);
     g.unit = V(exp_of_max)(&g.plan);
     g.inverse = V(reciprocal)(g.unit);
     return g;
@@ -25,7 +25,7 @@ SL_INLINE void V(exp_of_minus)(int u, const vec *x, const V(logistic) * g, vec *
     vec a[UNROLL], T[UNROLL], p[UNROLL];
     for (int i = 0; i < u; i++) a[i] = V(sub)(V(set1)(0), x[i]);
     for (int i = 0; i < u; i++) a[i] = V(sub)(V(set1)(0), V(max)(a[i], x[i]));
-    V(exp_parts)(u, a, &g->plan.magic, &g->plan.clamp, V(load_table)(V_TABLE), T, p);
+    V(exp_parts)(u, a, &g->plan.magic, &g->plan.clamp, NULL, V(load_table)(V_TABLE), T, p);
     for (int i = 0; i < u; i++) e[i] = V(fma)(T[i], p[i], T[i]);
     for (int i = 0; lost && i < u; i++) lost[i] = V(fma)(T[i], p[i], V(sub)(T[i], e[i]));
 }
@@ -38,7 +38,7 @@ SL_INLINE vec V(select_sign)(vec x, vec a, vec b) { return V(select_eq)(V(max)(x
 /* The plan of sigmoid: exp(-x) of all numbers that matter, 2^-72 to 2^150 (2^1076), is a normal number. Below, 1 + exp(-x)
    is 1; above, the result is 0. */
 SL_INLINE V(plan) V(sigmoid_plan)(void) {
-    V(plan) p = V(make_plan)(V(set1)(0), 0);
+    V(plan) p = V(make_plan)(V(set1)(0), NULL, 0);
     p.magic = V(set1)(C(ROUND) + C(J) * C(SIGMOID_BIAS));
     p.clamp = V(set1)(-50);
     return p;
@@ -47,7 +47,7 @@ SL_INLINE V(plan) V(sigmoid_plan)(void) {
 SL_INLINE void V(sigmoid)(int u, vec *x, const V(plan) * plan, vec unit) {
     vec T[UNROLL], p[UNROLL];
     for (int i = 0; i < u; i++) x[i] = V(sub)(V(set1)(0), V(max)(V(set1)(C(SIGMOID_ZERO)), x[i]));
-    V(exp_parts)(u, x, &plan->magic, &plan->clamp, V(load_table)(V_TABLE), T, p);
+    V(exp_parts)(u, x, &plan->magic, &plan->clamp, NULL, V(load_table)(V_TABLE), T, p);
     for (int i = 0; i < u; i++) {
         const vec e = V(fma)(T[i], p[i], T[i]), lost = V(fma)(T[i], p[i], V(sub)(T[i], e));
         x[i] = V(div)(unit, V(add)(V(add)(unit, lost), e));
@@ -181,7 +181,7 @@ static void V(elements)(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, v
     const V(logistic) g = V(make_logistic)();
     const V(plan) plan = V(sigmoid_plan)();
     const vec unit = V(exp_of_max)(&plan).high;
-    const sl_job job = {.storage = s->storage, .x = s->x, .y = s->y};
+    const sl_job job = {.x_storage = s->x_storage, .y_storage = s->y_storage, .x = s->x, .y = s->y};
     R *converted = scratch;
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t at = b * SL_BLOCK, n = s->n - at < SL_BLOCK ? s->n - at : SL_BLOCK;
@@ -233,7 +233,7 @@ static void V(back)(sl_op op, const R *grad, const R *y, ptrdiff_t n, const doub
         R p[LANES];
         if (op == SL_LOG_SOFTMAX_GRAD) {
             vec v = V(load_tail)(y + i, k, 0), T, q;
-            V(exp_parts)(1, &v, &g->plan.magic, &g->plan.clamp, V(load_table)(V_TABLE), &T, &q);
+            V(exp_parts)(1, &v, &g->plan.magic, &g->plan.clamp, NULL, V(load_table)(V_TABLE), &T, &q);
             v = V(fma)(T, q, T);
             V(store)(p, V(fma)(v, g->inverse.high, V(mul)(v, g->inverse.low)));
         }

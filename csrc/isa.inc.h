@@ -5,14 +5,18 @@
 
 #define SL_REAL 32
 #define V_TABLE sl_f32_table
+#define V_EXP_TERMS sl_f32_exp
 #include "kernels.inc.h"
 #undef SL_REAL
 #undef V_TABLE
+#undef V_EXP_TERMS
 #define SL_REAL 64
 #define V_TABLE sl_f64_table
+#define V_EXP_TERMS sl_f64_exp
 #include "kernels.inc.h"
 #undef SL_REAL
 #undef V_TABLE
+#undef V_EXP_TERMS
 
 #define SL_TEXT_(name) #name
 #define SL_TEXT(name) SL_TEXT_(name)

@@ -24,25 +24,128 @@
 #define LANES 8
 #endif
 #define vec V(v)
+#define OWN_STORAGE (SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64)
 
 /* ---- storage ---------------------------------------------------------------------------------------------- */
 
-/* n elements of x from index i on, as R: in place, or converted into scratch. */
-static const R *V(read)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, R *scratch) {
+/* One vector of elements from index i on, of any storage that is known where this is compiled; count < LANES at the end. */
 #if SL_REAL == 32
-    const uint16_t *half = (const uint16_t *)job->x + i;
-    if (job->storage == SL_FLOAT16) {
-        for (ptrdiff_t k = 0; k < n; k++) scratch[k] = sl_from_float16(half[k]);
-        return scratch;
+SL_INLINE size_t V(size_of)(const sl_storage storage) {
+    return storage == SL_FLOAT32 ? 4 : storage == SL_INT8 || storage == SL_UINT8 || storage == SL_BOOL ? 1 : 2;
+}
+SL_INLINE vec V(load_whole)(const sl_storage storage, const void *x) {
+    switch (storage) {
+        case SL_FLOAT16: return f32_from_float16((const uint16_t *)x);
+        case SL_BFLOAT16: return f32_from_bfloat16((const uint16_t *)x);
+        case SL_INT8: return f32_from_int8((const int8_t *)x);
+        case SL_UINT8: return f32_from_uint8((const uint8_t *)x);
+        case SL_INT16: return f32_from_int16((const int16_t *)x);
+        case SL_UINT16: return f32_from_uint16((const uint16_t *)x);
+        case SL_BOOL:
+            return V(select_eq)(f32_from_uint8((const uint8_t *)x), V(set1)(0), V(set1)(0), V(set1)(1)); /* any byte but 0 is true */
+        default: return V(load)((const R *)x);
     }
-    if (job->storage == SL_BFLOAT16) {
-        for (ptrdiff_t k = 0; k < n; k++) scratch[k] = sl_from_bfloat16(half[k]);
-        return scratch;
-    }
+}
+SL_INLINE void V(store_whole)(const sl_storage storage, void *y, vec v) {
+    if (storage == SL_FLOAT16) f32_to_float16((uint16_t *)y, v);
+    else if (storage == SL_BFLOAT16) f32_to_bfloat16((uint16_t *)y, v);
+    else V(store)((R *)y, v);
+}
 #else
-    (void)n, (void)scratch;
+SL_INLINE size_t V(size_of)(const sl_storage storage) {
+    (void)storage;
+    return 8;
+}
+SL_INLINE vec V(load_whole)(const sl_storage storage, const void *x) {
+    (void)storage;
+    return V(load)((const R *)x);
+}
+SL_INLINE void V(store_whole)(const sl_storage storage, void *y, vec v) {
+    (void)storage;
+    V(store)((R *)y, v);
+}
 #endif
-    return (const R *)job->x + i;
+SL_INLINE vec V(load_as)(const sl_storage storage, const void *x, ptrdiff_t i, ptrdiff_t count) {
+    const char *at = (const char *)x + i * (ptrdiff_t)V(size_of)(storage);
+    if (count >= LANES) return V(load_whole)(storage, at);
+    char some[LANES * sizeof(R)] = {0};
+    memcpy(some, at, (size_t)count * V(size_of)(storage));
+    return V(load_whole)(storage, some);
+}
+SL_INLINE void V(store_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t count, vec v) {
+    char *at = (char *)y + i * (ptrdiff_t)V(size_of)(storage);
+    if (count >= LANES) {
+        V(store_whole)(storage, at, v);
+        return;
+    }
+    char some[LANES * sizeof(R)];
+    V(store_whole)(storage, some, v);
+    memcpy(at, some, (size_t)count * V(size_of)(storage));
+}
+
+/* n elements from index i on, with -inf where the mask hides them; returns their maximum, without NaN. */
+SL_INLINE R V(convert_as)(const sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t n, R *restrict to) {
+    vec a = V(set1)(-INFINITY), b = a;
+    ptrdiff_t k = 0;
+    for (; k + 2 * LANES <= n; k += 2 * LANES) {
+        vec u = V(load_as)(storage, x, i + k, LANES), v = V(load_as)(storage, x, i + k + LANES, LANES);
+        const char *at = (const char *)x + (i + k) * (ptrdiff_t)V(size_of)(storage) + SL_PREFETCH;
+        sl_prefetch(at);
+        if (V(size_of)(storage) * LANES >= 64) sl_prefetch(at + 64);
+        if (mask) {
+            sl_prefetch(mask + i + k + SL_PREFETCH / 4);
+            u = V(hide)(mask + i + k, u);
+            v = V(hide)(mask + i + k + LANES, v);
+        }
+        V(store)(to + k, u);
+        V(store)(to + k + LANES, v);
+        a = V(max)(u, a);
+        b = V(max)(v, b);
+    }
+    if (k + LANES <= n) {
+        vec u = V(load_as)(storage, x, i + k, LANES);
+        if (mask) u = V(hide)(mask + i + k, u);
+        V(store)(to + k, u);
+        a = V(max)(u, a);
+        k += LANES;
+    }
+    R most = V(reduce_max)(V(max)(a, b));
+    if (k == n) return most;
+    R rest[LANES];
+    V(store)(rest, V(load_as)(storage, x, i + k, n - k));
+    for (ptrdiff_t j = 0; j < n - k; j++) {
+        to[k + j] = mask && !mask[i + k + j] ? (R)-INFINITY : rest[j];
+        if (to[k + j] > most) most = to[k + j];
+    }
+    return most;
+}
+static R V(convert)(sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t n, R *restrict to) {
+#define CASE(storage) \
+    case storage: return mask ? V(convert_as)(storage, x, mask, i, n, to) : V(convert_as)(storage, x, NULL, i, n, to)
+    switch (storage) {
+#if SL_REAL == 32
+        CASE(SL_FLOAT16);
+        CASE(SL_BFLOAT16);
+        CASE(SL_INT8);
+        CASE(SL_UINT8);
+        CASE(SL_INT16);
+        CASE(SL_UINT16);
+        CASE(SL_BOOL);
+#endif
+        default: return mask ? V(convert_as)(OWN_STORAGE, x, mask, i, n, to) : V(convert_as)(OWN_STORAGE, x, NULL, i, n, to);
+    }
+#undef CASE
+}
+
+/* Can x be read, and y be written, where it is? */
+SL_INLINE int V(x_native)(const sl_job *job) { return job->x_storage == OWN_STORAGE && !job->mask; }
+SL_INLINE int V(y_native)(const sl_job *job) { return job->y_storage == OWN_STORAGE; }
+
+/* n elements of x from index i on, as R: in place, or converted into scratch, with -inf for what does not count. */
+static const R *V(read)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, R *scratch) {
+    if (V(x_native)(job)) return (const R *)job->x + i;
+    V(convert)(job->x_storage, job->x, job->mask, i, n, scratch);
+    return scratch;
 }
 
 /* Class 0 of a row, as an index into x. */
@@ -51,17 +154,41 @@ SL_INLINE ptrdiff_t V(column_at)(const sl_job *job, ptrdiff_t column) {
 }
 
 /* Where n results for y from index i on go: y itself, or scratch, from which written() converts them. */
-SL_INLINE int V(native)(const sl_job *job) { return job->storage == (SL_REAL == 32 ? SL_FLOAT32 : SL_FLOAT64); }
-SL_INLINE R *V(target)(const sl_job *job, ptrdiff_t i, R *scratch) { return V(native)(job) ? (R *)job->y + i : scratch; }
+SL_INLINE R *V(target)(const sl_job *job, ptrdiff_t i, R *scratch) { return V(y_native)(job) ? (R *)job->y + i : scratch; }
+SL_INLINE void V(written_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
+    ptrdiff_t k = 0;
+    for (; k + LANES <= n; k += LANES) {
+        sl_prefetch((const char *)y + (i + k) * (ptrdiff_t)V(size_of)(storage) + SL_PREFETCH / 2);
+        V(store_as)(storage, y, i + k, LANES, V(load)(scratch + k));
+    }
+    if (k < n) V(store_as)(storage, y, i + k, n - k, V(load_tail)(scratch + k, n - k, 0));
+}
 static void V(written)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
+    if (job->y_storage == SL_FLOAT16) V(written_as)(SL_FLOAT16, job->y, i, n, scratch);
+    if (job->y_storage == SL_BFLOAT16) V(written_as)(SL_BFLOAT16, job->y, i, n, scratch);
+}
+
+/* Results of a row without a finite maximum: NaN, but what does not count is as in any other row. y are n of them, from
+   index at on at distances of step; its own elements lie side by side. */
+static void V(fill_bad)(const sl_job *job, ptrdiff_t at, ptrdiff_t step, ptrdiff_t n, R *y, ptrdiff_t y_step) {
+    const R hidden = job->op == SL_LOG_SOFTMAX ? (R)-INFINITY : 0;
+    for (ptrdiff_t k = 0; k < n; k++) y[k * y_step] = job->mask && !job->mask[at + k * step] ? hidden : (R)NAN;
+}
+
+/* R to float64 and back, as HALVES vectors of 8 lanes */
+#define HALVES (LANES / 8)
+SL_INLINE void V(to_double)(vec x, f64_v *d) {
 #if SL_REAL == 32
-    uint16_t *half = (uint16_t *)job->y + i;
-    if (job->storage == SL_FLOAT16)
-        for (ptrdiff_t k = 0; k < n; k++) half[k] = sl_to_float16(scratch[k]);
-    if (job->storage == SL_BFLOAT16)
-        for (ptrdiff_t k = 0; k < n; k++) half[k] = sl_to_bfloat16(scratch[k]);
+    f32_widen(x, &d[0], &d[1]);
 #else
-    (void)job, (void)i, (void)n, (void)scratch;
+    d[0] = x;
+#endif
+}
+SL_INLINE vec V(from_double)(const f64_v *d) {
+#if SL_REAL == 32
+    return f32_narrow(d[0], d[1]);
+#else
+    return d[0];
 #endif
 }
 
@@ -71,40 +198,125 @@ typedef struct {
     vec high, low;
 } V(pair);
 
+/* Temperatures T of rows, one per lane: what takes the place of the constants of exp, so that it is exp(x / T). All of it is
+   in units of x, and no step more than without: r is T times as large, and the polynomial's terms make up for it. */
+typedef struct {
+    vec j_log2e, ln2_hi, ln2_lo, term[C(TERMS)];
+    vec t, high, low; /* T; 1 / T as a pair, both > 0, so that -inf times either is -inf */
+    double exact[LANES];
+} V(heat);
+
+static const V(heat) * V(warm)(const sl_job *job, ptrdiff_t row, ptrdiff_t rows, V(heat) * h) {
+    if (!job->temperature) return NULL;
+    for (ptrdiff_t i = 0; i < LANES; i++) h->exact[i] = job->temperature[job->temperature_step * (row + (i < rows ? i : rows - 1))];
+    const f64_v below = f64_set1(SL_REAL == 32 ? 1 - 0x1p-23 : 1 - 0x1p-51);
+    f64_v t[HALVES], inverse[HALVES], part[HALVES], rest[HALVES];
+    for (int i = 0; i < HALVES; i++) {
+        t[i] = f64_load(h->exact + 8 * i);
+        inverse[i] = f64_div(f64_set1(1.0), t[i]);
+        part[i] = f64_mul(inverse[i], f64_set1(C(J) / 0x1.62e42fefa39efp-1));
+    }
+    h->t = V(from_double)(t);
+    h->j_log2e = V(from_double)(part);
+    for (int i = 0; i < HALVES; i++) part[i] = f64_mul(t[i], f64_set1(0x1.62e42fefa39efp-1 / C(J)));
+    h->ln2_hi = V(from_double)(part);
+    V(to_double)(h->ln2_hi, rest);
+    for (int i = 0; i < HALVES; i++) /* T ln2 / J without the high part; ln2 to twice the precision */
+        rest[i] = f64_fma(t[i], f64_set1(0x1.abc9e3b39803fp-56 / C(J)),
+                          f64_fma(t[i], f64_set1(0x1.62e42fefa39efp-1 / C(J)), f64_sub(f64_set1(0.0), rest[i])));
+    h->ln2_lo = V(from_double)(rest);
+    for (int i = 0; i < HALVES; i++) part[i] = f64_mul(inverse[i], below);
+    h->high = V(from_double)(part);
+    V(to_double)(h->high, rest);
+    for (int i = 0; i < HALVES; i++) rest[i] = f64_mul(f64_fma(f64_sub(f64_set1(0.0), rest[i]), t[i], f64_set1(1.0)), inverse[i]);
+    h->low = V(from_double)(rest);
+    for (int i = 0; i < HALVES; i++) rest[i] = f64_set1(1.0);
+    for (int k = 0; k < C(TERMS); k++) {
+        for (int i = 0; i < HALVES; i++) {
+            rest[i] = f64_mul(rest[i], inverse[i]);
+            part[i] = f64_mul(rest[i], f64_set1(V_EXP_TERMS[k]));
+        }
+        h->term[k] = V(from_double)(part);
+    }
+    return h;
+}
+
+/* The one temperature of all rows; NULL where there is none, or more */
+static const V(heat) * V(warm_all)(const sl_job *job, V(heat) * h) { return job->temperature_step ? NULL : V(warm)(job, 0, 1, h); }
+
+/* The same for one of the rows, in all lanes */
+SL_INLINE vec V(lane_of)(vec x, int lane) {
+    R a[LANES];
+    V(store)(a, x);
+    return V(set1)(a[lane]);
+}
+static const V(heat) * V(warm_row)(const V(heat) * rows, int lane, V(heat) * h) {
+    if (!rows) return NULL;
+    h->j_log2e = V(lane_of)(rows->j_log2e, lane);
+    h->ln2_hi = V(lane_of)(rows->ln2_hi, lane);
+    h->ln2_lo = V(lane_of)(rows->ln2_lo, lane);
+    for (int k = 0; k < C(TERMS); k++) h->term[k] = V(lane_of)(rows->term[k], lane);
+    h->t = V(lane_of)(rows->t, lane);
+    h->high = V(lane_of)(rows->high, lane);
+    h->low = V(lane_of)(rows->low, lane);
+    for (int i = 0; i < LANES; i++) h->exact[i] = rows->exact[lane];
+    return h;
+}
+
 /* What turns the maximum m of a row into its e(x). A row far from zero is shifted by m first: x - m is then exact
    for every x that matters. Near zero x itself is used, as x - m would round away up to 4 ulp of the result. */
 typedef struct {
     vec max, shift, reduced, k, magic, clamp;
+    const V(heat) * heat; /* NULL where T is 1 */
     int shifted;
 } V(plan);
 
-static vec V(shift_far)(vec m) { /* m where it is finite and far from zero, else 0 */
-    R a[LANES];
+/* a multiple of T */
+SL_INLINE vec V(times_t)(R a, const V(heat) * heat) { return heat ? V(mul)(heat->t, V(set1)(a)) : V(set1)(a); }
+
+static vec V(shift_far)(vec m, vec from) { /* m where it is finite and far from zero, else 0 */
+    R a[LANES], far[LANES];
     V(store)(a, m);
-    for (int i = 0; i < LANES; i++) a[i] = isfinite(a[i]) && (a[i] > C(SHIFT_FROM) || -a[i] > C(SHIFT_FROM)) ? a[i] : 0;
+    V(store)(far, from);
+    for (int i = 0; i < LANES; i++) a[i] = isfinite(a[i]) && (a[i] > far[i] || -a[i] > far[i]) ? a[i] : 0;
     return V(load)(a);
 }
-SL_INLINE V(plan) V(make_plan)(vec m, int may_shift) {
+SL_INLINE V(plan) V(make_plan)(vec m, const V(heat) * heat, int may_shift) {
     V(plan) p;
+    const vec far = V(times_t)(C(SHIFT_FROM), heat);
+    p.heat = heat;
     p.max = p.reduced = m;
     p.shift = V(set1)(0);
-    p.shifted = may_shift && V(any_lt)(V(set1)(C(SHIFT_FROM)), V(max)(m, V(sub)(p.shift, m)));
+    p.shifted = may_shift && V(any_lt)(far, V(max)(m, V(sub)(p.shift, m)));
     if (p.shifted) {
-        p.shift = V(shift_far)(m);
+        p.shift = V(shift_far)(m, far);
         p.reduced = V(sub)(m, p.shift);
     }
-    p.k = V(sub)(V(fma)(p.reduced, V(set1)(C(LOG2E)), V(set1)(C(ROUND))), V(set1)(C(ROUND)));
+    const vec log2e = heat ? V(mul)(heat->j_log2e, V(set1)((R)1 / C(J))) : V(set1)(C(LOG2E));
+    p.k = V(sub)(V(fma)(p.reduced, log2e, V(set1)(C(ROUND))), V(set1)(C(ROUND)));
     p.magic = V(fma)(p.k, V(set1)(-C(J)), V(set1)(C(ROUND) + C(J) * C(BIAS)));
-    p.clamp = V(sub)(p.reduced, V(set1)(C(CLAMP)));
+    p.clamp = V(sub)(p.reduced, V(times_t)(C(CLAMP), heat));
     return p;
 }
 
 /* e(x) = T + T * p of u vectors. They go through every step together: one vector alone is a chain of some 50 cycles,
    and more of those than a processor's schedulers hold would have to overlap. A NaN comes through: max returns its
    second argument where the two do not compare. */
-SL_INLINE void V(exp_parts)(int u, const vec *x, const vec *magic, const vec *clamp, V(table) table, vec *T, vec *p) {
+SL_INLINE void V(exp_parts)(int u, const vec *x, const vec *magic, const vec *clamp, const V(heat) * heat, V(table) table, vec *T, vec *p) {
     vec r[UNROLL], k[UNROLL];
     for (int i = 0; i < u; i++) r[i] = V(max)(*clamp, x[i]);
+    if (heat) {
+        for (int i = 0; i < u; i++) T[i] = V(fma)(r[i], heat->j_log2e, *magic);
+        for (int i = 0; i < u; i++) k[i] = V(sub)(*magic, T[i]);
+        for (int i = 0; i < u; i++) r[i] = V(fma)(k[i], heat->ln2_hi, r[i]);
+        for (int i = 0; i < u; i++) r[i] = V(fma)(k[i], heat->ln2_lo, r[i]);
+        for (int i = 0; i < u; i++) T[i] = V(pow2)(table, T[i]);
+        for (int i = 0; i < u; i++) p[i] = heat->term[C(TERMS) - 1];
+        for (int j = C(TERMS) - 2; j >= 0; j--)
+            for (int i = 0; i < u; i++) p[i] = V(fma)(p[i], r[i], heat->term[j]);
+        for (int i = 0; i < u; i++) p[i] = V(mul)(p[i], r[i]);
+        return;
+    }
     for (int i = 0; i < u; i++) T[i] = V(fma)(r[i], V(set1)(C(J_LOG2E)), *magic);
     for (int i = 0; i < u; i++) k[i] = V(sub)(T[i], *magic);
     for (int i = 0; i < u; i++) r[i] = V(fma)(k[i], V(set1)(-C(LN2_HI)), r[i]);
@@ -116,9 +328,10 @@ SL_INLINE void V(exp_parts)(int u, const vec *x, const vec *magic, const vec *cl
 /* Adds e(x) of u vectors to the sum, in their order, and returns e rounded. sum.high starts at CEILING, above every e,
    so that (high + e) - high is exact and the part of e that high could not take is known; that part goes to sum.low,
    from T and p, so that the rounding of e itself does not enter the sum. */
-SL_INLINE void V(add_exp)(int u, const vec *x, const vec *magic, const vec *clamp, V(table) table, V(pair) * sum, vec *e) {
+SL_INLINE void V(add_exp)(int u, const vec *x, const vec *magic, const vec *clamp, const V(heat) * heat, V(table) table, V(pair) * sum,
+                          vec *e) {
     vec T[UNROLL], p[UNROLL], taken[UNROLL], high = sum->high;
-    V(exp_parts)(u, x, magic, clamp, table, T, p);
+    V(exp_parts)(u, x, magic, clamp, heat, table, T, p);
     for (int i = 0; i < u; i++) e[i] = V(fma)(T[i], p[i], T[i]);
     for (int i = 0; i < u; i++) {
         vec next = V(add)(high, e[i]);
@@ -138,8 +351,10 @@ SL_INLINE V(pair) V(sum_end)(V(pair) s, vec ceiling) { /* exact */
 
 /* CEILING for a part of a long row whose own maximum is m: lower than that of the row by a power of two, so that parts
    far below the row's maximum are added up as exactly as the part that has it. There may be very many of them. */
-static R V(ceiling_of)(R m, R k) {
-    R below = (R)(fma(m, C(LOG2E), C(ROUND)) - C(ROUND)) - k;
+static R V(ceiling_of)(R m, R k, const V(heat) * heat) {
+    R log2e = C(LOG2E);
+    if (heat) log2e = (R)(0x1.71547652b82fep+0 / heat->exact[0]);
+    R below = (R)(fma(m, log2e, C(ROUND)) - C(ROUND)) - k;
     if (!(below > -C(DEPTH))) below = -C(DEPTH);
     return (R)ldexp(C(CEILING), (int)below);
 }
@@ -180,7 +395,7 @@ static V(pair) V(add_lanes)(V(pair) s[LANES], int count) {
 /* e(max) as a pair */
 SL_INLINE V(pair) V(exp_of_max)(const V(plan) * p) {
     vec T, q;
-    V(exp_parts)(1, &p->reduced, &p->magic, &p->clamp, V(load_table)(V_TABLE), &T, &q);
+    V(exp_parts)(1, &p->reduced, &p->magic, &p->clamp, p->heat, V(load_table)(V_TABLE), &T, &q);
     vec e = V(fma)(T, q, T);
     return (V(pair)){e, V(fma)(T, q, V(sub)(T, e))};
 }
@@ -234,6 +449,7 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp, 
     f64_v m[2], l[2], low;
     f32_widen(p->max, &m[0], &m[1]);
     for (int i = 0; i < 2; i++) {
+        if (p->heat) m[i] = f64_div(m[i], f64_load(p->heat->exact + 8 * i));
         sl_log1p(f64_load(z->high + 8 * i), f64_load(z->low + 8 * i), &l[i], &low);
         f64_store(log + 8 * i, l[i]);
         m[i] = f64_add(m[i], l[i]);
@@ -244,7 +460,12 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp, 
     V(pair) l;
     sl_log1p(V(load)(z->high), V(load)(z->low), &l.high, &l.low);
     V(store)(log, l.high);
-    *logsumexp = V(fast_two_sum)(V(two_sum)((V(pair)){p->max, V(set1)(0)}, l)).high;
+    V(pair) m = {p->max, V(set1)(0)};
+    if (p->heat) {
+        m.high = V(div)(p->max, p->heat->t);
+        m.low = V(mul)(V(fma)(V(sub)(V(set1)(0), m.high), p->heat->t, p->max), p->heat->high);
+    }
+    *logsumexp = V(fast_two_sum)(V(two_sum)(m, l)).high;
     return l.high;
 #endif
 }
@@ -314,3 +535,4 @@ SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {
 #undef LANES
 #undef vec
 #undef HALVES
+#undef OWN_STORAGE

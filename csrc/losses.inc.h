@@ -9,23 +9,6 @@
 
    All terms of the loss are >= 0 where the weights are, so nothing cancels. Everything here is float64. */
 
-/* R to float64 and back, as HALVES vectors of 8 lanes */
-#define HALVES (LANES / 8)
-SL_INLINE void V(to_double)(vec x, f64_v *d) {
-#if SL_REAL == 32
-    f32_widen(x, &d[0], &d[1]);
-#else
-    d[0] = x;
-#endif
-}
-SL_INLINE vec V(from_double)(const f64_v *d) {
-#if SL_REAL == 32
-    return f32_narrow(d[0], d[1]);
-#else
-    return d[0];
-#endif
-}
-
 /* What the targets of some rows come to, one row per lane. An ignored row has neither loss nor gradient, whatever its
    logits are. */
 typedef struct {
@@ -47,9 +30,9 @@ SL_INLINE double V(spread_of)(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
     double y = loss->smoothing / (double)loss->n;
     if (loss->dense) {
         const ptrdiff_t r = loss->first + row, at = r / loss->inner * loss->n * loss->inner + r % loss->inner + k * loss->inner;
-        const sl_job dense = {.storage = loss->dense_storage, .x = loss->dense};
-        R one;
-        y += (1 - loss->smoothing) * *(V(native)(&dense) ? (const R *)loss->dense + at : V(read)(&dense, at, 1, &one));
+        R one = 0;
+        V(convert)(loss->dense_storage, loss->dense, NULL, at, 1, &one);
+        y += (1 - loss->smoothing) * one;
     }
     return y * V(class_weight)(loss, k);
 }
@@ -154,7 +137,7 @@ static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const V(
     *high = p;
     /* e of class t, as it is in the row, and y */
     vec shifted = V(sub)(V(load)(t->x), plan->shift), T, q;
-    V(exp_parts)(1, &shifted, &plan->magic, &plan->clamp, V(load_table)(V_TABLE), &T, &q);
+    V(exp_parts)(1, &shifted, &plan->magic, &plan->clamp, NULL, V(load_table)(V_TABLE), &T, &q);
     const vec e = V(fma)(T, q, T);
     f64_v y[HALVES];
     V(to_double)(V(fma)(e, *high, V(mul)(e, *low)), y);

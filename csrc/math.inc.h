@@ -17,6 +17,7 @@
 /* J = 8; |r| <= 0.0435; x within 4300 of zero, so |k| < 2^16 and k * ln2_lo is exact enough.
    The polynomial's error is 0.004 u, the table's 0.05 u. */
 #define F32_J 8
+#define F32_TERMS 4
 #define F32_J_LOG2E 0x1.715476p+3f
 #define F32_LOG2E 0x1.715476p+0f
 #define F32_LN2_HI 0x1.62e43p-4f
@@ -33,6 +34,7 @@
 
 /* J = 4; |r| <= 0.0870; x within 2^17 of zero. The polynomial's error is 0.05 u, the table's 0.004 u. */
 #define F64_J 4
+#define F64_TERMS 8
 #define F64_J_LOG2E 0x1.71547652b82fep+2
 #define F64_LOG2E 0x1.71547652b82fep+0
 #define F64_LN2_HI 0x1.62e42fefa39efp-3
@@ -65,19 +67,27 @@ static const uint64_t sl_f64_table[4] = {
     0x3ffe90202194bc6au - ((uint64_t)3 << 50), /* 0x1.e90202194bc6ap+0 */
 };
 
+/* exp(r) - 1 = r + r^2 / 2 + ...: the polynomials' terms from r on */
+static const float sl_f32_exp[4] = {1.0f, 0.5f, 0x1.555c84p-3f, 0x1.554828p-5f};
+static const double sl_f64_exp[8] = {1.0,
+                                     0x1.0000000000006p-1,
+                                     0x1.5555555557f63p-3,
+                                     0x1.555555554144dp-5,
+                                     0x1.1111109fcc309p-7,
+                                     0x1.6c16c38a71addp-10,
+                                     0x1.a030f4131a076p-13,
+                                     0x1.a0007f611fc2ep-16};
+
 /* p(r) of u vectors, in step */
 SL_INLINE void f32_exp_polynomial(int u, const f32_v *r, f32_v *p) {
-    for (int i = 0; i < u; i++) p[i] = f32_fma(r[i], f32_set1(0x1.554828p-5f), f32_set1(0x1.555c84p-3f));
-    for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], r[i], f32_set1(0.5f));
+    for (int i = 0; i < u; i++) p[i] = f32_fma(r[i], f32_set1(sl_f32_exp[3]), f32_set1(sl_f32_exp[2]));
+    for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], r[i], f32_set1(sl_f32_exp[1]));
     for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], f32_mul(r[i], r[i]), r[i]);
 }
 SL_INLINE void f64_exp_polynomial(int u, const f64_v *r, f64_v *p) {
-    for (int i = 0; i < u; i++) p[i] = f64_fma(r[i], f64_set1(0x1.a0007f611fc2ep-16), f64_set1(0x1.a030f4131a076p-13));
-    for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], r[i], f64_set1(0x1.6c16c38a71addp-10));
-    for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], r[i], f64_set1(0x1.1111109fcc309p-7));
-    for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], r[i], f64_set1(0x1.555555554144dp-5));
-    for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], r[i], f64_set1(0x1.5555555557f63p-3));
-    for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], r[i], f64_set1(0x1.0000000000006p-1));
+    for (int i = 0; i < u; i++) p[i] = f64_fma(r[i], f64_set1(sl_f64_exp[7]), f64_set1(sl_f64_exp[6]));
+    for (int k = 5; k > 0; k--)
+        for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], r[i], f64_set1(sl_f64_exp[k]));
     for (int i = 0; i < u; i++) p[i] = f64_fma(p[i], f64_mul(r[i], r[i]), r[i]);
 }
 

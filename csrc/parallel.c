@@ -69,7 +69,7 @@ typedef struct {
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 static split split_job(const sl_job *job) {
-    const int wide = job->storage == SL_FLOAT64;
+    const int wide = job->y_storage == SL_FLOAT64;
     const ptrdiff_t lanes = wide ? 8 : 16, n = job->n;
     split s = {wide ? &sl_active()->f64 : &sl_active()->f32, NULL, job->outer, n, 1, 0};
     ptrdiff_t elements;
@@ -231,7 +231,7 @@ int sl_run(const sl_job *job, int threads) {
 /* ---- elements ------------------------------------------------------------------------------------------------- */
 
 void sl_run_elements(const sl_elements *e, int threads) {
-    sl_elements_fn *run = e->storage == SL_FLOAT64 ? sl_active()->f64.elements : sl_active()->f32.elements;
+    sl_elements_fn *run = e->y_storage == SL_FLOAT64 ? sl_active()->f64.elements : sl_active()->f32.elements;
     const ptrdiff_t blocks = (e->n + SL_BLOCK - 1) / SL_BLOCK;
     threads = allowed(threads);
     if (threads == 1 || e->n < PARALLEL_FROM) {

@@ -18,13 +18,13 @@ static R V(row_max)(const R *x, ptrdiff_t n) {
     return V(reduce_max)(V(max)(V(max)(a, b), V(max)(c, d)));
 }
 
-SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, V(table) table, V(pair) * sum, R *e, const R *y,
-                           const R *ahead, vec *ahead_max) {
+SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, const V(heat) * heat, V(table) table, V(pair) * sum, R *e,
+                           const R *y, const R *ahead, vec *ahead_max) {
     vec v[UNROLL];
     for (int i = 0; i < u; i++) ahead_max[i] = V(max)(V(load)(ahead + i * LANES), ahead_max[i]);
     for (int i = 0; i < u; i++) sl_prefetch((const char *)(ahead + i * LANES) + SL_PREFETCH);
     for (int i = 0; i < u; i++) v[i] = V(load)(x + i * LANES);
-    V(add_exp)(u, v, magic, clamp, table, sum, v);
+    V(add_exp)(u, v, magic, clamp, heat, table, sum, v);
     if (!e) return;
     for (int i = 0; i < u; i++) {
         sl_prefetch((const char *)(y + i * LANES) + SL_PREFETCH);
@@ -35,24 +35,28 @@ SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp
 /* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
    ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
    memory would take anyway. x itself where there is none. */
-SL_INLINE V(pair)
-    V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, R row_ceiling, R *e, const R *y, const R *ahead, R *max) {
+SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, const V(heat) * heat, R row_ceiling, R *e, const R *y,
+                                  const R *ahead, R *max) {
     const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp), ceiling = V(set1)(row_ceiling);
+    V(heat) own; /* where no store can change it */
+    if (heat) own = *heat;
+    heat = heat ? &own : NULL;
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) sum = V(sum_begin)(ceiling);
     vec m[UNROLL];
     for (int i = 0; i < UNROLL; i++) m[i] = V(set1)(-INFINITY);
     ptrdiff_t i = 0;
     for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
-        V(row_step)(UNROLL, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+        V(row_step)(UNROLL, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
         if ((i + UNROLL * LANES) % (16 * LANES) == 0) sum = V(fast_two_sum)(sum); /* keeps low small, and its rounding */
     }
-    for (; i + 2 * LANES <= n; i += 2 * LANES) V(row_step)(2, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
-    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+    for (; i + 2 * LANES <= n; i += 2 * LANES)
+        V(row_step)(2, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
     if (i < n) {
         vec v = V(load_tail)(x + i, n - i, -INFINITY);
         m[0] = V(max)(V(load_tail)(ahead + i, n - i, -INFINITY), m[0]);
-        V(add_exp)(1, &v, &magic, &clamp, table, &sum, &v);
+        V(add_exp)(1, &v, &magic, &clamp, heat, table, &sum, &v);
         if (e && e != y) V(store)(e + i, v);
         else if (e) V(store_tail)(e + i, n - i, v);
     }
@@ -60,9 +64,13 @@ SL_INLINE V(pair)
     *max = V(reduce_max)(m[0]);
     return V(sum_end)(sum, ceiling);
 }
-SL_INLINE V(pair) V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, R ceiling, R *e, const R *y, const R *ahead, R *max) {
-    return e ? V(row_sum_into)(x, n, magic, clamp, ceiling, e, y, ahead, max)
-             : V(row_sum_into)(x, n, magic, clamp, ceiling, NULL, x, ahead, max);
+SL_INLINE V(pair)
+    V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, const V(heat) * heat, R ceiling, R *e, const R *y, const R *ahead, R *max) {
+    if (heat)
+        return e ? V(row_sum_into)(x, n, magic, clamp, heat, ceiling, e, y, ahead, max)
+                 : V(row_sum_into)(x, n, magic, clamp, heat, ceiling, NULL, x, ahead, max);
+    return e ? V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, e, y, ahead, max)
+             : V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, NULL, x, ahead, max);
 }
 
 /* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits */
@@ -80,15 +88,20 @@ SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R *
 }
 
 /* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
-SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, R *y) {
+SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, const V(heat) * heat, R *y) {
     const vec m = V(set1)(max), l = V(set1)(log);
+    if (heat) { /* the low part is positive: -inf stays -inf */
+        const vec minus = V(set1)(-log);
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            const ptrdiff_t k = n - i < LANES ? n - i : LANES;
+            const vec d = V(sub)(V(load_tail)(x + i, k, 0), m);
+            V(store_tail)(y + i, k, V(fma)(d, heat->high, V(fma)(d, heat->low, minus)));
+        }
+        return;
+    }
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) V(store)(y + i, V(sub)(V(sub)(V(load)(x + i), m), l));
     if (i < n) V(store_tail)(y + i, n - i, V(sub)(V(sub)(V(load_tail)(x + i, n - i, 0), m), l));
-}
-
-static void V(row_fill)(R *y, ptrdiff_t n, R value) {
-    for (ptrdiff_t i = 0; i < n; i++) y[i] = value;
 }
 
 static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
@@ -102,6 +115,7 @@ typedef struct {
     double log[LANES]; /* for losses: log(sum / e(max)), */
     V(odds) z;         /* what of the sum is not the maximum, */
     R poison[LANES];   /* and NaN where bad */
+    const V(heat) * heat;
     unsigned char bad[LANES], certain[LANES];
     int rare;
 } V(results);
@@ -117,7 +131,7 @@ static const R *V(read_row)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdi
     if (job->inner == 1) return V(read)(job, row * job->n + k, n, scratch);
     const ptrdiff_t at = V(column_at)(job, row) + k * job->inner;
     for (ptrdiff_t i = 0; i < n; i++) {
-        R one;
+        R one = 0;
         scratch[i] = *V(read)(job, at + i * job->inner, 1, &one);
     }
     return scratch;
@@ -135,14 +149,16 @@ static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
 
 /* z of a confident row, from the classes below its maximum; the row is read again, block by block */
 static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan, const V(pair) * e_max, int lane, V(odds) * z, R *block) {
-    R max[LANES], shift[LANES], reduced[LANES], k[LANES], k2[LANES], eh[LANES], el[LANES];
+    R max[LANES], shift[LANES], clamp1[LANES], k[LANES], k2[LANES], eh[LANES], el[LANES];
     V(store)(max, plan->max);
     V(store)(shift, plan->shift);
-    V(store)(reduced, plan->reduced);
+    V(store)(clamp1, plan->clamp);
     V(store)(k, plan->k);
     V(store)(eh, e_max->high);
     V(store)(el, e_max->low);
     R second = -INFINITY;
+    V(heat) own;
+    const V(heat) *heat = V(warm_row)(plan->heat, lane, &own);
     V(plan) p2;
     V(pair) total[LANES];
     total[0] = (V(pair)){V(set1)(0), V(set1)(0)};
@@ -159,16 +175,16 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
                 V(store)(magic, p2.magic);
                 V(store)(clamp, p2.clamp);
                 R unused;
-                const R ceiling = V(ceiling_of)(V(row_max)(block, n), k2[0]);
-                const V(pair) s = V(row_sum)(block, n, magic[0], clamp[0], ceiling, NULL, NULL, block, &unused);
+                const R ceiling = V(ceiling_of)(V(row_max)(block, n), k2[0], heat);
+                const V(pair) s = V(row_sum)(block, n, magic[0], clamp[0], heat, ceiling, NULL, NULL, block, &unused);
                 total[0] = V(fast_two_sum)(V(two_sum)(total[0], s));
             }
         }
-        if (!(second > reduced[lane] - C(CLAMP))) {
+        if (!(second > clamp1[lane])) {
             z->high[lane] = z->low[lane] = 0;
             return;
         } /* nothing else weighs */
-        p2 = V(make_plan)(V(set1)(second), 0);
+        p2 = V(make_plan)(V(set1)(second), heat, 0);
         V(store)(k2, p2.k);
     }
     V(pair) s = V(add_lanes)(total, 1);
@@ -182,6 +198,7 @@ static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan
 static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, V(pair) sum, R *block, V(results) * r) {
     V(verdict) v;
     V(judge)(job->op, job->n, plan, sum, &v);
+    r->heat = plan->heat;
     R few[LANES], poison[LANES], max[LANES];
     r->rare = v.any_few || v.any_bad;
     if (r->rare) {
@@ -218,13 +235,14 @@ static void V(lose_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(p
     V(store)(r->b, b);
 }
 
-/* The last step of (a block of) row i of those. source: e for softmax, x for log_softmax. */
-SL_INLINE void V(write_row)(sl_op op, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
-    if (sl_keeps_exp(op)) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
-    else V(row_subtract)(source, n, r->a[i], r->b[i], y);
+/* The last step of (a block of) row i of those, from index at on. source: e for softmax, x for log_softmax. */
+SL_INLINE void V(write_row)(const sl_job *job, ptrdiff_t at, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
+    V(heat) own;
+    if (sl_keeps_exp(job->op)) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
+    else V(row_subtract)(source, n, r->a[i], r->b[i], V(warm_row)(r->heat, i, &own), y);
     if (!r->rare) return;
-    if (r->bad[i]) V(row_fill)(y, n, NAN);
-    else if (op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
+    if (r->bad[i]) V(fill_bad)(job, at, job->inner, n, y, 1);
+    else if (job->op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
 }
 
 /* Some rows on their way: what is read, where the result goes, and where e is kept in between. */
@@ -246,9 +264,10 @@ static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
         V(written)(job, g->first, g->rows, block);
     }
     if (!sl_writes_rows(job->op)) return;
-    for (int i = 0; i < g->rows; i++) V(write_row)(job->op, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
+    for (int i = 0; i < g->rows; i++)
+        V(write_row)(job, (g->first + i) * job->n, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
     if (job->loss) V(aim_gradient)(job, g->first, g->rows, 0, job->n, &g->targets, g->y[0], g->y_step, 1);
-    if (V(native)(job)) return;
+    if (V(y_native)(job)) return;
     for (int i = 0; i < g->rows; i++) V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
 }
 
@@ -259,31 +278,39 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     ptrdiff_t together = sl_rows_together(job, LANES);
     if (together > last - first) together = last - first;
     R *block = scratch, *kept = block + SL_BLOCK;
-    const int native = V(native)(job);
+    const int native = V(x_native)(job);
     /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. And a
        gradient in place must leave x for those rows that finish_rows reads again. */
     const int aside = (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
     V(group) group = {0}, *g = &group; /* lanes without a row are computed with as well */
+    V(heat) warm, own;
+    const V(heat) *heat = NULL;
     R max[LANES] = {0};
     for (ptrdiff_t row = first; row < last; row += together) {
         g->first = row;
         g->rows = (int)(last - row < together ? last - row : together);
         R magic[LANES], clamp[LANES], shift[LANES];
         for (int i = 0; i < g->rows; i++) {
-            g->x[i] = V(read)(job, (row + i) * n, n, kept + i * stride);
+            if (native) g->x[i] = (const R *)job->x + (row + i) * n;
+            else {
+                g->x[i] = kept + i * stride;
+                max[i] = V(convert)(job->x_storage, job->x, job->mask, (row + i) * n, n, kept + i * stride);
+            }
             g->y[i] = V(target)(job, (row + i) * n, kept + i * stride);
             g->e[i] = aside ? kept + i * stride : g->y[i];
-            if (row == first || !native) max[i] = V(row_max)(g->x[i], n); /* else known from the step before */
+            if (native && row == first) max[i] = V(row_max)(g->x[i], n); /* else known from the step before */
         }
-        const V(plan) plan = V(make_plan)(V(load)(max), 1);
+        if (!heat || job->temperature_step) heat = V(warm)(job, row, g->rows, &warm);
+        const V(plan) plan = V(make_plan)(V(load)(max), heat, 1);
         V(store)(magic, plan.magic);
         V(store)(clamp, plan.clamp);
         V(store)(shift, plan.shift);
         V(pair) sums[LANES];
-        g->y_step = native ? n : stride;
+        const ptrdiff_t x_step = native ? n : stride;
+        g->y_step = V(y_native)(job) ? n : stride;
         if (job->loss) {
             V(clear)(&g->targets);
-            V(aim)(job, row, g->rows, 0, n, g->x[0], g->y_step, 1, max, &g->targets);
+            V(aim)(job, row, g->rows, 0, n, g->x[0], x_step, 1, max, &g->targets);
         }
         for (int i = 0; i < g->rows; i++) {
             const R *source = g->x[i];
@@ -293,7 +320,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             }
             const R *ahead = native && row + together + i < last ? g->x[i] + together * n : source;
             R *e = sl_keeps_exp(job->op) ? g->e[i] : NULL;
-            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], ahead, &max[i]);
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], V(warm_row)(heat, i, &own), C(CEILING), e, g->y[i], ahead, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
         if (job->loss) V(lose_rows)(job, row, g->rows, &plan, &g->targets, &g->results);
@@ -311,6 +338,7 @@ typedef struct {
     V(results) results;
     R k, shift; /* of the row's plan */
     V(targets) targets;
+    V(heat) heat;
 } V(long_stats);
 _Static_assert(sizeof(V(long_stats)) <= SL_STATS, "long_stats");
 
@@ -330,16 +358,17 @@ static R V(max_of_blocks)(const sl_job *job, const sl_long *shared) {
 }
 
 static void V(long_shift)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
-    (void)row, (void)first, (void)last, (void)scratch;
+    (void)first, (void)last, (void)scratch;
     R shift[LANES];
-    V(store)(shift, V(make_plan)(V(set1)(V(max_of_blocks)(job, shared)), 1).shift);
+    V(heat) heat;
+    V(store)(shift, V(make_plan)(V(set1)(V(max_of_blocks)(job, shared)), V(warm)(job, row, 1, &heat), 1).shift);
     shared->shift = shift[0];
 }
 
 /* The plan of a block with maximum max; one far below zero, in a row that is not, keeps to what a plan can stand. */
-static V(plan) V(block_plan)(R max, R shift) {
-    const R reduced = max - shift;
-    return V(make_plan)(V(set1)(reduced > -C(SHIFT_FROM) ? reduced : -C(SHIFT_FROM)), 0);
+static V(plan) V(block_plan)(R max, R shift, const V(heat) * heat) {
+    const R reduced = max - shift, lowest = -C(SHIFT_FROM) * (heat ? (R)heat->exact[0] : 1);
+    return V(make_plan)(V(set1)(reduced > lowest ? reduced : lowest), heat, 0);
 }
 
 /* e of a block, unless it is NULL, and its sum */
@@ -351,12 +380,12 @@ static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * pl
         V(row_shift)(x, n, shift, block);
         x = block;
     }
-    return V(row_sum)(x, n, magic[0], clamp[0], C(CEILING), e, e, ahead, max);
+    return V(row_sum)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), e, e, ahead, max);
 }
 
 /* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
    may have to read again. Then write has to find e once more. */
-SL_INLINE int V(keeps_e)(const sl_job *job) { return V(native)(job) && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y); }
+SL_INLINE int V(keeps_e)(const sl_job *job) { return V(y_native)(job) && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y); }
 SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(keeps_e)(job) ? (R *)job->y + at : scratch; }
 
 /* Distances of a block are from its own maximum, or from 0 if that is not finite. */
@@ -386,7 +415,9 @@ static void V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_
 
 /* The maxima and sums of the blocks; for softmax in R the e of the row into y, which write takes from there. */
 static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
-    const int native = V(native)(job);
+    const int native = V(x_native)(job);
+    V(heat) warm;
+    const V(heat) *heat = V(warm)(job, row, 1, &warm);
     R max = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
@@ -394,7 +425,7 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         if (b == first || !native || n < SL_BLOCK) max = V(row_max)(x, n); /* else known from the block before */
         shared->max[b] = max;
         if (job->loss) V(long_aim)(job, row, b, x, n, shared);
-        const V(plan) plan = V(block_plan)(max, (R)shared->shift);
+        const V(plan) plan = V(block_plan)(max, (R)shared->shift, heat);
         R *e = sl_keeps_exp(job->op) ? V(kept)(job, at, scratch) : NULL;
         const R *ahead = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK ? x + SL_BLOCK : x;
         const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, ahead, &max, scratch);
@@ -411,8 +442,9 @@ SL_INLINE R V(block_scale)(const V(plan) * plan, R k) {
 }
 
 static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
-    const V(plan) plan = V(make_plan)(V(set1)(V(max_of_blocks)(job, shared)), 1);
     V(long_stats) *stats = shared->stats;
+    const V(heat) *heat = V(warm)(job, row, 1, &stats->heat);
+    const V(plan) plan = V(make_plan)(V(set1)(V(max_of_blocks)(job, shared)), heat, 1);
     R k[LANES], h[LANES], l[LANES];
     V(store)(k, plan.k);
     stats->k = k[0];
@@ -420,7 +452,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     V(pair) sums[LANES];
     sums[0] = (V(pair)){V(set1)(0), V(set1)(0)};
     for (ptrdiff_t b = first; b < last; b++) {
-        const V(plan) own = V(block_plan)((R)shared->max[b], (R)shared->shift);
+        const V(plan) own = V(block_plan)((R)shared->max[b], (R)shared->shift, heat);
         const vec scale = V(set1)(V(block_scale)(&own, k[0]));
         const V(pair) s = {V(mul)(V(load)((R *)shared->high + b * LANES), scale), V(mul)(V(load)((R *)shared->low + b * LANES), scale)};
         sums[0] = V(fast_two_sum)(V(two_sum)(sums[0], s));
@@ -451,7 +483,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
         const R *source = y;
         R scale = 1;
         if (sl_keeps_exp(job->op)) {
-            const V(plan) plan = V(block_plan)((R)shared->max[b], stats->shift);
+            const V(plan) plan = V(block_plan)((R)shared->max[b], stats->shift, r->heat);
             scale = V(block_scale)(&plan, stats->k);
             if (!V(keeps_e)(job)) {
                 const R *x = V(read)(job, at, n, scratch);
@@ -460,7 +492,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
                 source = scratch;
             }
         } else source = V(read)(job, at, n, scratch);
-        V(write_row)(job->op, source, n, r, 0, scale, y);
+        V(write_row)(job, at, source, n, r, 0, scale, y);
         if (job->loss) V(aim_gradient)(job, row, 1, b * SL_BLOCK, n, &stats->targets, y, n, 1);
         V(written)(job, at, n, y);
     }

@@ -23,8 +23,8 @@ typedef enum {
 static inline int sl_keeps_exp(sl_op op) { return op == SL_SOFTMAX || op == SL_CROSS_ENTROPY_GRAD; }
 static inline int sl_writes_rows(sl_op op) { return op != SL_LOGSUMEXP && op != SL_CROSS_ENTROPY; } /* an output like x */
 
-/* How elements lie in memory. float16 and bfloat16 are computed in float32, block by block. */
-typedef enum { SL_FLOAT32, SL_FLOAT64, SL_FLOAT16, SL_BFLOAT16 } sl_storage;
+/* How elements lie in memory. All but float64 are computed in float32; results are of the first four. */
+typedef enum { SL_FLOAT32, SL_FLOAT64, SL_FLOAT16, SL_BFLOAT16, SL_INT8, SL_UINT8, SL_INT16, SL_UINT16, SL_BOOL } sl_storage;
 
 /* Targets and losses of cross-entropy. Rows are numbered as in (outer, inner); weight is of the compute type. */
 typedef struct {
@@ -41,10 +41,13 @@ typedef struct {
 
 typedef struct {
     sl_op op;
-    sl_storage storage;
+    sl_storage x_storage, y_storage; /* of one compute type */
     const void *x;
-    void *y; /* may be x itself; no other overlap */
+    void *y; /* may be x itself, if it is of the same type; no other overlap */
     ptrdiff_t outer, n, inner;
+    const unsigned char *mask; /* one for each element of x, 0 where it does not count; or NULL */
+    const double *temperature; /* of row r at temperature[r * temperature_step]; or NULL: all 1 */
+    ptrdiff_t temperature_step;
     const sl_loss *loss; /* for the cross-entropies */
     const void *output;  /* of softmax or log_softmax, for their gradients, where x is the gradient that comes in */
 } sl_job;
@@ -52,7 +55,7 @@ typedef struct {
 /* A call without rows: n elements. target and the weights are of the compute type; a weight that is NULL is 1. */
 typedef struct {
     sl_op op;
-    sl_storage storage;
+    sl_storage x_storage, y_storage;
     const void *x, *target, *weight, *pos_weight;
     void *y;      /* the result, or the gradient of the cross-entropy if it is wanted; may be x itself, like loss */
     void *loss;   /* one for each element, of the compute type, or NULL */
@@ -72,7 +75,7 @@ enum {
 enum {
     SL_GROUP = 8,        /* vectors of columns that go through each step together */
     SL_CACHED = 1 << 23, /* bytes of an output that the caches are likely to hold */
-    SL_STATS = 2048,     /* bytes of sl_long's stats */
+    SL_STATS = 4096,     /* bytes of sl_long's stats */
     SL_PREFETCH = 8192   /* bytes between what is read or written and what is prefetched: some 300 ns of work */
 };
 
@@ -132,8 +135,10 @@ void sl_init(void);
 /* The form, and every order of summation, come from class count, inner length and type, never the batch. How many rows
    go together may come from the batch: no bit depends on it. */
 static inline ptrdiff_t sl_row_stride(ptrdiff_t n, ptrdiff_t lanes) { return (n + lanes - 1) / lanes * lanes; }
-static inline size_t sl_element_size(const sl_job *job) { return job->storage == SL_FLOAT64 ? 8 : job->storage == SL_FLOAT32 ? 4 : 2; }
-static inline int sl_cached(const sl_job *job) { return (size_t)job->outer * job->n * job->inner * sl_element_size(job) < SL_CACHED; }
+static inline int sl_cached(const sl_job *job) {
+    const size_t size = job->y_storage == SL_FLOAT64 ? 8 : job->y_storage == SL_FLOAT32 ? 4 : 2;
+    return (size_t)job->outer * job->n * job->inner * size < SL_CACHED;
+}
 
 /* What is done once for a group wants many rows, which the first-level cache has to hold with the next ones and their
    results; from memory, with what is prefetched as well. A loss is worth more rows: each needs a logarithm. */

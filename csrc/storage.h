@@ -1,5 +1,5 @@
-/* storage.h: convert. float16 and bfloat16 to and from float32, in integer arithmetic: the same bits everywhere,
-   whatever the processor has. Rounds to nearest even, once; every NaN becomes the canonical quiet one. */
+/* storage.h: convert. float16 and bfloat16 to and from float32, in integer arithmetic: the definition that the vector
+   operations agree with. Rounds to nearest even, once; every NaN becomes the canonical quiet one. */
 #include <stdint.h>
 #include <string.h>
 

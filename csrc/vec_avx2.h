@@ -220,6 +220,56 @@ static inline __m256d sl_split(__m256d w, __m256d *e) {
 }
 static inline f64_v f64_split(f64_v w, f64_v *e) { return SL_F64(sl_split(w.a, &e->a), sl_split(w.b, &e->b)); }
 
+static inline f32_v f32_from_float16(const uint16_t *p) {
+    return SL_F32(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8))));
+}
+static inline void f32_to_float16(uint16_t *p, f32_v x) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline __m256i sl_wide_i8(const int8_t *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+static inline __m256i sl_wide_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+static inline __m256i sl_wide_i16(const int16_t *p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+static inline __m256i sl_wide_u16(const uint16_t *p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+static inline f32_v f32_from_bfloat16(const uint16_t *p) {
+    return SL_F32(_mm256_castsi256_ps(_mm256_slli_epi32(sl_wide_u16(p), 16)),
+                  _mm256_castsi256_ps(_mm256_slli_epi32(sl_wide_u16(p + 8), 16)));
+}
+static inline __m256i sl_round_bfloat16(__m256 a) {
+    const __m256i b = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(b, 16), _mm256_set1_epi32(1));
+    const __m256i r = _mm256_srli_epi32(_mm256_add_epi32(b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF))), 16);
+    return _mm256_blendv_epi8(r, _mm256_set1_epi32(0x7FC0), _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
+}
+static inline void f32_to_bfloat16(uint16_t *p, f32_v x) {
+    const __m256i packed = _mm256_packus_epi32(sl_round_bfloat16(x.a), sl_round_bfloat16(x.b));
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(packed, 0xD8));
+}
+static inline f32_v f32_from_int8(const int8_t *p) {
+    return SL_F32(_mm256_cvtepi32_ps(sl_wide_i8(p)), _mm256_cvtepi32_ps(sl_wide_i8(p + 8)));
+}
+static inline f32_v f32_from_uint8(const uint8_t *p) {
+    return SL_F32(_mm256_cvtepi32_ps(sl_wide_u8(p)), _mm256_cvtepi32_ps(sl_wide_u8(p + 8)));
+}
+static inline f32_v f32_from_int16(const int16_t *p) {
+    return SL_F32(_mm256_cvtepi32_ps(sl_wide_i16(p)), _mm256_cvtepi32_ps(sl_wide_i16(p + 8)));
+}
+static inline f32_v f32_from_uint16(const uint16_t *p) {
+    return SL_F32(_mm256_cvtepi32_ps(sl_wide_u16(p)), _mm256_cvtepi32_ps(sl_wide_u16(p + 8)));
+}
+static inline __m256 sl_hide(const unsigned char *mask, __m256 x) {
+    const __m256i hidden = _mm256_cmpeq_epi32(sl_wide_u8(mask), _mm256_setzero_si256());
+    return _mm256_blendv_ps(x, _mm256_set1_ps(-INFINITY), _mm256_castsi256_ps(hidden));
+}
+static inline f32_v f32_hide(const unsigned char *mask, f32_v x) { return SL_F32(sl_hide(mask, x.a), sl_hide(mask + 8, x.b)); }
+static inline f64_v f64_hide(const unsigned char *mask, f64_v x) {
+    const __m256i m = sl_wide_u8(mask), zero = _mm256_setzero_si256();
+    const __m256i a = _mm256_cmpeq_epi64(_mm256_cvtepu32_epi64(_mm256_castsi256_si128(m)), zero);
+    const __m256i b = _mm256_cmpeq_epi64(_mm256_cvtepu32_epi64(_mm256_extracti128_si256(m, 1)), zero);
+    const __m256d lowest = _mm256_set1_pd(-(double)INFINITY);
+    return SL_F64(_mm256_blendv_pd(x.a, lowest, _mm256_castsi256_pd(a)), _mm256_blendv_pd(x.b, lowest, _mm256_castsi256_pd(b)));
+}
+
 static inline void f32_widen(f32_v x, f64_v *low, f64_v *high) {
     *low = SL_F64(_mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)));
     *high = SL_F64(_mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1)));

@@ -140,6 +140,39 @@ static inline f64_v f64_split(f64_v w, f64_v *e) {
     return _mm512_castsi512_pd(_mm512_sub_epi64(b, _mm512_slli_epi64(k, 52)));
 }
 
+static inline f32_v f32_from_float16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+static inline void f32_to_float16(uint16_t *p, f32_v a) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+static inline f32_v f32_from_bfloat16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+static inline void f32_to_bfloat16(uint16_t *p, f32_v a) { /* half of the last place, less 1 where that would leave a tie odd */
+    const __m512i b = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
+    const __m512i r = _mm512_srli_epi32(_mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
+    const __m512i nan = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), _mm512_set1_epi32(0x7FC0));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(nan));
+}
+static inline f32_v f32_from_int8(const int8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+static inline f32_v f32_from_uint8(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline f32_v f32_from_int16(const int16_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)p)));
+}
+static inline f32_v f32_from_uint16(const uint16_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)));
+}
+static inline f32_v f32_hide(const unsigned char *mask, f32_v x) {
+    const __m128i m = _mm_loadu_si128((const __m128i *)mask);
+    return _mm512_mask_blend_ps(_mm_test_epi8_mask(m, m), _mm512_set1_ps(-INFINITY), x);
+}
+static inline f64_v f64_hide(const unsigned char *mask, f64_v x) {
+    const __m128i m = _mm_loadl_epi64((const __m128i *)mask);
+    return _mm512_mask_blend_pd((__mmask8)_mm_test_epi8_mask(m, m), _mm512_set1_pd(-(double)INFINITY), x);
+}
+
 static inline void f32_widen(f32_v a, f64_v *low, f64_v *high) {
     *low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
     *high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));

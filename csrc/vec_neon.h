@@ -277,6 +277,58 @@ static inline f64_v f64_split(f64_v w, f64_v *e) {
     return w;
 }
 
+static inline f32_v f32_from_float16(const uint16_t *p) {
+    const uint16x8_t a = vld1q_u16(p), b = vld1q_u16(p + 8);
+    return (f32_v){{vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(a))), vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(a))),
+                    vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(b))), vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(b)))}};
+}
+static inline void f32_to_float16(uint16_t *p, f32_v x) {
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.q[i])));
+}
+
+static inline f32_v f32_from_bfloat16(const uint16_t *p) {
+    float b[16]; /* compilers vectorise this */
+    for (int i = 0; i < 16; i++) b[i] = sl_from_bfloat16(p[i]);
+    return f32_load(b);
+}
+static inline void f32_to_bfloat16(uint16_t *p, f32_v x) {
+    float b[16];
+    f32_store(b, x);
+    for (int i = 0; i < 16; i++) p[i] = sl_to_bfloat16(b[i]);
+}
+static inline f32_v f32_from_int8(const int8_t *p) {
+    float b[16]; /* compilers vectorise this */
+    for (int i = 0; i < 16; i++) b[i] = p[i];
+    return f32_load(b);
+}
+static inline f32_v f32_from_uint8(const uint8_t *p) {
+    float b[16]; /* compilers vectorise this */
+    for (int i = 0; i < 16; i++) b[i] = p[i];
+    return f32_load(b);
+}
+static inline f32_v f32_from_int16(const int16_t *p) {
+    float b[16]; /* compilers vectorise this */
+    for (int i = 0; i < 16; i++) b[i] = p[i];
+    return f32_load(b);
+}
+static inline f32_v f32_from_uint16(const uint16_t *p) {
+    float b[16]; /* compilers vectorise this */
+    for (int i = 0; i < 16; i++) b[i] = p[i];
+    return f32_load(b);
+}
+static inline f32_v f32_hide(const unsigned char *mask, f32_v x) {
+    float b[16];
+    f32_store(b, x);
+    for (int i = 0; i < 16; i++) b[i] = mask[i] ? b[i] : -INFINITY;
+    return f32_load(b);
+}
+static inline f64_v f64_hide(const unsigned char *mask, f64_v x) {
+    double b[8];
+    f64_store(b, x);
+    for (int i = 0; i < 8; i++) b[i] = mask[i] ? b[i] : -(double)INFINITY;
+    return f64_load(b);
+}
+
 static inline void f32_widen(f32_v a, f64_v *low, f64_v *high) {
     for (int i = 0; i < 2; i++) {
         low->q[2 * i] = vcvt_f64_f32(vget_low_f32(a.q[i]));

@@ -158,6 +158,55 @@ static inline f64_v f64_split(f64_v w, f64_v *e) {
 }
 
 /* between 16 float32 and two vectors of 8 float64 */
+/* float16 (storage.h) */
+static inline f32_v f32_from_float16(const uint16_t *p) {
+    f32_v r;
+    SL_EACH (16) r.lane[i] = sl_from_float16(p[i]);
+    return r;
+}
+static inline void f32_to_float16(uint16_t *p, f32_v a) {
+    SL_EACH (16) p[i] = sl_to_float16(a.lane[i]);
+}
+
+/* bfloat16, and integers, exactly */
+static inline f32_v f32_from_bfloat16(const uint16_t *p) {
+    f32_v r;
+    SL_EACH (16) r.lane[i] = sl_from_bfloat16(p[i]);
+    return r;
+}
+static inline void f32_to_bfloat16(uint16_t *p, f32_v a) {
+    SL_EACH (16) p[i] = sl_to_bfloat16(a.lane[i]);
+}
+static inline f32_v f32_from_int8(const int8_t *p) {
+    f32_v r;
+    SL_EACH (16) r.lane[i] = p[i];
+    return r;
+}
+static inline f32_v f32_from_uint8(const uint8_t *p) {
+    f32_v r;
+    SL_EACH (16) r.lane[i] = p[i];
+    return r;
+}
+static inline f32_v f32_from_int16(const int16_t *p) {
+    f32_v r;
+    SL_EACH (16) r.lane[i] = p[i];
+    return r;
+}
+static inline f32_v f32_from_uint16(const uint16_t *p) {
+    f32_v r;
+    SL_EACH (16) r.lane[i] = p[i];
+    return r;
+}
+/* x where the mask is not 0, -inf elsewhere */
+static inline f32_v f32_hide(const unsigned char *mask, f32_v x) {
+    SL_EACH (16) x.lane[i] = mask[i] ? x.lane[i] : -INFINITY;
+    return x;
+}
+static inline f64_v f64_hide(const unsigned char *mask, f64_v x) {
+    SL_EACH (8) x.lane[i] = mask[i] ? x.lane[i] : -(double)INFINITY;
+    return x;
+}
+
 static inline void f32_widen(f32_v a, f64_v *low, f64_v *high) {
     SL_EACH (8) {
         low->lane[i] = a.lane[i];

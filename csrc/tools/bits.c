@@ -50,7 +50,7 @@ static const size_t size[] = {4, 8, 2, 2};
 /* The losses of x, and what takes arrays beside it: weights, targets, the output of softmax. */
 static uint64_t losses(uint64_t h, sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
-    const int wide = job.storage == SL_FLOAT64;
+    const int wide = job.y_storage == SL_FLOAT64;
     double *loss = malloc((size_t)(count + job.n) * 16 + (size_t)rows * 16);
     if (!loss) exit(1);
     int64_t *target = (int64_t *)(loss + rows);
@@ -80,7 +80,7 @@ static uint64_t losses(uint64_t h, sl_job job) {
             if (sl_run(&job, 1)) exit(1);
             h = hash(h, (unsigned char *)loss, (size_t)rows * sizeof *loss);
         }
-        h = hash(h, job.y, (size_t)count * size[job.storage]);
+        h = hash(h, job.y, (size_t)count * size[job.y_storage]);
     }
     job.loss = NULL;
     job.op = SL_SOFTMAX;
@@ -91,16 +91,16 @@ static uint64_t losses(uint64_t h, sl_job job) {
     for (int op = SL_SOFTMAX_GRAD; op <= SL_LOG_SOFTMAX_GRAD; op++) {
         job.op = (sl_op)op;
         if (sl_run(&job, 1)) exit(1);
-        h = hash(h, job.y, (size_t)count * size[job.storage]);
+        h = hash(h, job.y, (size_t)count * size[job.y_storage]);
     }
     for (int op = SL_SIGMOID; op <= SL_BINARY_CROSS_ENTROPY; op++) {
         memset(loss, 0, (size_t)rows * sizeof *loss);
-        sl_elements e = {(sl_op)op, job.storage, job.x, dense, NULL, NULL, other, NULL, NULL, 0.5, count};
+        sl_elements e = {(sl_op)op, job.x_storage, job.y_storage, job.x, dense, NULL, NULL, other, NULL, NULL, 0.5, count};
         if (op == SL_BINARY_CROSS_ENTROPY) e.weight = e.pos_weight = dense;
         double sums[64] = {0};
         if (op == SL_BINARY_CROSS_ENTROPY) e.sums = sums;
         sl_run_elements(&e, 1);
-        h = hash(h, (unsigned char *)other, (size_t)count * size[job.storage]);
+        h = hash(h, (unsigned char *)other, (size_t)count * size[job.y_storage]);
         h = hash(h, (unsigned char *)sums, sizeof sums);
     }
     free(loss);
@@ -125,11 +125,24 @@ int main(void) {
                         else ((uint16_t *)x)[i] = (uint16_t)next(); /* any bits: subnormals, NaN, infinities */
                     }
                     for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
-                        const sl_job job = {(sl_op)op, (sl_storage)storage, x, y, outer, n, inner, NULL, NULL};
+                        const sl_job job = {.op = (sl_op)op,
+                                            .x_storage = (sl_storage)storage,
+                                            .y_storage = (sl_storage)storage,
+                                            .x = x,
+                                            .y = y,
+                                            .outer = outer,
+                                            .n = n,
+                                            .inner = inner};
                         if (sl_run(&job, 1)) return 1;
                         h = hash(h, y, (size_t)(op == SL_LOGSUMEXP ? outer * inner : count) * size[storage]);
                     }
-                    h = losses(h, (sl_job){SL_SOFTMAX, (sl_storage)storage, x, y, outer, n, inner, NULL, NULL});
+                    h = losses(h, (sl_job){.x_storage = (sl_storage)storage,
+                                           .y_storage = (sl_storage)storage,
+                                           .x = x,
+                                           .y = y,
+                                           .outer = outer,
+                                           .n = n,
+                                           .inner = inner});
                     free(x);
                     free(y);
                 }

@@ -1,15 +1,23 @@
-"""The public functions: signatures and documentation. What to do is decided in _general.py, the rest is compiled."""
+"""The public functions: signatures and documentation. What to do is decided in _softmax.py, the rest is compiled."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from softlane import _core, _general
+from softlane import _core, _softmax
 
 
-def softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
+def softmax(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
     """Softmax along an axis: ``exp(x) / sum(exp(x))``, computed without overflow.
 
     Parameters
@@ -59,11 +67,22 @@ def softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) ->
     array([[1. , 0.5],
            [0. , 0.5]])
     """
-    result = _core.fast(0, x, axis, out)
-    return _general.elementwise(0, "softmax", x, axis, out) if result is None else result
+    if dtype is None:
+        result = _core.fast(0, x, axis, out, False, where, temperature)
+        if result is not None:
+            return result
+    return _softmax.call(0, "softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
 
 
-def log_softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
+def log_softmax(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
     """Logarithm of the softmax along an axis, accurate where ``log(softmax(x))`` is not.
 
     Parameters
@@ -99,11 +118,25 @@ def log_softmax(x: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None
     >>> softlane.log_softmax(np.array([0.0, -40.0]))
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    result = _core.fast(1, x, axis, out)
-    return _general.elementwise(1, "log_softmax", x, axis, out) if result is None else result
+    if dtype is None:
+        result = _core.fast(1, x, axis, out, False, where, temperature)
+        if result is not None:
+            return result
+    return _softmax.call(1, "log_softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
 
 
-def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False, out: NDArray[Any] | None = None) -> Any:
+def logsumexp(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
     """Logarithm of the sum of exponentials along an axis: ``log(sum(exp(x)))``, computed without overflow.
 
     Parameters
@@ -141,5 +174,11 @@ def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False, out: NDAr
     >>> softlane.logsumexp(np.array([[0.0, 0.0], [1000.0, 1000.0]]))
     array([6.93147181e-01, 1.00069315e+03])
     """
-    result = _core.fast(2, x, axis, out, keepdims)
-    return _general.reduction(2, "logsumexp", x, axis, out, bool(keepdims)) if result is None else result
+    if dtype is None and b is None and not return_sign:
+        result = _core.fast(2, x, axis, out, keepdims, where, temperature)
+        if result is not None:
+            return result
+    options: dict[str, Any] = {"dtype": dtype, "where": where, "temperature": temperature, "keepdims": bool(keepdims)}
+    if b is not None or return_sign:
+        return _softmax.weighted_logsumexp("logsumexp", x, axis, b, out, return_sign=bool(return_sign), **options)
+    return _softmax.call(2, "logsumexp", x, axis, out, **options)

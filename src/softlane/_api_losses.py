@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core, _elements, _losses
 
@@ -305,13 +305,15 @@ def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDAr
     return _elements.jacobian(_core.LOG_SOFTMAX_GRAD, "log_softmax_grad", grad, y, axis, out)
 
 
-def sigmoid(x: ArrayLike, *, out: NDArray[Any] | None = None) -> Any:
+def sigmoid(x: ArrayLike, *, dtype: DTypeLike | None = None, out: NDArray[Any] | None = None) -> Any:
     """Logistic sigmoid, ``1 / (1 + exp(-x))``, element by element and without overflow.
 
     Parameters
     ----------
     x : array_like
         Any shape; dtypes as in `softmax`.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
     out : ndarray, optional
         Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
 
@@ -335,16 +337,18 @@ def sigmoid(x: ArrayLike, *, out: NDArray[Any] | None = None) -> Any:
     >>> softlane.sigmoid(np.array([0.0, -1000.0, 2.0]))
     array([0.5       , 0.        , 0.88079708])
     """
-    return _elements.sigmoid(_core.SIGMOID, "sigmoid", x, out)
+    return _elements.sigmoid(_core.SIGMOID, "sigmoid", x, out, dtype)
 
 
-def log_sigmoid(x: ArrayLike, *, out: NDArray[Any] | None = None) -> Any:
+def log_sigmoid(x: ArrayLike, *, dtype: DTypeLike | None = None, out: NDArray[Any] | None = None) -> Any:
     """Logarithm of the sigmoid, ``-log(1 + exp(-x))``, accurate for every x.
 
     Parameters
     ----------
     x : array_like
         Any shape; dtypes as in `softmax`.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
     out : ndarray, optional
         Where to write, as in `sigmoid`.
 
@@ -368,7 +372,7 @@ def log_sigmoid(x: ArrayLike, *, out: NDArray[Any] | None = None) -> Any:
     >>> softlane.log_sigmoid(np.array([-1000.0, 40.0]))
     array([-1.00000000e+03, -4.24835426e-18])
     """
-    return _elements.sigmoid(_core.LOG_SIGMOID, "log_sigmoid", x, out)
+    return _elements.sigmoid(_core.LOG_SIGMOID, "log_sigmoid", x, out, dtype)
 
 
 def binary_cross_entropy(

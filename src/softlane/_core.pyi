@@ -14,19 +14,36 @@ FLOAT32: int
 FLOAT64: int
 FLOAT16: int
 BFLOAT16: int
+INT8: int
+UINT8: int
+INT16: int
+UINT16: int
+BOOL: int
 BLOCK: int
 
-def fast(op: int, x: object, axis: object, out: object, keepdims: bool = ...) -> Any: ...
-def run(op: int, storage: int, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], axis: int) -> None: ...
+def fast(
+    op: int, x: object, axis: object, out: object, keepdims: bool = ..., where: object = ..., temperature: object = ...
+) -> Any: ...
+def know_bfloat16(type_num: int) -> None: ...
+def run(
+    op: int,
+    x_storage: int | None,
+    y_storage: int | None,
+    x: np.ndarray[Any, Any],
+    y: np.ndarray[Any, Any],
+    axis: int,
+    mask: np.ndarray[Any, Any] | None = ...,
+    temperature: np.ndarray[Any, Any] | None = ...,
+) -> None: ...
 def cross_entropy(
-    storage: int,
+    storage: int | None,
     x: np.ndarray[Any, Any],
     grad: np.ndarray[Any, Any] | None,
     axis: int,
     target: np.ndarray[Any, Any] | None,
     ignore: int,
     dense: np.ndarray[Any, Any] | None,
-    dense_storage: int,
+    dense_storage: int | None,
     weight: np.ndarray[Any, Any] | None,
     smoothing: float,
     scale: float,
@@ -34,7 +51,7 @@ def cross_entropy(
 ) -> None: ...
 def jacobian(
     op: int,
-    storage: int,
+    storage: int | None,
     grad: np.ndarray[Any, Any],
     output: np.ndarray[Any, Any],
     y: np.ndarray[Any, Any],
@@ -42,7 +59,8 @@ def jacobian(
 ) -> None: ...
 def elements(
     op: int,
-    storage: int,
+    x_storage: int | None,
+    y_storage: int | None,
     x: np.ndarray[Any, Any],
     y: np.ndarray[Any, Any] | None,
     target: np.ndarray[Any, Any] | None = ...,

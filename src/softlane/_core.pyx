@@ -7,6 +7,7 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t
+from cpython.float cimport PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 
 cnp.import_array()
@@ -30,6 +31,11 @@ cdef extern from "softlane.h" nogil:
         SL_FLOAT64
         SL_FLOAT16
         SL_BFLOAT16
+        SL_INT8
+        SL_UINT8
+        SL_INT16
+        SL_UINT16
+        SL_BOOL
     ctypedef struct sl_loss:
         const int64_t *target
         int64_t ignore
@@ -41,15 +47,18 @@ cdef extern from "softlane.h" nogil:
         Py_ssize_t first, n, inner
     ctypedef struct sl_job:
         sl_op op
-        sl_storage storage
+        sl_storage x_storage, y_storage
         const void *x
         void *y
         Py_ssize_t outer, n, inner
+        const unsigned char *mask
+        const double *temperature
+        Py_ssize_t temperature_step
         const sl_loss *loss
         const void *output
     ctypedef struct sl_elements:
         sl_op op
-        sl_storage storage
+        sl_storage x_storage, y_storage
         const void *x
         const void *target
         const void *weight
@@ -87,9 +96,18 @@ FLOAT32 = <int>SL_FLOAT32
 FLOAT64 = <int>SL_FLOAT64
 FLOAT16 = <int>SL_FLOAT16
 BFLOAT16 = <int>SL_BFLOAT16
+INT8 = <int>SL_INT8
+UINT8 = <int>SL_UINT8
+INT16 = <int>SL_INT16
+UINT16 = <int>SL_UINT16
+BOOL = <int>SL_BOOL
 
 # Elements whose losses `elements` adds up to one number.
 BLOCK = <int>SL_BLOCK
+
+# Temperatures that the float32 kernels can take; those of float64 take more.
+cdef enum:
+    TEMPERATURE_LIMIT = 1 << 24
 
 # Elements from which a call is worth giving the GIL away: some 2 us of work.
 cdef enum:
@@ -113,6 +131,18 @@ cdef int execute(const sl_job *job) except -1:
     return 0
 
 
+cdef inline void prepare(sl_job *job, int op, int x_storage, int y_storage) noexcept:
+    """A job without options."""
+    job.op = <sl_op>op
+    job.x_storage = <sl_storage>x_storage
+    job.y_storage = <sl_storage>y_storage
+    job.loss = NULL
+    job.output = NULL
+    job.mask = NULL
+    job.temperature = NULL
+    job.temperature_step = 0
+
+
 cdef inline bint split_shape(sl_job *job, int ndim, cnp.npy_intp *dims, long axis) noexcept:
     """(outer, n, inner) of a C-contiguous array; False where there is nothing to compute."""
     cdef int i
@@ -129,8 +159,40 @@ cdef inline bint apart(const char *a, const char *b, Py_ssize_t size_a, Py_ssize
     return a + size_a <= b or b + size_b <= a
 
 
-def fast(int op, x, axis, out, bint keepdims=False):
-    """The result where x (and out) are plain C-contiguous float32 or float64 arrays and every argument is in range.
+cdef int bfloat16 = -1  # NumPy's number for it, once it has been seen
+
+
+def know_bfloat16(int type_num):
+    global bfloat16
+    bfloat16 = type_num
+
+
+cdef inline bint prepare_for(sl_job *job, int op, int type_num, int *result) noexcept:
+    """The storages of an input and its result; False for types that need conversion first."""
+    result[0] = cnp.NPY_FLOAT
+    if type_num == cnp.NPY_FLOAT:
+        prepare(job, op, SL_FLOAT32, SL_FLOAT32)
+    elif type_num == cnp.NPY_DOUBLE:
+        prepare(job, op, SL_FLOAT64, SL_FLOAT64)
+        result[0] = type_num
+    elif type_num == cnp.NPY_FLOAT16:
+        prepare(job, op, SL_FLOAT16, SL_FLOAT16)
+        result[0] = type_num
+    elif type_num == bfloat16:
+        prepare(job, op, SL_BFLOAT16, SL_BFLOAT16)
+        result[0] = type_num
+    elif type_num == cnp.NPY_UBYTE:
+        prepare(job, op, SL_UINT8, SL_FLOAT32)
+    elif type_num == cnp.NPY_BYTE:
+        prepare(job, op, SL_INT8, SL_FLOAT32)
+    else:
+        return False
+    return True
+
+
+def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None):
+    """The result where x, out and where are plain C-contiguous arrays of the right types, temperature is a float, and
+    every argument is in range.
 
     None otherwise: then nothing was computed, and the general path decides.
     """
@@ -142,12 +204,8 @@ def fast(int op, x, axis, out, bint keepdims=False):
     if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
         return None
     a = <cnp.ndarray>x
-    cdef int type_num = cnp.PyArray_TYPE(a)
-    if type_num == cnp.NPY_FLOAT:
-        job.storage = SL_FLOAT32
-    elif type_num == cnp.NPY_DOUBLE:
-        job.storage = SL_FLOAT64
-    else:
+    cdef int type_num
+    if not prepare_for(&job, op, cnp.PyArray_TYPE(a), &type_num):
         return None
     ndim = cnp.PyArray_NDIM(a)
     if ndim == 0 or not cnp.PyArray_ISCARRAY_RO(a):
@@ -168,10 +226,24 @@ def fast(int op, x, axis, out, bint keepdims=False):
         else:
             dims[ydim] = cnp.PyArray_DIM(a, i)
             ydim += 1
-    job.op = <sl_op>op
-    job.loss = NULL
-    job.output = NULL
     job.x = cnp.PyArray_DATA(a)
+    cdef cnp.ndarray mask
+    if where is not None:
+        if not cnp.PyArray_CheckExact(where):
+            return None
+        mask = <cnp.ndarray>where
+        if cnp.PyArray_TYPE(mask) != cnp.NPY_BOOL or not cnp.PyArray_ISCARRAY_RO(mask) or not cnp.PyArray_SAMESHAPE(mask, a):
+            return None
+        job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
+    cdef double heat
+    if temperature is not None:
+        if not PyFloat_CheckExact(temperature):
+            return None
+        heat = <double>temperature
+        if not (heat * TEMPERATURE_LIMIT >= 1 and heat <= TEMPERATURE_LIMIT):
+            return None
+        if heat != 1:
+            job.temperature = &heat
     if out is None:
         y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
         job.y = cnp.PyArray_DATA(y)
@@ -185,7 +257,9 @@ def fast(int op, x, axis, out, bint keepdims=False):
             if cnp.PyArray_DIM(y, j) != dims[j]:
                 return None
         job.y = cnp.PyArray_DATA(y)
-        if not ((job.y == job.x and op != SL_LOGSUMEXP)
+        if job.mask and not apart(<const char *>job.mask, <char *>job.y, cnp.PyArray_NBYTES(mask), cnp.PyArray_NBYTES(y)):
+            return None
+        if not ((job.y == job.x and op != SL_LOGSUMEXP and job.x_storage == job.y_storage)
                 or apart(<char *>job.x, <char *>job.y, cnp.PyArray_NBYTES(a), cnp.PyArray_NBYTES(y))):
             return None
     execute(&job)
@@ -194,18 +268,20 @@ def fast(int op, x, axis, out, bint keepdims=False):
     return y
 
 
-def run(int op, int storage, cnp.ndarray x, cnp.ndarray y, int axis):
-    """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the storage's type.
+def run(int op, int x_storage, int y_storage, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None):
+    """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the storages' types.
 
-    y has the shape of x (or, for logsumexp, its size without the axis) and is x itself or does not overlap it.
+    y has the shape of x (or, for logsumexp, its size without the axis) and is x itself or does not overlap it. mask is
+    an array of bool like x, temperature one float64, or one for each row.
     """
     cdef sl_job job
-    job.op = <sl_op>op
-    job.storage = <sl_storage>storage
-    job.loss = NULL
-    job.output = NULL
+    prepare(&job, op, x_storage, y_storage)
     job.x = cnp.PyArray_DATA(x)
     job.y = cnp.PyArray_DATA(y)
+    job.mask = <const unsigned char *>data(mask)
+    job.temperature = <const double *>data(temperature)
+    if temperature is not None:
+        job.temperature_step = cnp.PyArray_SIZE(temperature) > 1
     if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
         execute(&job)
 
@@ -223,12 +299,10 @@ def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ig
     """
     cdef sl_job job
     cdef sl_loss loss
-    job.op = SL_CROSS_ENTROPY if grad is None else SL_CROSS_ENTROPY_GRAD
-    job.storage = <sl_storage>storage
+    prepare(&job, SL_CROSS_ENTROPY if grad is None else SL_CROSS_ENTROPY_GRAD, storage, storage)
     job.x = cnp.PyArray_DATA(x)
     job.y = data(grad)
     job.loss = &loss
-    job.output = NULL
     loss.target = <const int64_t *>data(target)
     loss.ignore = ignore
     loss.dense = data(dense)
@@ -247,22 +321,21 @@ def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ig
 def jacobian(int op, int storage, cnp.ndarray grad, cnp.ndarray output, cnp.ndarray y, int axis):
     """A vector-Jacobian product; all arrays as for `run`, of one shape, y may be one of the others."""
     cdef sl_job job
-    job.op = <sl_op>op
-    job.storage = <sl_storage>storage
+    prepare(&job, op, storage, storage)
     job.x = cnp.PyArray_DATA(grad)
     job.output = cnp.PyArray_DATA(output)
     job.y = cnp.PyArray_DATA(y)
-    job.loss = NULL
     if split_shape(&job, cnp.PyArray_NDIM(grad), cnp.PyArray_DIMS(grad), axis):
         execute(&job)
 
 
-def elements(int op, int storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None, losses=None, sums=None,
+def elements(int op, int x_storage, int y_storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None, losses=None, sums=None,
              double scale=1):
     """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for BLOCK elements."""
     cdef sl_elements job
     job.op = <sl_op>op
-    job.storage = <sl_storage>storage
+    job.x_storage = <sl_storage>x_storage
+    job.y_storage = <sl_storage>y_storage
     job.x = cnp.PyArray_DATA(x)
     job.y = data(y)
     job.target = data(target)

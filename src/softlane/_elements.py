@@ -10,34 +10,37 @@ from typing import Any
 
 import numpy as np
 
-from softlane import _core, _general, _losses
-from softlane._general import Array
+from softlane import _arguments, _core, _losses
+from softlane._arguments import Array
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Indices that cut an array of that shape into pieces that the second-level cache holds some of."""
-    for piece in _general._pieces((*shape, 1), len(shape), _losses._PIECE):
+    for piece in _arguments.pieces((*shape, 1), len(shape), _losses._PIECE):
         yield piece[:-1]
 
 
-def sigmoid(op: int, name: str, x: object, out: object) -> Any:
+def sigmoid(op: int, name: str, x: object, out: object, dtype: object) -> Any:
     """sigmoid and log_sigmoid."""
-    a = _general._as_array(name, x)
-    dtype = _general._result_dtype(name, a.dtype)
-    y = np.empty(a.shape, dtype) if out is None else _general._check_out(name, out, a.shape, dtype)
-    if _general._overlaps(a, y):
+    a = _arguments.as_array(name, x)
+    native = _arguments.result_dtype(name, a.dtype)
+    wanted = _arguments.output_dtype(name, dtype, native)
+    y = np.empty(a.shape, wanted) if out is None else _arguments.check_out(name, out, a.shape, wanted)
+    if _arguments.overlaps(a, y):
         a = a.copy()
-    storage = _general._storage(dtype)
-    if _general._is_plain(y):
-        if not (a.dtype == dtype and _general._is_plain(a)):
-            np.copyto(y, a, casting="unsafe")
-            a = y
-        _core.elements(op, storage, a, y)
-    else:
-        for piece in _pieces(a.shape):
-            part = np.array(a[piece], dtype=dtype, order="C", ndmin=1)
-            _core.elements(op, storage, part, part)
-            y[piece] = part.reshape(y[piece].shape)
+    wide = np.float64 in (native, wanted)
+    kinds = _arguments.storage(a.dtype), _arguments.storage(wanted)
+    if (not wide or (a.dtype == wanted)) and all(_arguments.is_plain(v) for v in (a, y)):
+        _core.elements(op, *kinds, a, y)
+        return y[()] if out is None else out
+    compute = np.dtype(np.float64 if wide else np.float32)
+    kind = _arguments.storage(compute)
+    for piece in _pieces(a.shape):
+        part = np.array(a[piece], dtype=compute, order="C", ndmin=1)
+        result = part if wide or wanted == compute else np.empty(part.shape, wanted)
+        _core.elements(op, kind, kind if result is part else kinds[1], part, result)
+        with np.errstate(all="ignore"):
+            y[piece] = result.reshape(y[piece].shape)
     return y[()] if out is None else out
 
 
@@ -70,9 +73,9 @@ def binary_cross_entropy_with_logits(
 ) -> Any:
     """The loss, or (loss, gradient) where `with_grad` is set."""
     _losses._check_reduction(name, reduction)
-    a = _general._as_array(name, logits, "logits")
-    dtype = _general._result_dtype(name, a.dtype, "logits")
-    compute, storage = _losses._compute_dtype(dtype), _general._storage(dtype)
+    a = _arguments.as_array(name, logits, "logits")
+    dtype = _arguments.result_dtype(name, a.dtype, "logits")
+    compute, storage = _arguments.compute_dtype(dtype), _arguments.storage(dtype)
     others: list[Array | None] = [_broadcast(name, "target", target, a.shape, "logits")]
     for what, b in (("weight", weight), ("pos_weight", pos_weight)):
         others.append(None if b is None else _broadcast(name, what, b, a.shape, "logits"))
@@ -81,9 +84,9 @@ def binary_cross_entropy_with_logits(
         grad = (
             np.empty(a.shape, dtype)
             if grad_out is None
-            else _general._check_out(name, grad_out, a.shape, dtype, "grad_out")
+            else _arguments.check_out(name, grad_out, a.shape, dtype, "grad_out")
         )
-        a = a.copy() if _general._overlaps(a, grad) else a
+        a = a.copy() if _arguments.overlaps(a, grad) else a
         others = [b if b is None or not np.may_share_memory(b, grad) else b.copy() for b in others]
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
     losses = np.empty(a.shape, dtype) if reduction == "none" else None
@@ -92,12 +95,14 @@ def binary_cross_entropy_with_logits(
         sums = np.empty(0 if loss is not None else -(-x.size // _core.BLOCK))
         target, weight, pos_weight = others
         kept = sums if loss is None else None
-        _core.elements(_core.BINARY_CROSS_ENTROPY, storage, x, y, target, weight, pos_weight, loss, kept, scale)
+        _core.elements(
+            _core.BINARY_CROSS_ENTROPY, storage, storage, x, y, target, weight, pos_weight, loss, kept, scale
+        )
         return sums
 
-    plain = a.dtype == dtype and _general._is_plain(a) and (grad is None or _general._is_plain(grad))
+    plain = a.dtype == dtype and _arguments.is_plain(a) and (grad is None or _arguments.is_plain(grad))
     plain = plain and (losses is None or dtype == compute)
-    if plain and all(b is None or (b.dtype == compute and _general._is_plain(b)) for b in others):
+    if plain and all(b is None or (b.dtype == compute and _arguments.is_plain(b)) for b in others):
         sums = run(a, grad, others, losses)
     else:
         parts = [np.empty(0)]
@@ -118,11 +123,11 @@ def binary_cross_entropy_with_logits(
 
 def binary_cross_entropy(name: str, probs: object, target: object, weight: object, reduction: str) -> Any:
     _losses._check_reduction(name, reduction)
-    a = _general._as_array(name, probs, "probs")
-    dtype = _general._result_dtype(name, a.dtype, "probs")
+    a = _arguments.as_array(name, probs, "probs")
+    dtype = _arguments.result_dtype(name, a.dtype, "probs")
     t = _broadcast(name, "target", target, a.shape, "probs")
     w = np.broadcast_to(1.0, a.shape) if weight is None else _broadcast(name, "weight", weight, a.shape, "probs")
-    compute = _losses._compute_dtype(dtype)
+    compute = _arguments.compute_dtype(dtype)
     losses = np.empty(a.shape, dtype) if reduction == "none" else None
     sums = [0.0]
     with np.errstate(all="ignore"):
@@ -144,22 +149,22 @@ def binary_cross_entropy(name: str, probs: object, target: object, weight: objec
 
 def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: object) -> Any:
     """softmax_grad and log_softmax_grad."""
-    g, a = _general._as_array(name, grad, "grad"), _general._as_array(name, y, "y")
-    dtype = _general._result_dtype(name, a.dtype, "y")
-    if (other := _general._result_dtype(name, g.dtype, "grad")) != dtype:
+    g, a = _arguments.as_array(name, grad, "grad"), _arguments.as_array(name, y, "y")
+    dtype = _arguments.result_dtype(name, a.dtype, "y")
+    if (other := _arguments.result_dtype(name, g.dtype, "grad")) != dtype:
         raise TypeError(f"{name}: grad has dtype {g.dtype}, to be computed in {other}, and y has {a.dtype}, in {dtype}")
     if g.shape != a.shape:
         raise ValueError(f"{name}: grad has shape {g.shape}, expected that of y, {a.shape}")
-    k = _general._normalise_axis(name, axis, a.ndim)
-    result = np.empty(a.shape, dtype) if out is None else _general._check_out(name, out, a.shape, dtype)
+    k = _arguments.normalise_axis(name, axis, a.ndim)
+    result = np.empty(a.shape, dtype) if out is None else _arguments.check_out(name, out, a.shape, dtype)
     z = result.reshape(1) if a.ndim == 0 else result
     g, a = (b.reshape(1) if b.ndim == 0 else b for b in (g, a))
-    g, a = (b.copy() if _general._overlaps(b, z) else b for b in (g, a))
-    storage = _general._storage(dtype)
-    if all(b.dtype == dtype and _general._is_plain(b) for b in (g, a, z)):
+    g, a = (b.copy() if _arguments.overlaps(b, z) else b for b in (g, a))
+    storage = _arguments.storage(dtype)
+    if all(b.dtype == dtype and _arguments.is_plain(b) for b in (g, a, z)):
         _core.jacobian(op, storage, g, a, z, k)
     else:
-        for piece in _general._pieces(a.shape, k):
+        for piece in _arguments.pieces(a.shape, k):
             part = np.array(g[piece], dtype=dtype, order="C")
             _core.jacobian(op, storage, part, np.ascontiguousarray(a[piece], dtype=dtype), part, k)
             z[piece] = part

@@ -1,6 +1,6 @@
 """Decide, for losses: what targets, weights and reductions mean, and what of that the kernels see.
 
-It rejects what is not a loss and knows nothing of how one is computed. `_general.py` does the same for softmax.
+It rejects what is not a loss and knows nothing of how one is computed. `_softmax.py` does the same for softmax.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softlane import _core, _general
-from softlane._general import Array
+from softlane import _arguments, _core
+from softlane._arguments import Array
 
 _REDUCTIONS = ("mean", "sum", "none")
 _INT64 = np.iinfo(np.int64)
@@ -27,20 +27,16 @@ def _check_reduction(name: str, reduction: object) -> None:
         raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", got {reduction!r}')
 
 
-def _compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
-
-
 def _real(name: str, what: str, a: object) -> Array:
     """An array that can be converted to float32 or float64."""
-    b = _general._as_array(name, a, what)
-    _general._result_dtype(name, b.dtype, what)
+    b = _arguments.as_array(name, a, what)
+    _arguments.result_dtype(name, b.dtype, what)
     return b
 
 
 def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) -> Any:
     """float64 losses to what the caller gets; rounded once."""
-    compute = _compute_dtype(dtype)
+    compute = _arguments.compute_dtype(dtype)
     if reduction == "none":
         return _rounded(losses, dtype)
     with np.errstate(all="ignore"):
@@ -51,7 +47,7 @@ def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any])
 
 def _rounded(losses: Array, dtype: np.dtype[Any]) -> Any:
     with np.errstate(all="ignore"):
-        return losses.astype(_compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
+        return losses.astype(_arguments.compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
 
 
 # ---- one class or a distribution for each sample -------------------------------------------------------------------
@@ -71,7 +67,7 @@ class _Call(NamedTuple):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        return _general._without(self.x.shape, self.axis)
+        return _arguments.without(self.x.shape, self.axis)
 
 
 def _check(
@@ -85,11 +81,11 @@ def _check(
     reduction: object,
 ) -> _Call:
     _check_reduction(name, reduction)
-    a = _general._as_array(name, x, what)
-    dtype = _general._result_dtype(name, a.dtype, what)
+    a = _arguments.as_array(name, x, what)
+    dtype = _arguments.result_dtype(name, a.dtype, what)
     if a.ndim == 0:
         raise ValueError(f"{name}: {what} has no dimension, expected one of classes at least")
-    k = _general._normalise_axis(name, axis, a.ndim)
+    k = _arguments.normalise_axis(name, axis, a.ndim)
     n = a.shape[k]
     if n == 0:
         raise ValueError(f"{name}: {what} has shape {a.shape}, without a class along axis {k}")
@@ -97,15 +93,15 @@ def _check(
         ignore = operator.index(ignore_index)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name}: ignore_index must be an integer, got {ignore_index!r}") from None
-    compute = _compute_dtype(dtype)
+    compute = _arguments.compute_dtype(dtype)
     w = None
     if weight is not None:
         w = _real(name, "weight", weight)
         if w.shape != (n,):
             raise ValueError(f"{name}: weight has shape {w.shape}, expected ({n},), one weight for each class")
         w = np.ascontiguousarray(w, dtype=compute)
-    t = _general._as_array(name, target, "target")
-    batch = _general._without(a.shape, k)
+    t = _arguments.as_array(name, target, "target")
+    batch = _arguments.without(a.shape, k)
     if t.ndim == a.ndim:
         if t.shape != a.shape:
             raise ValueError(
@@ -182,7 +178,7 @@ def cross_entropy(
     if not with_grad:
         _run(call, None, smoothing, 1.0, losses)
         return _finish(losses, reduction, call.divisor, call.dtype)
-    grad = None if grad_out is None else _general._check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
+    grad = None if grad_out is None else _arguments.check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
     with np.errstate(all="ignore"):
         scale = float(1 / np.float64(call.divisor or np.nan)) if reduction == "mean" else 1.0
     if grad is None:
@@ -195,7 +191,7 @@ def cross_entropy(
 
 def _apart(call: _Call, grad: Array) -> _Call:
     """The call with copies of what `grad` would overwrite before it is read."""
-    if _general._overlaps(call.x, grad):
+    if _arguments.overlaps(call.x, grad):
         call = call._replace(x=call.x.copy())
     others = {"classes": call.classes, "dense": call.dense, "weight": call.weight}
     shared = {name: a.copy() for name, a in others.items() if a is not None and np.may_share_memory(a, grad)}
@@ -203,26 +199,26 @@ def _apart(call: _Call, grad: Array) -> _Call:
 
 
 def _is_native(call: _Call, a: Array) -> bool:
-    return a.dtype == call.dtype and _general._is_plain(a)
+    return a.dtype == call.dtype and _arguments.is_plain(a)
 
 
 def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses: Array) -> None:
     """All at once where the kernels can read everything as it is, else piece by piece through copies."""
-    storage, compute, dense = _general._storage(call.dtype), _compute_dtype(call.dtype), call.dense
-    plain = _is_native(call, call.x) and (grad is None or _general._is_plain(grad))
-    if plain and (dense is None or (dense.dtype in (compute, call.dtype) and _general._is_plain(dense))):
-        kind = storage if dense is None else _general._storage(dense.dtype)
+    storage, compute, dense = _arguments.storage(call.dtype), _arguments.compute_dtype(call.dtype), call.dense
+    plain = _is_native(call, call.x) and (grad is None or _arguments.is_plain(grad))
+    if plain and (dense is None or (dense.dtype in (compute, call.dtype) and _arguments.is_plain(dense))):
+        kind = storage if dense is None else _arguments.storage(dense.dtype)
         args = (call.classes, call.ignore, dense, kind, call.weight, smoothing, scale, losses)
         _core.cross_entropy(storage, call.x, grad, call.axis, *args)
         return
-    kind = _general._storage(compute)
-    for piece in _general._pieces(call.x.shape, call.axis):
-        rows = _general._without(piece, call.axis)
+    kind = _arguments.storage(compute)
+    for piece in _arguments.pieces(call.x.shape, call.axis):
+        rows = _arguments.without(piece, call.axis)
         x = np.empty(call.x[piece].shape, call.dtype)
         np.copyto(x, call.x[piece], casting="unsafe")
         y = None if dense is None else np.ascontiguousarray(dense[piece], dtype=compute)
         classes = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
-        part = np.empty(_general._without(x.shape, call.axis))
+        part = np.empty(_arguments.without(x.shape, call.axis))
         in_place = None if grad is None else x
         args = (classes, call.ignore, y, kind, call.weight, smoothing, scale, part)
         _core.cross_entropy(storage, x, in_place, call.axis, *args)
@@ -260,9 +256,9 @@ def nll_loss(
             assert call.dense is not None
             w = np.ones(call.x.shape[call.axis]) if call.weight is None else call.weight.astype(np.float64)
             w = w.reshape(-1, *(1,) * (call.x.ndim - call.axis - 1))
-            for piece in _general._pieces(call.x.shape, call.axis, _PIECE):
-                rows = _general._without(piece, call.axis)
-                y = call.dense[piece].astype(_compute_dtype(call.dtype)).astype(np.float64)
+            for piece in _arguments.pieces(call.x.shape, call.axis, _PIECE):
+                rows = _arguments.without(piece, call.axis)
+                y = call.dense[piece].astype(_arguments.compute_dtype(call.dtype)).astype(np.float64)
                 terms = _weighed(w * y, call.x[piece], log)
                 losses[rows] = np.ascontiguousarray(np.moveaxis(terms, call.axis, -1)).sum(axis=-1)  # in pairs
         losses[np.isnan(losses)] = np.nan
