@@ -87,6 +87,24 @@ def exact_logsumexp(x, axis=-1, keepdims=False):
     return _unrows(y, axis) if keepdims else y[..., 0]
 
 
+def exact(name, x, axis=-1, where=None, temperature=None):
+    """The function called name of x / temperature over the elements where `where` is true, unrounded.
+
+    temperature is a number or has the shape of the batch. What does not count gives 0 or -inf, also in a row that gives
+    NaN otherwise. Good to the ulp of longdouble times max(abs(x / temperature)): enough for float32.
+    """
+    x = np.asarray(x)
+    x = (x.astype(np.float32) if x.dtype == BFLOAT16 else x).astype(np.longdouble)
+    if temperature is not None:
+        t = np.asarray(temperature, np.longdouble)
+        x = x / (np.expand_dims(t, axis) if t.ndim else t)
+    if where is None:
+        return globals()[f"exact_{name}"](x, axis)
+    where = np.broadcast_to(where, x.shape)
+    y = globals()[f"exact_{name}"](np.where(where, x, -np.inf), axis)
+    return y if name == "logsumexp" else np.where(where, y, -np.inf if name == "log_softmax" else 0)
+
+
 def _rows(x, axis):
     """x in longdouble with its classes last; a scalar is one class."""
     x = np.asarray(x)

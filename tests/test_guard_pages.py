@@ -68,6 +68,21 @@ def run_between_guard_pages(isa):
                     assert_same_bits(compute(guarded, axis=1, out=out), expected)
                     if name != "logsumexp":
                         assert_same_bits(compute(guarded, axis=1, out=guarded), expected)
+    for dtype in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.uint16)):
+        for shape in SHAPES[::3]:
+            if isa == "portable" and shape[0] * shape[1] * shape[2] > 20000:
+                continue
+            x = abs(random(shape, np.float32, seed=7)).astype(dtype)
+            mask = random(shape, np.float32, seed=8) > -2
+            for name, compute in FUNCTIONS.items():
+                expected = compute(x, axis=1, where=mask)
+                for end in (True, False):
+                    print(isa, name, dtype, shape, "masked", file=sys.stderr, flush=True)
+                    guarded = memory.array(shape, dtype, end)
+                    guarded[...] = x
+                    hidden = result_memory.array(shape, mask.dtype, end)
+                    hidden[...] = mask
+                    assert_same_bits(compute(guarded, axis=1, where=hidden), expected)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")

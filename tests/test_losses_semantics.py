@@ -787,7 +787,9 @@ def test_signatures(name):
         expected = {"axis": -1, "weight": None, "ignore_index": -100, "reduction": "mean"}
         if "cross_entropy" in name:
             expected["label_smoothing"] = 0.0
-    elif name in SIGMOIDS or name in FROM_OUTPUT:
+    elif name in SIGMOIDS:
+        expected = {"dtype": None, "out": None}
+    elif name in FROM_OUTPUT:
         expected = {"out": None}
     else:
         expected = {"weight": None, "reduction": "mean"}

@@ -191,7 +191,7 @@ def test_huge_rows_of_another_layout_are_not_copied_all_at_once(function, shape,
     x = random(shape, np.float32)[..., ::-1]
     out = None if function == "logsumexp" else np.empty((*shape, 2), np.float32)[..., 0]
     used = peak(FUNCTIONS[function], x, axis=axis, out=out)
-    assert used < x.nbytes // shape[0] + SMALL
+    assert used < x.nbytes // shape[0] + 2 * SMALL
 
 
 RESIDENT = """

@@ -450,7 +450,7 @@ def test_axis_out_of_bounds(function):
 @pytest.mark.any_isa
 def test_axis_must_be_an_integer(function):
     x = random((2, 3), np.float32)
-    for axis in (None, 1.0, "1", (0,), (0, 1), [0], np.float32(0)):
+    for axis in (1.0, "1", [0], np.float32(0), (0, 1.0), ((0,),)):
         with pytest.raises(TypeError, match=f"{function}: axis must be an integer, got "):
             FUNCTIONS[function](x, axis=axis)
 

@@ -25,8 +25,15 @@ def softmax(
     x : array_like
         Logits of any shape and layout. float32, float64, float16 and bfloat16 (of ml_dtypes) keep their dtype; bool and
         integers of up to 16 bits give float32, wider integers float64.
-    axis : int, optional
-        The class axis, the last one by default. Everything else is batch.
+    axis : int, tuple of int or None, optional
+        The class axis, the last one by default; several count as one, None is all. Everything else is batch.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
+    where : array_like of bool, optional
+        The elements that count; broadcasts to the shape of `x`. The others give 0, whatever they are.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row, in the shape of `x`
+        without `axis` or with length 1 there.
     out : ndarray, optional
         Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
 
@@ -38,15 +45,16 @@ def softmax(
     Raises
     ------
     TypeError
-        If the dtype of `x` is not supported (longdouble, complex, object, strings, masked arrays), `axis` is no integer
-        or `out` is not an array of the result's dtype.
+        If the dtype of `x` is not supported (longdouble, complex, object, strings, masked arrays), `x` is on another
+        device, `axis` is no integer, `where` is not bool, or `out` is not an array of the result's dtype.
     ValueError
-        If `out` has the wrong shape or is read-only; `numpy.exceptions.AxisError` if `axis` is out of bounds.
+        If `where` or `temperature` has the wrong shape, a temperature is not positive and finite, or `out` has the
+        wrong shape or is read-only; `numpy.exceptions.AxisError` if `axis` is out of bounds.
 
     Notes
     -----
-    A row with NaN or +inf, or of -inf only, gives NaN. -inf beside finite values gives exactly 0.
-    An axis of length 0 gives an empty array. No floating-point warnings are issued.
+    A row with NaN or +inf, or of -inf only, gives NaN; one with nothing that counts gives 0. -inf beside finite values
+    gives exactly 0. An axis of length 0 gives an empty array. No floating-point warnings are issued.
 
     float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
     bfloat16 ones are the float32 result rounded once. The bits of a row do not depend on the values or the position of
@@ -89,8 +97,15 @@ def log_softmax(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int, tuple of int or None, optional
+        The class axis, the last one by default; several count as one, None is all.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
+    where : array_like of bool, optional
+        The elements that count; broadcasts to the shape of `x`. The others give -inf, whatever they are.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row, in the shape of `x`
+        without `axis` or with length 1 there.
     out : ndarray, optional
         Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
 
@@ -143,10 +158,22 @@ def logsumexp(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int, tuple of int or None, optional
+        The class axis, the last one by default; several count as one, None is all.
+    b : array_like, optional
+        Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none.
+        NaN where the sum is negative.
     keepdims : bool, optional
         Leave the axis in the result, with length 1.
+    return_sign : bool, optional
+        Return the logarithm of the sum's magnitude, and the sign of the sum.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
+    where : array_like of bool, optional
+        The elements that count; broadcasts to the shape of `x`. A row without any gives -inf.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row, in the shape of `x`
+        without `axis` or with length 1 there.
     out : ndarray, optional
         Where to write: the shape and dtype of the result, any layout. May overlap `x`.
 
@@ -163,7 +190,8 @@ def logsumexp(
 
     Notes
     -----
-    A row with NaN gives NaN, else one with +inf gives +inf. A row of -inf only, or of length 0, gives -inf.
+    A row with NaN gives NaN, else one with +inf gives +inf. A row of -inf only, or of length 0, gives -inf. With `b`
+    the sum is one of float64 by NumPy, and its accuracy what cancellation leaves.
 
     float32 and float64 results are within 2 ULP of the larger of ``abs(result)`` and ``abs(max(x))``: the result is
     ``max(x) + log1p(...)``, and the sum of the two can cancel. Bits as in `softmax`. Memory is the result's alone.

@@ -83,10 +83,10 @@ def output_dtype(name: str, dtype: object, default: np.dtype[Any]) -> np.dtype[A
 
 
 def as_array(name: str, x: object, what: str = "x") -> Array:
-    """An array of NumPy, of another library, or anything that makes one; without a copy where there is memory to share."""
+    """An array of NumPy, of another library, or anything that makes one; without a copy where memory can be shared."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
-            f"{name}: {what} is a masked array, whose mask would be lost; "
+            f"{name}: {what} is a masked array; supported are plain arrays: "
             f"pass {what}.data, and where=~{what}.mask to functions that have it"
         )
     if type(x) is np.ndarray:
@@ -95,9 +95,8 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
     if device is not None and not isinstance(x, np.ndarray):
         kind = int(device()[0])
         if kind not in _CPU:
-            raise TypeError(
-                f"{name}: {what} is on device {getattr(x, 'device', kind)} (DLPack type {kind}), expected an array on the CPU"
-            )
+            device = getattr(x, "device", kind)
+            raise TypeError(f"{name}: {what} is on device {device} (DLPack type {kind}), expected an array on the CPU")
         if type(x).__module__ == "torch" and str(getattr(x, "dtype", "")) == "torch.bfloat16":
             return _torch_bfloat16(name, x, what)
         if not hasattr(x, "__array__"):
@@ -183,8 +182,8 @@ def pieces(shape: tuple[int, ...], axis: int, most: int = _PIECE) -> Iterator[tu
     """Indices that cut an array into pieces of about `most` elements, whole along `axis`.
 
     The first axes are cut first, so that pieces of contiguous arrays are contiguous. The form of the kernels, and with
-    it the last bits, depends on the inner length where that is small: so a cut after `axis` leaves at least `_WIDE` inner
-    elements in every piece.
+    it the last bits, depends on the inner length where that is small: so a cut after `axis` leaves at least `_WIDE`
+    inner elements in every piece.
     """
     yield from _cut(shape, axis, most, 0, [slice(None)] * len(shape))
 

@@ -70,7 +70,8 @@ cdef extern from "softlane.h" nogil:
         Py_ssize_t n
     ctypedef struct sl_kernels:
         const char *isa
-        Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore, Py_ssize_t *counted)
+        Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore,
+                                   Py_ssize_t *counted)
         double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight)
         double (*total)(const double *x, Py_ssize_t count)
     int sl_run(const sl_job *job, int threads)
@@ -232,7 +233,8 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
         if not cnp.PyArray_CheckExact(where):
             return None
         mask = <cnp.ndarray>where
-        if cnp.PyArray_TYPE(mask) != cnp.NPY_BOOL or not cnp.PyArray_ISCARRAY_RO(mask) or not cnp.PyArray_SAMESHAPE(mask, a):
+        if (cnp.PyArray_TYPE(mask) != cnp.NPY_BOOL or not cnp.PyArray_ISCARRAY_RO(mask)
+                or not cnp.PyArray_SAMESHAPE(mask, a)):
             return None
         job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
     cdef double heat
@@ -257,7 +259,8 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
             if cnp.PyArray_DIM(y, j) != dims[j]:
                 return None
         job.y = cnp.PyArray_DATA(y)
-        if job.mask and not apart(<const char *>job.mask, <char *>job.y, cnp.PyArray_NBYTES(mask), cnp.PyArray_NBYTES(y)):
+        if job.mask and not apart(<const char *>job.mask, <char *>job.y,
+                                  cnp.PyArray_NBYTES(mask), cnp.PyArray_NBYTES(y)):
             return None
         if not ((job.y == job.x and op != SL_LOGSUMEXP and job.x_storage == job.y_storage)
                 or apart(<char *>job.x, <char *>job.y, cnp.PyArray_NBYTES(a), cnp.PyArray_NBYTES(y))):
@@ -329,8 +332,8 @@ def jacobian(int op, int storage, cnp.ndarray grad, cnp.ndarray output, cnp.ndar
         execute(&job)
 
 
-def elements(int op, int x_storage, int y_storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None, losses=None, sums=None,
-             double scale=1):
+def elements(int op, int x_storage, int y_storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None,
+             losses=None, sums=None, double scale=1):
     """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for BLOCK elements."""
     cdef sl_elements job
     job.op = <sl_op>op

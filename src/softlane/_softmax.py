@@ -1,4 +1,4 @@
-"""Decide, for softmax, log_softmax and logsumexp: options, axes, and how arrays that the kernels cannot read reach them.
+"""Decide, for softmax, log_softmax and logsumexp: options, axes, how arrays that the kernels cannot read reach them.
 
 It knows nothing of how a softmax is computed.
 """
@@ -75,20 +75,17 @@ def call(
     result_shape = a.shape if not reduces else () if not a.shape else kept if keepdims else batch
     y = None if out is None else check_out(name, out, result_shape, wanted)
     work = _Call(op, a.reshape(shape), axes[0], compute, mask, heat)
-    given = None if y is None else y.reshape(kept if reduces else shape)
-    if given is not None and y is not None and (not np.may_share_memory(given, y) and y.size):
-        given = None  # reshaping copied: fill y from a result of its own
-    if given is not None and (_spoils(work, given) or (reduces and np.may_share_memory(work.x, given))):
-        given = None
-    result = np.empty(kept if reduces else shape, wanted) if given is None else given
+    fresh = y is None or _spoils(work, y) or (reduces and np.may_share_memory(work.x, y))
+    result = np.empty(result_shape, wanted) if y is None or fresh else y
+    view = result.reshape(kept if reduces else shape)
     if len(axes) == 1:
-        _run(work, result)
+        _run(work, view)
     else:
-        _run_axes(work, axes, result)
+        _run_axes(work, axes, view)
     if y is None:
-        return result.reshape(result_shape)[()]
-    if given is None:
-        y[...] = result.reshape(result_shape)
+        return result if result_shape else result[()]
+    if fresh or not np.may_share_memory(view, y):  # reshaping has copied an out that is strided
+        y[...] = view.reshape(result_shape)
     return out
 
 
@@ -198,9 +195,12 @@ def _run(work: _Call, y: Array) -> None:
         small = work.part(piece)
         part = _readable(small.x, work.compute)
         own = y[_rows(work, piece)]
-        target = (
-            own if is_plain(own) and _reads(own, work.compute) else np.empty(own.shape, _stored(y.dtype, work.compute))
-        )
+        if is_plain(own) and _reads(own, work.compute):
+            target = own
+        elif own.shape == part.shape and part.dtype == _stored(y.dtype, work.compute) and part.base is None:
+            target = part  # in place: this is a copy
+        else:
+            target = np.empty(own.shape, _stored(y.dtype, work.compute))
         mask = None if small.mask is None else np.ascontiguousarray(small.mask)
         t = None if small.temperature is None else np.ascontiguousarray(small.temperature)
         _core.run(work.op, storage(part.dtype), storage(target.dtype), part, target, axis, mask, t)
@@ -266,7 +266,7 @@ def weighted_logsumexp(
     where: object,
     temperature: object,
 ) -> Any:
-    """log(abs(sum(b * exp(x)))) and the sign of the sum, in float64 by NumPy, piece by piece. A term with b = 0 is none."""
+    """log(abs(sum(b * exp(x)))) and the sign of the sum, in float64 by NumPy, piece by piece. b = 0 is no term."""
     a = as_array(name, x)
     native = result_dtype(name, a.dtype)
     factor = as_array(name, 1.0 if b is None else b, "b")
@@ -319,7 +319,7 @@ def _signed(
     x, b = x.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
         if t is not None:
-            x = x / t.reshape(*t.shape, *(1 for _ in axes if t.ndim))
+            x = x / t.reshape((*t.shape, *(1 for _ in axes if t.ndim)))
         hidden = b == 0 if mask is None else (b == 0) | ~mask
         x = np.where(hidden, -np.inf, x)
         top = x.max(axis=axes, keepdims=True, initial=-np.inf)
