@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import losses
+import options as variants
 import peers
 import report
 from cases import CASES, LENGTHS, Case
@@ -58,6 +59,13 @@ def make_curves(effort: dict[str, Any]) -> list[Job]:
 def make_memory(cases: list[Case]) -> list[Job]:
     chosen = [case for case in cases if case.op in losses.CALLS]
     return [{"kind": "memory", "threads": 1, "isa": None, "cases": chosen, "steps": len(chosen)}] if chosen else []
+
+
+def make_options(cases: list[Case], effort: dict[str, Any]) -> list[Job]:
+    chosen = [case for case in cases if case.op == "softmax" and case.in_table]
+    seconds, rounds = effort["cases"]
+    common = {"kind": "options", "threads": 1, "isa": None, "seconds": seconds, "rounds": rounds}
+    return [{**common, "cases": chosen, "steps": len(chosen)}] if chosen else []
 
 
 def start(job: Job, errors: Any) -> subprocess.Popen[str]:
@@ -145,7 +153,8 @@ def plan(options: argparse.Namespace) -> list[Job]:
     if not options.isa and not options.threads and "avx2" in _core.available_isas()[1:]:
         groups.append((1, "avx2"))
     curves = [] if options.cases or options.isa else make_curves(effort)
-    return [make_group(count, isa, cases, effort) for count, isa in groups] + make_memory(cases) + curves
+    once = make_memory(cases) + (make_options(cases, effort) if 1 in threads and not options.isa else [])
+    return [make_group(count, isa, cases, effort) for count, isa in groups] + once + curves
 
 
 def main() -> None:
@@ -158,6 +167,8 @@ def main() -> None:
     }
     report.judge_all(results["groups"])
     report.judge_memory(results.get("memory", []))
+    for row in results.get("options", []):
+        variants.judge(row, report.BY_NAME[row["name"]])
     results["summary"] = report.summary(results)
     folder = options.json.parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import options
 from cases import CASES, FASTER, FASTER_AVX2, FASTER_GRADIENT, FASTER_MEAN, FIXED_BYTES, ROW_BYTES, Case
 from peers import CANNOT_BE_HELD, NAMES
 from rich import box
@@ -110,6 +111,8 @@ def summary(results: dict[str, Any]) -> list[str]:
                 f"{missed}{group['title']}: geometric mean of the speed-up over the best peer: {mean['table']:.2f}x "
                 f"over the cases with targets{wanted}, {mean['all']:.2f}x over all"
             )
+    for row in results.get("options", []):
+        lines += [f"MISSED  {row['name']}, {miss}" for miss in row["misses"]]
     for row in results.get("memory", []):
         lines += [f"MISSED  memory: {row['name']}: {miss}" for miss in row["misses"]]
     return lines
@@ -210,6 +213,10 @@ def print_tables(results: dict[str, Any]) -> None:
         title = f"{group['title']} ({results['processor']})"
         print_table(console, title, header(group), [cells(row, group) for row in group["rows"]])
         console.print(notes(group), "", sep="\n")
+    if rows := results.get("options"):
+        cells_of = [options.cells(row, BY_NAME[row["name"]]) for row in rows]
+        print_table(console, "dtypes and options", options.HEADER, cells_of)
+        console.print(options.NOTES, "", sep="\n")
     if memory := results.get("memory"):
         print_table(console, "memory", MEMORY_HEADER, [memory_cells(row) for row in memory])
         console.print(MEMORY_NOTES, "", sep="\n")
@@ -230,6 +237,9 @@ def markdown(results: dict[str, Any]) -> str:
     for group in results["groups"]:
         table = markdown_table(header(group), [cells(row, group) for row in group["rows"]])
         lines += [f"### {group['title']}", "", *table, "", notes(group), ""]
+    if rows := results.get("options"):
+        table = markdown_table(options.HEADER, [options.cells(row, BY_NAME[row["name"]]) for row in rows])
+        lines += ["### dtypes and options", "", *table, "", options.NOTES, ""]
     if memory := results.get("memory"):
         table = markdown_table(MEMORY_HEADER, [memory_cells(row) for row in memory])
         lines += ["### memory", "", *table, "", MEMORY_NOTES, ""]

@@ -14,6 +14,7 @@ from typing import Any
 
 import memory
 import numpy as np
+import options
 from cases import Case
 from peers import ALL, NAMES, builders, versions
 
@@ -84,6 +85,15 @@ def run_memory(job: Job) -> Iterator[dict[str, Any]]:
         yield {"result": {"name": case.name, "peaks": peaks}}
 
 
+def run_options(job: Job) -> Iterator[dict[str, Any]]:
+    """softmax of other dtypes, masked, and with temperatures, beside itself."""
+    for case in read_cases(job):
+        yield {"step": f"options, {case.name}"}
+        entries = options.contenders(case, logits(case.shape, case.dtype))
+        times = interleave(entries, job["seconds"], job["rounds"])
+        yield {"result": {"name": case.name, "times": {name: timing._asdict() for name, timing in times.items()}}}
+
+
 def run_lengths(job: Job) -> Iterator[dict[str, Any]]:
     """Time against row length, softmax of float32."""
     for n in job["lengths"]:
@@ -112,7 +122,13 @@ def run_accuracy(job: Job) -> Iterator[dict[str, Any]]:
         yield {"result": {"n": n, "rows": shape[0], **{kind: row_errors(x, job) for kind, x in kinds.items()}}}
 
 
-KINDS = {"cases": run_cases, "memory": run_memory, "lengths": run_lengths, "accuracy": run_accuracy}
+KINDS = {
+    "cases": run_cases,
+    "options": run_options,
+    "memory": run_memory,
+    "lengths": run_lengths,
+    "accuracy": run_accuracy,
+}
 
 
 def main() -> None:

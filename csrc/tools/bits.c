@@ -107,6 +107,28 @@ static uint64_t losses(uint64_t h, sl_job job) {
     return h;
 }
 
+/* Masks, temperatures and small integers, through the first three operations. */
+static uint64_t options(uint64_t h, sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
+    unsigned char *mask = malloc((size_t)count);
+    double *temperature = malloc((size_t)rows * sizeof *temperature);
+    if (!mask || !temperature) exit(1);
+    for (ptrdiff_t i = 0; i < count; i++) mask[i] = next() % 4 != 0;
+    for (ptrdiff_t i = 0; i < rows; i++) temperature[i] = 0.25 + ldexp((double)(next() % 1024), -8);
+    for (int choice = 0; choice < 4; choice++)
+        for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
+            job.op = (sl_op)op;
+            job.mask = choice == 1 || choice == 3 ? mask : NULL;
+            job.temperature = choice >= 2 ? temperature : NULL;
+            job.temperature_step = choice == 3;
+            if (sl_run(&job, 1)) exit(1);
+            h = hash(h, job.y, (size_t)(op == SL_LOGSUMEXP ? rows : count) * size[job.y_storage]);
+        }
+    free(mask);
+    free(temperature);
+    return h;
+}
+
 int main(void) {
     for (int path = 0; path < sl_isa_count(); path++) {
         sl_use_isa(sl_isa_name(path));
@@ -143,6 +165,19 @@ int main(void) {
                                            .outer = outer,
                                            .n = n,
                                            .inner = inner});
+                    sl_job job = {.x_storage = (sl_storage)storage,
+                                  .y_storage = (sl_storage)storage,
+                                  .x = x,
+                                  .y = y,
+                                  .outer = outer,
+                                  .n = n,
+                                  .inner = inner};
+                    h = options(h, job);
+                    if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
+                        job.x_storage = (sl_storage)(SL_INT8 + kind);
+                        job.y_storage = SL_FLOAT32;
+                        h = options(h, job);
+                    }
                     free(x);
                     free(y);
                 }
