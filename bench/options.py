@@ -49,20 +49,14 @@ def contenders(case: Case, x: np.ndarray) -> list[Contender]:
         "bfloat16": x.astype(ml_dtypes.bfloat16),
         "uint8": abs(x).astype(np.uint8),
     }
-    entries = []
-    for name, call in (
-        ("where", "where=mask"),
-        ("temperature", "temperature=0.7"),
-        ("temperatures", "temperature=rows"),
-    ):
-        inputs[name] = x
-        entries.append((name, f"f(x, axis, {call}, out=out)"))
-    calls = dict(entries)
+    calls = {"where": "where=mask", "temperature": "temperature=0.7", "temperatures": "temperature=rows"}
+    inputs.update(dict.fromkeys(calls, x))
     found = []
     for name, a in inputs.items():
         out = np.empty(x.shape, np.float32 if name == "uint8" else a.dtype)
         names = {"f": softlane.softmax, "x": a, "axis": case.axis, "out": out, "mask": mask, "rows": rows}
-        found.append(Contender(name, calls.get(name, "f(x, axis, out=out)"), names))
+        option = f"{calls[name]}, " if name in calls else ""
+        found.append(Contender(name, f"f(x, axis, {option}out=out)", names))
     for peer in PEERS.values():
         try:
             found.append(_torch(x, case.axis, peer.split()[1]))

@@ -179,7 +179,24 @@ def test_named_regressions():
     )  # 1/256: the sum sticks there
     hidden = np.zeros((2, 4), bool)
     hidden[1] = True
-    assert (softlane.softmax(np.ones((2, 4)), where=hidden) == [[0] * 4, [0.25] * 4]).all()  # NaN for the first row
+    assert (softlane.softmax(np.ones((2, 4)), where=hidden) == [[0] * 4, [0.25] * 4]).all()  # pytorch 25110: NaN
+    x = np.full(512, 3, ml_dtypes.bfloat16)
+    assert (softlane.softmax(x) == ml_dtypes.bfloat16(1 / 512)).all()  # executorch 20089: 1/256
+    x = np.linspace(-30, 30, 5000).astype(np.float16)
+    assert np.isfinite(softlane.log_softmax(x)).all()  # pytorch 158310: -inf
+    got = softlane.logsumexp(np.array([True, True, False]))  # numpy 15117: float16
+    assert got.dtype == np.float32 and abs(got - np.log(2 * np.e + 1)) < 1e-6
+    log, sign = softlane.logsumexp([1000.0, 0.0], b=[-1.0, 1.0], return_sign=True)  # scipy 22903: NaN
+    assert log == 1000 and sign == -1
+    log, sign = softlane.logsumexp([np.inf, 0.0], return_sign=True)  # scipy 23548: sign NaN
+    assert log == np.inf and sign == 1
+    log, sign = softlane.logsumexp([-np.inf, -np.inf], return_sign=True)
+    assert log == -np.inf and sign == 0
+    np.testing.assert_allclose(softlane.logsumexp([0.0, -40.0]), 4.248354255291589e-18)  # scipy 18295: 0
+    assert np.isnan(softlane.softmax([[np.nan, -np.inf, 0.0]])).all()  # mindspore 378: -inf kept its 0
+    x = np.full((1, 100), -np.inf)
+    x[0, 70] = 1.0  # lanes that see no number at all
+    assert softlane.softmax(x)[0, 70] == 1 and softlane.logsumexp(x) == 1  # torch-mojo-backend 319: NaN
 
 
 # ---- the same bits -------------------------------------------------------------------------------------------------
