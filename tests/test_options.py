@@ -387,6 +387,46 @@ def test_logsumexp_with_coefficients_agrees_with_scipy():
                 np.testing.assert_allclose(a, e, rtol=1e-12)
 
 
+def test_terms_of_any_size():
+    np.testing.assert_allclose(softlane.logsumexp([0.0, 0.0], b=[1e308, 1e308]), np.log(2) + np.log(1e308))
+    assert softlane.logsumexp([1000.0, np.inf], b=[-1.0, 1.0]) == np.inf
+    log, sign = softlane.logsumexp([1000.0, np.inf], b=[1.0, -1.0], return_sign=True)
+    assert log == np.inf and sign == -1
+    assert softlane.logsumexp(np.ones(3, np.float16), b=np.ones(3, ml_dtypes.bfloat16)).dtype == np.float16
+    for wrong in (1 + 2j, "3", np.longdouble(2), object()):
+        with pytest.raises(TypeError, match="b has dtype"):
+            softlane.logsumexp([1.0, 2.0], b=wrong)
+
+
+def test_a_far_temperature_leaves_other_rows_alone():
+    x = random((4, 3, 50), np.float32)
+    usual = np.full((4, 3), 0.7)
+    far = usual.copy()
+    far[1, 2], far[0, 0] = 1e-8, 1e30
+    for function in FUNCTIONS.values():
+        keep = np.isin(far, 0.7)
+        assert_same_bits(function(x, temperature=far)[keep], function(x, temperature=usual)[keep])
+    x = np.array([8.339817249763008e32, 2.8517092960422007e31, -6.817274616876237e32])
+    t = 2.9426024311597795e30
+    with mpmath.workprec(600):
+        e = [mpmath.exp(mpmath.mpf(v) / mpmath.mpf(t)) for v in x.tolist()]
+        for got, v in zip(softlane.softmax(x, temperature=t), e, strict=True):
+            assert reference.mp_ulp_error(got, v / mpmath.fsum(e), np.float64) <= 2
+    got = softlane.log_softmax([1e308, -1e308], temperature=1e306)
+    np.testing.assert_allclose(got, [0, -200], atol=1e-80)
+    tiny = softlane.softmax([2e300, 1e300, 2e300], temperature=1e-300)
+    assert (tiny == [0.5, 0, 0.5]).all() and softlane.logsumexp([1.0, 2.0], temperature=1e-305) == 2 / 1e-305
+
+
+def test_empty_outputs_and_outputs_that_overlap_themselves():
+    empty = np.empty((0, 7))
+    assert softlane.softmax(empty, out=np.empty((0, 7))).shape == (0, 7)
+    assert softlane.softmax(empty, out=empty) is empty
+    shared = np.lib.stride_tricks.as_strided(np.zeros(200), (2, 50), (8, 8))
+    with pytest.raises(ValueError, match="several elements share memory"):
+        softlane.softmax(np.zeros((2, 50)), out=shared)
+
+
 # ---- errors --------------------------------------------------------------------------------------------------------
 
 
@@ -471,8 +511,12 @@ def test_tensors_of_pytorch():
     assert_same_bits(softlane.softmax(tensor.T, 0), softlane.softmax(x.T, 0))
     half = softlane.softmax(tensor.to(torch.bfloat16))
     assert_same_bits(half, softlane.softmax(x.astype(ml_dtypes.bfloat16)))
-    with pytest.raises(TypeError, match="requires grad"):
-        softlane.softmax(tensor.clone().requires_grad_())
+    for wrong in (tensor.clone().requires_grad_(), tensor.to(torch.bfloat16).requires_grad_()):
+        with pytest.raises(TypeError, match=r"softmax: x .*requires grad"):
+            softlane.softmax(wrong)
+    for wrong in (tensor.to_sparse(), tensor.to("meta")):
+        with pytest.raises(TypeError, match="softmax: x "):
+            softlane.softmax(wrong)
 
 
 def test_arrays_of_jax():

@@ -32,8 +32,8 @@ def softmax(
     where : array_like of bool, optional
         The elements that count; broadcasts to the shape of `x`. The others give 0, whatever they are.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row, in the shape of `x`
-        without `axis` or with length 1 there.
+        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
+        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
     out : ndarray, optional
         Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
 
@@ -54,7 +54,9 @@ def softmax(
     Notes
     -----
     A row with NaN or +inf, or of -inf only, gives NaN; one with nothing that counts gives 0. -inf beside finite values
-    gives exactly 0. An axis of length 0 gives an empty array. No floating-point warnings are issued.
+    gives exactly 0. A difference from the maximum that is beyond the largest number counts as infinite, also where
+    `temperature` would make it smaller. An axis of length 0 gives an empty array. No floating-point warnings are
+    issued.
 
     float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
     bfloat16 ones are the float32 result rounded once. The bits of a row do not depend on the values or the position of
@@ -104,8 +106,8 @@ def log_softmax(
     where : array_like of bool, optional
         The elements that count; broadcasts to the shape of `x`. The others give -inf, whatever they are.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row, in the shape of `x`
-        without `axis` or with length 1 there.
+        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
+        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
     out : ndarray, optional
         Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
 
@@ -161,8 +163,8 @@ def logsumexp(
     axis : int, tuple of int or None, optional
         The class axis, the last one by default; several count as one, None is all.
     b : array_like, optional
-        Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none.
-        NaN where the sum is negative.
+        Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none,
+        whatever `x` is. NaN where the sum is negative. Does not change the dtype of the result.
     keepdims : bool, optional
         Leave the axis in the result, with length 1.
     return_sign : bool, optional
@@ -172,8 +174,8 @@ def logsumexp(
     where : array_like of bool, optional
         The elements that count; broadcasts to the shape of `x`. A row without any gives -inf.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row, in the shape of `x`
-        without `axis` or with length 1 there.
+        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
+        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
     out : ndarray, optional
         Where to write: the shape and dtype of the result, any layout. May overlap `x`.
 

@@ -91,21 +91,31 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
         )
     if type(x) is np.ndarray:
         return x
-    device = getattr(x, "__dlpack_device__", None)
-    if device is not None and not isinstance(x, np.ndarray):
-        kind = int(device()[0])
-        if kind not in _CPU:
-            device = getattr(x, "device", kind)
-            raise TypeError(f"{name}: {what} is on device {device} (DLPack type {kind}), expected an array on the CPU")
-        if type(x).__module__ == "torch" and str(getattr(x, "dtype", "")) == "torch.bfloat16":
-            return _torch_bfloat16(name, x, what)
-        if not hasattr(x, "__array__"):
-            return np.from_dlpack(x)  # type: ignore[arg-type]
     try:
+        if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
+            return _from_library(name, x, what)
         return np.asarray(x)
     except ValueError as error:
         raise ValueError(f"{name}: {what} cannot be made an array: {error}") from None
-    except RuntimeError as error:  # a tensor of PyTorch that requires a gradient
+    except (RuntimeError, BufferError) as error:  # a tensor of PyTorch that requires a gradient, or is sparse
+        raise TypeError(f"{name}: {what} cannot be read as a NumPy array: {error}") from None
+
+
+def _from_library(name: str, x: Any, what: str) -> Array:
+    try:
+        kind = int(x.__dlpack_device__()[0])
+    except (ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(f"{name}: {what} is not an array in memory: {error}") from None
+    if kind not in _CPU:
+        device = getattr(x, "device", kind)
+        raise TypeError(f"{name}: {what} is on device {device} (DLPack type {kind}), expected an array on the CPU")
+    if type(x).__module__ == "torch" and str(getattr(x, "dtype", "")) == "torch.bfloat16":
+        return _torch_bfloat16(name, x, what)
+    if not hasattr(x, "__array__"):
+        return np.from_dlpack(x)
+    try:
+        return np.asarray(x)
+    except TypeError as error:  # a dtype that NumPy lacks, or another layout
         raise TypeError(f"{name}: {what} cannot be read as a NumPy array: {error}") from None
 
 
@@ -115,8 +125,9 @@ def _torch_bfloat16(name: str, x: Any, what: str) -> Array:
         import ml_dtypes
     except ImportError:
         raise TypeError(f"{name}: {what} is bfloat16, which NumPy only has with the package ml_dtypes") from None
-    bits = x.detach().view(sys.modules["torch"].int16)
-    return np.asarray(bits).view(ml_dtypes.bfloat16)
+    if x.requires_grad:
+        raise TypeError(f"{name}: {what} requires grad; pass {what}.detach()")
+    return np.asarray(x.view(sys.modules["torch"].int16)).view(ml_dtypes.bfloat16)
 
 
 def normalise_axis(name: str, axis: object, ndim: int) -> int:
@@ -152,11 +163,21 @@ def check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[An
         raise ValueError(f"{name}: {what} has shape {out.shape}, expected {shape}")
     if out.dtype != dtype:
         raise TypeError(f"{name}: {what} has dtype {out.dtype}, expected {dtype}")
-    if any(step == 0 and n > 1 for n, step in zip(out.shape, out.strides, strict=True)):
+    if out.size and _shares_elements(out):
         raise ValueError(f"{name}: {what} has strides {out.strides}: several elements share memory")
     if not out.flags.writeable:
         raise ValueError(f"{name}: {what} is read-only")
     return np.asarray(out)
+
+
+def _shares_elements(a: Array) -> bool:
+    """Do elements share memory? Not if each step, from the smallest on, is beyond all that the smaller ones reach."""
+    reach = a.itemsize
+    for step, n in sorted((abs(step), n) for step, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if step < reach:
+            return True
+        reach += (n - 1) * step
+    return False
 
 
 def is_plain(a: Array) -> bool:

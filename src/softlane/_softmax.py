@@ -106,7 +106,8 @@ def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: t
     t = as_array(name, temperature, "temperature")
     if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
         raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
-    t = t.astype(np.float64)
+    with np.errstate(all="ignore"):
+        t = t.astype(np.float64)
     wrong = ~((t > 0) & (t < np.inf))
     if wrong.any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -173,11 +174,12 @@ def _run(work: _Call, y: Array) -> None:
     if x.shape[axis] == 0:
         y.fill(-np.inf)
         return
-    limit = _TEMPERATURES[work.compute]
-    if work.temperature is not None and not (work.temperature.min() >= 1 / limit and work.temperature.max() <= limit):
-        for piece in pieces(x.shape, axis):
-            _run_scaled(work.part(piece), y[_rows(work, piece)])
-        return
+    if work.temperature is not None:
+        limit = _TEMPERATURES[work.compute]
+        far = (work.temperature < 1 / limit) | (work.temperature > limit)
+        if far.any():
+            _run_far(work, far, y)
+            return
     stores = is_plain(y) and _reads(y, work.compute)
     if (
         stores
@@ -231,23 +233,47 @@ def _stored(dtype: np.dtype[Any], compute: np.dtype[Any]) -> np.dtype[Any]:
     return compute if compute == np.float64 else dtype
 
 
-def _run_scaled(work: _Call, y: Array) -> None:
-    """Temperatures far from 1, 2^e f: the rows less their maxima, in float64, times 2^-e; and f."""
+def _run_far(work: _Call, far: Array, y: Array) -> None:
+    """Rows with temperatures that the kernels do not take are copied, some at a time; the others go on as ever."""
+    if work.x.ndim == 1:
+        mask = None if work.mask is None else work.mask[None]
+        work, y = work._replace(x=work.x[None], axis=1, mask=mask), y[None]
     assert work.temperature is not None
+    x, to = np.moveaxis(work.x, work.axis, -1), np.moveaxis(y, work.axis, -1)
+    far, t = (np.broadcast_to(a, x.shape[:-1]) for a in (far, work.temperature))
+    mask = None if work.mask is None else np.moveaxis(work.mask, work.axis, -1)
+    rows = np.argwhere(far)
+    results = []
+    for piece in pieces((len(rows), x.shape[-1]), 1):
+        chosen = tuple(rows[piece[0]].T)
+        hidden = None if mask is None else mask[chosen]
+        results.append(
+            (chosen, _scaled(work._replace(x=x[chosen], axis=1, mask=hidden, temperature=t[chosen]), y.dtype))
+        )
+    if not far.all():
+        _run(work._replace(temperature=np.where(far, 1, t)), y)
+    for chosen, result in results:
+        to[chosen] = result
+
+
+def _scaled(work: _Call, dtype: np.dtype[Any]) -> Array:
+    """Rows of a 2-d array with temperatures 2^e f: the rows times 2^-e, in float64, and f.
+
+    A row that overflows is less its maximum first: what is left of it near the maximum is exact.
+    """
+    assert work.temperature is not None
+    fraction, exponent = np.frexp(work.temperature)
+    exponent = exponent[:, None]
     x = work.x.astype(np.float64)
-    t = work.temperature
-    t = np.expand_dims(t, work.axis) if t.ndim else t
     with np.errstate(all="ignore"):
         visible = x if work.mask is None else np.where(work.mask, x, -np.inf)
-        top = visible.max(axis=work.axis, keepdims=True)
-        top[~np.isfinite(top)] = 0
-        fraction, exponent = np.frexp(t)
+        top = visible.max(axis=1, keepdims=True)
+        overflows = (np.isfinite(visible) & np.isinf(np.ldexp(visible, -exponent))).any(axis=1, keepdims=True)
+        top = np.where(overflows & np.isfinite(top), top, 0)
         x = np.ldexp(x - top, -exponent)
-        if work.temperature.ndim:
-            fraction = fraction.squeeze(work.axis)
-        part = np.empty(y.shape)
-        _run(work._replace(x=x, compute=np.dtype(np.float64), temperature=np.ascontiguousarray(fraction)), part)
-        y[...] = part + top / t if work.op == _core.LOGSUMEXP else part
+        y = np.empty((len(x), 1) if work.op == _core.LOGSUMEXP else x.shape)
+        _run(work._replace(x=x, compute=np.dtype(np.float64), temperature=fraction), y)
+        return (y + top / work.temperature[:, None] if work.op == _core.LOGSUMEXP else y).astype(dtype)
 
 
 # ---- logsumexp with coefficients -------------------------------------------------------------------------------------
@@ -270,13 +296,7 @@ def weighted_logsumexp(
     a = as_array(name, x)
     native = result_dtype(name, a.dtype)
     factor = as_array(name, 1.0 if b is None else b, "b")
-    native = (
-        native
-        if b is None
-        else np.promote_types(native, result_dtype(name, factor.dtype, "b"))
-        if factor.ndim
-        else native
-    )
+    result_dtype(name, factor.dtype, "b")
     wanted = output_dtype(name, dtype, native)
     try:
         shape = np.broadcast_shapes(a.shape, factor.shape)
@@ -321,9 +341,13 @@ def _signed(
         if t is not None:
             x = x / t.reshape((*t.shape, *(1 for _ in axes if t.ndim)))
         hidden = b == 0 if mask is None else (b == 0) | ~mask
-        x = np.where(hidden, -np.inf, x)
+        x, b = np.where(hidden, -np.inf, x), np.where(hidden, 0, b)
         top = x.max(axis=axes, keepdims=True, initial=-np.inf)
+        infinite = top == np.inf  # then finite terms are nothing
         top[~np.isfinite(top)] = 0
-        total = np.where(hidden, 0, b * np.exp(x - top)).sum(axis=axes)
-        log = np.log(abs(total)) + top.reshape(total.shape)
+        most = abs(b).max(axis=axes, keepdims=True, initial=0)
+        exponent = np.where(np.isfinite(most) & (most > 2.0**900), np.frexp(most)[1], 0)  # lest the sum overflows
+        e = np.where(infinite & (x < np.inf), 0, np.exp(x - top))
+        total = np.where(hidden, 0, np.ldexp(b, -exponent) * e).sum(axis=axes)
+        log = np.log(abs(total)) + (top + exponent * np.log(2)).reshape(total.shape)
         return np.where(np.isnan(log), np.nan, log), np.where(np.isnan(total), np.nan, np.sign(total))
