@@ -38,7 +38,7 @@ endef
 
 .venv-lint/lint: pyproject.toml Makefile
 	$(call environment,.venv-lint)
-	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy rich
+	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy rich ml_dtypes
 	touch $@
 
 demo: .venv/demo

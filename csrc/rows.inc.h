@@ -466,6 +466,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     if (job->loss) {
         V(long_target)(job, row, V(max_of_blocks)(job, shared), shared, &stats->targets);
         V(lose_rows)(job, row, 1, &plan, &stats->targets, &stats->results);
+        shared->picked = 0; /* for the next row: a target of weight 0 leaves it as it is */
     }
     if (job->op == SL_LOGSUMEXP) {
         R *y = V(target)(job, row, scratch);

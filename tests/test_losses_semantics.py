@@ -814,6 +814,17 @@ def test_a_mean_over_weights_of_0_is_nan():
         assert np.isnan(loss) and np.isnan(grad).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_target_of_weight_0_takes_nothing_from_the_row_before(value):
+    """A row of several blocks, after one whose target is no number."""
+    x = np.zeros((2, 9000), np.float32)
+    x[0, 5] = value
+    weight = np.ones(9000)
+    weight[7] = 0
+    losses, grad = softlane.cross_entropy_with_grad(x, [5, 7], weight=weight, reduction="none")
+    assert np.isnan(losses[0]) and losses[1] == 0 and (grad[1] == 0).all()
+
+
 def test_an_output_whose_elements_share_memory_is_an_error():
     shared = np.lib.stride_tricks.as_strided(np.zeros(10, X.dtype), X.shape, (0, X.itemsize))
     for function in (softlane.softmax, softlane.sigmoid):
