@@ -210,19 +210,12 @@ typedef struct {
     ptrdiff_t stride, columns;
 } V(sink);
 
-/* (x - max) / T - log */
-SL_INLINE vec V(column_log)(vec x, const V(plan) * p, vec log) {
-    const vec d = V(sub)(x, p->reduced);
-    if (!p->heat) return V(sub)(d, log);
-    return V(fma)(d, p->heat->high, V(fma)(d, p->heat->low, V(sub)(V(set1)(0), log)));
-}
-
 /* The last step: x or e to results, class by class over all columns, as they lie in memory. The tile has n classes from k0
    on, of the rows from first on. */
 static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, const R *tile, ptrdiff_t stride, ptrdiff_t n,
                              const V(plan) * plan, const V(verdict) * v, V(sink) to) {
     const sl_op op = job->op;
-    const int keeps_exp = sl_keeps_exp(op);
+    const int keeps_exp = sl_keeps_exp(job);
     const int full = (int)(to.columns / LANES), count = (int)((to.columns + LANES - 1) / LANES);
     const ptrdiff_t soon = PLANES_AHEAD / 2 * to.stride;
     for (ptrdiff_t k = 0; k < n; k++)
@@ -230,7 +223,7 @@ static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, c
             const vec x = V(load)(tile + k * stride + j * LANES);
             R *y = to.y + k * to.stride + j * LANES;
             sl_prefetch(y + soon);
-            const vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(column_log)(x, &plan[j], v[j].b);
+            const vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(log_of)(x, &plan[j], v[j].b);
             if (j < full) V(store)(y, r);
             else V(store_tail)(y, to.columns - j * LANES, r);
         }
@@ -277,12 +270,25 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
     return b->spare;
 }
 
+static void V(as_results)(const V(verdict) * v, V(results) * r) {
+    R few[LANES], poison[LANES];
+    V(store)(r->a, v->a);
+    V(store)(r->b, v->b);
+    V(store)(few, v->few);
+    V(store)(poison, v->poison);
+    r->rare = v->any_few || v->any_bad;
+    for (int i = 0; i < LANES; i++) {
+        r->bad[i] = poison[i] != poison[i];
+        r->certain[i] = few[i] < 0;
+    }
+}
+
 /* With a source there is one vector of columns, and the result goes straight back to the job. */
 static void V(columns)(V(source) * source, const V(batch) * b) {
     const sl_job *job = b->job;
     const sl_op op = job->op;
     const ptrdiff_t n = job->n, stride = b->stride;
-    const int count = (int)((b->columns + LANES - 1) / LANES), keeps_e = sl_keeps_exp(op) && !source;
+    const int count = (int)((b->columns + LANES - 1) / LANES), keeps_e = sl_keeps_exp(job) && !source;
     R *tile = b->tile;
     V(plan) plan[SL_GROUP];
     V(pair) sum[SL_GROUP];
@@ -335,18 +341,23 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
             const ptrdiff_t row = b->first + j * LANES;
             V(lose)(job, row, V(lanes_of)(b, j), &plan[j], &targets[j], v[j].log, &v[j].z, v[j].poison, &v[j].a, &v[j].b);
         }
+    for (int j = 0; job->choice && j < count; j++) {
+        V(results) r;
+        V(as_results)(&v[j], &r);
+        V(pick)(job, b->first + j * LANES, (int)V(lanes_of)(b, j), &plan[j], &r, source ? NULL : tile + j * LANES, stride);
+    }
     if (op == SL_LOGSUMEXP) {
         for (int j = 0; j < count; j++) {
             R *column = tile + j * LANES;
             V(store)(column, v[j].any_bad ? V(column_bad)(source, column, stride, n, &plan[j], &v[j]) : v[j].a);
         }
     }
-    if (!sl_writes_rows(op)) return;
+    if (!sl_visits_classes(job)) return;
     FOR_EACH_PART {
         if (source) {
             V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
             if (plan[0].shifted) V(column_shift)(tile, stride, rows, plan[0].shift);
-            if (sl_keeps_exp(op)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
+            if (sl_keeps_exp(job)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
         }
         V(columns_write)(job, b->first, k0, tile, stride, rows, plan, v, b->to);
         for (int j = 0; job->loss && j < count; j++)
@@ -361,7 +372,7 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
     const ptrdiff_t per_outer = (job->inner + width - 1) / width;
     V(heat) heat;
     const V(heat) *one = V(warm_all)(job, &heat);
-    const int whole = job->n <= SL_BLOCK, direct = whole && job->inner >= LANES && V(y_native)(job); /* from the tile to y */
+    const int whole = job->n <= SL_BLOCK, direct = whole && job->inner >= LANES && V(y_native)(job) && sl_writes_rows(job); /* from the tile to y */
     for (ptrdiff_t t = first; t < last; t++) {
         V(source) s = {.job = job, .first = t * width, .width = width, .tile = scratch};
         ptrdiff_t end = all;
@@ -386,11 +397,10 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
             if (direct) b.to = (V(sink)){(R *)job->y + V(column_at)(job, s.first + j), job->inner, left};
             V(columns)(whole ? NULL : &s, &b);
         }
-        if (sl_writes_rows(job->op) && whole && !direct) V(unpack)(&s, 0, job->n);
-        if (job->op != SL_LOGSUMEXP) continue;
-        R *y = V(target)(job, s.first, s.tile);
-        for (ptrdiff_t j = 0; j < s.columns; j++) y[j] = s.tile[j];
-        V(written)(job, s.first, s.columns, y);
+        if (sl_writes_rows(job) && whole && !direct) V(unpack)(&s, 0, job->n);
+        if (!sl_reduces(job)) continue;
+        if (job->values) V(mean_of_columns)(s.tile, width, s.columns, job->values, job->n);
+        V(put_values)(job, s.first, s.columns, s.tile);
     }
 }
 
@@ -435,19 +445,17 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
         if (V(x_native)(job) && !sl_cached(job)) /* in cache it would only cost: 3 to 7 % at 10 classes */
             for (ptrdiff_t i = 0; i < rows * n; i += LANES) {
                 sl_prefetch((const char *)(x + i) + SL_PREFETCH);
-                if (sl_writes_rows(job->op)) sl_prefetch((const char *)((R *)job->y + row * n + i) + SL_PREFETCH);
+                if (sl_writes_rows(job)) sl_prefetch((const char *)((R *)job->y + row * n + i) + SL_PREFETCH);
             }
         for (int j = 0; j < count; j++)
             V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
         const V(batch) b = {job, row, rows, tile, SL_GROUP * LANES, NULL, one, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}};
         V(columns)(NULL, &b);
-        if (job->op == SL_LOGSUMEXP) {
-            R *y = V(target)(job, row, tile);
-            for (ptrdiff_t i = 0; i < rows; i++) y[i] = tile[i];
-            V(written)(job, row, rows, y);
-            continue;
+        if (sl_reduces(job)) {
+            if (job->values) V(mean_of_columns)(tile, SL_GROUP * LANES, rows, job->values, n);
+            V(put_values)(job, row, rows, tile);
         }
-        if (!sl_writes_rows(job->op)) continue;
+        if (!sl_writes_rows(job)) continue;
         R *y = V(y_native)(job) ? (R *)job->y + row * n : raw;
         for (int j = 0; j < count; j++)
             V(store_rows)(tile + j * LANES, SL_GROUP * LANES, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, y + j * LANES * n);
@@ -484,7 +492,13 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     turned.mask = NULL; /* has done its work */
     if (job->temperature) turned.temperature += job->temperature_step * first * job->inner;
     turned.x = rows;
-    turned.y = job->op == SL_LOGSUMEXP ? result : rows;
+    turned.y = sl_writes_rows(job) ? rows : result;
+    sl_choice choice;
+    if (job->choice) {
+        choice = *job->choice;
+        choice.index += first * job->inner;
+        turned.choice = &choice;
+    }
     sl_loss loss;
     if (job->loss) {
         loss = *job->loss;
@@ -494,12 +508,10 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     turned.outer = count;
     turned.inner = 1;
     V(rows)(&turned, 0, count, work);
-    if (job->op == SL_LOGSUMEXP) {
-        R *y = V(target)(job, first * job->inner, result);
-        for (ptrdiff_t i = 0; i < count; i++) y[i] = result[i];
-        V(written)(job, first * job->inner, count, result);
+    if (!sl_writes_rows(job)) {
+        if (job->y) V(put_values)(job, first * job->inner, count, result);
+        return;
     }
-    if (!sl_writes_rows(job->op)) return;
     for (ptrdiff_t outer = first; outer < last; outer++) {
         R *own = rows + (outer - first) * size;
         for (ptrdiff_t i = 0; job->mask && i < job->inner; i++)
@@ -534,13 +546,13 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     max[i] = k == 0 || m > max[i] ? m : max[i];
                     continue;
                 }
-                if (shift[i] != 0 && (step == 1 || sl_keeps_exp(job->op))) V(row_shift)(row, n, shift[i], row);
+                if (shift[i] != 0 && (step == 1 || sl_keeps_exp(job))) V(row_shift)(row, n, shift[i], row);
                 if (step == 1) {
                     const R ceiling = V(ceiling_of)(V(row_max)(row, n), k_of_max[i], heat);
                     const V(pair) s = V(row_sum)(row, n, magic[i], clamp[i], heat, ceiling, NULL, NULL, row, &unused);
                     sums[i] = V(fast_two_sum)(V(two_sum)(sums[i], s));
                 } else {
-                    if (sl_keeps_exp(job->op)) V(row_sum)(row, n, magic[i], clamp[i], heat, C(CEILING), row, row, row, &unused);
+                    if (sl_keeps_exp(job)) V(row_sum)(row, n, magic[i], clamp[i], heat, C(CEILING), row, row, row, &unused);
                     V(write_row)(job, at + i, row, n, &results, i, 1, row);
                 }
             }
@@ -556,13 +568,10 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(store)(k_of_max, plan.k);
         } else if (step == 1) {
             V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums, columns), block, &results);
+            if (job->choice) V(pick)(job, outer * job->inner, columns, &plan, &results, NULL, 0);
             if (job->loss) V(lose_rows)(job, outer * job->inner, columns, &plan, &targets, &results);
-            if (job->op == SL_LOGSUMEXP) {
-                R *y = V(target)(job, outer * job->inner, block);
-                for (int i = 0; i < columns; i++) y[i] = results.a[i];
-                V(written)(job, outer * job->inner, columns, block);
-            }
-            if (!sl_writes_rows(job->op)) return;
+            if (job->op == SL_LOGSUMEXP) V(put_values)(job, outer * job->inner, columns, results.a);
+            if (!sl_writes_rows(job)) return;
         }
     }
 }

@@ -153,6 +153,17 @@ SL_INLINE ptrdiff_t V(column_at)(const sl_job *job, ptrdiff_t column) {
     return column / job->inner * job->n * job->inner + column % job->inner;
 }
 
+/* n classes from class k on of one row, which may run across memory, side by side. */
+static const R *V(read_row)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, R *scratch) {
+    if (job->inner == 1) return V(read)(job, row * job->n + k, n, scratch);
+    const ptrdiff_t at = V(column_at)(job, row) + k * job->inner;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        R one = 0;
+        scratch[i] = *V(read)(job, at + i * job->inner, 1, &one);
+    }
+    return scratch;
+}
+
 /* Where n results for y from index i on go: y itself, or scratch, from which written() converts them. */
 SL_INLINE R *V(target)(const sl_job *job, ptrdiff_t i, R *scratch) { return V(y_native)(job) ? (R *)job->y + i : scratch; }
 SL_INLINE void V(written_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
@@ -166,6 +177,12 @@ SL_INLINE void V(written_as)(const sl_storage storage, void *y, ptrdiff_t i, ptr
 static void V(written)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
     if (job->y_storage == SL_FLOAT16) V(written_as)(SL_FLOAT16, job->y, i, n, scratch);
     if (job->y_storage == SL_BFLOAT16) V(written_as)(SL_BFLOAT16, job->y, i, n, scratch);
+}
+
+/* n results from index i on, from elsewhere */
+static void V(put_values)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const R *from) {
+    if (V(y_native)(job)) memcpy((R *)job->y + i, from, (size_t)n * sizeof(R));
+    else V(written)(job, i, n, from);
 }
 
 /* Results of a row without a finite maximum: NaN, but what does not count is as in any other row. y are n of them, from
@@ -505,7 +522,7 @@ SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum
     v->poison = V(poison)(plan, sum);
     v->any_few = V(any_lt)(v->few, V(set1)(0));
     v->any_bad = V(any_nan)(v->poison);
-    if (sl_keeps_exp(op)) {
+    if (sl_scales(op)) {
         const V(pair) inverse = V(reciprocal)(sum);
         v->a = inverse.high;
         v->b = inverse.low;
@@ -516,12 +533,93 @@ SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum
 SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {
     vec lse;
     const vec log = V(log_of_odds)(&v->z, plan, &lse, v->log);
-    if (sl_keeps_exp(op)) return;
+    if (sl_scales(op)) return;
     v->b = log;
     v->a = op == SL_LOGSUMEXP ? lse : plan->max;
 }
 
+/* (x - max) / T - log */
+SL_INLINE vec V(log_of)(vec x, const V(plan) * p, vec log) {
+    const vec d = V(sub)(x, p->reduced);
+    if (!p->heat) return V(sub)(d, log);
+    return V(fma)(d, p->heat->high, V(fma)(d, p->heat->low, V(sub)(V(set1)(0), log)));
+}
+
+/* What finished rows need for their output: softmax multiplies by the pair (a, b), log_softmax subtracts a, then b,
+   logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
+typedef struct {
+    R a[LANES], b[LANES];
+    double log[LANES]; /* for losses: log(sum / e(max)), */
+    V(odds) z;         /* what of the sum is not the maximum, */
+    R poison[LANES];   /* and NaN where bad */
+    const V(heat) * heat;
+    unsigned char bad[LANES], certain[LANES];
+    int rare;
+} V(results);
+
+/* ---- the mean of values ----------------------------------------------------------------------------------------- */
+
+/* A sum of products, as if in twice the precision */
+typedef struct {
+    f64_v high[HALVES], low[HALVES];
+} V(dot);
+SL_INLINE void V(add_product)(V(dot) * d, vec p, vec value) {
+    f64_v a[HALVES], b[HALVES];
+    V(to_double)(p, a);
+    V(to_double)(value, b);
+#if SL_REAL == 32
+    for (int i = 0; i < HALVES; i++) d->high[i] = f64_fma(a[i], b[i], d->high[i]); /* products of float32 are exact */
+#else
+    const f64_v product = f64_mul(a[0], b[0]), rest = f64_fma(a[0], b[0], f64_sub(f64_set1(0.0), product));
+    const V(pair) s = V(two_sum)((V(pair)){d->high[0], d->low[0]}, (V(pair)){product, rest});
+    d->high[0] = s.high;
+    d->low[0] = s.low;
+#endif
+}
+SL_INLINE V(dot) V(no_products)(void) {
+    V(dot) d;
+    for (int i = 0; i < HALVES; i++) d.high[i] = d.low[i] = f64_set1(0.0);
+    return d;
+}
+/* what products have rounded away, or the like */
+SL_INLINE void V(add_low)(V(dot) * d, vec low) {
+    f64_v part[HALVES];
+    V(to_double)(low, part);
+    for (int i = 0; i < HALVES; i++) d->low[i] = f64_add(d->low[i], part[i]);
+}
+static double V(total_of)(const V(dot) * d, double *lost) {
+    double high[LANES], low[LANES], sum = 0;
+    for (int i = 0; i < HALVES; i++) {
+        f64_store(high + 8 * i, d->high[i]);
+        f64_store(low + 8 * i, d->low[i]);
+    }
+    for (int i = 0; i < LANES; i++) {
+        sum = sl_add(sum, high[i], lost);
+        *lost += low[i];
+    }
+    return sum;
+}
+static double V(mean_of_row)(const R *p, const R *values, ptrdiff_t n, double *lost) {
+    V(dot) d = V(no_products)();
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const ptrdiff_t count = n - i < LANES ? n - i : LANES;
+        V(add_product)(&d, V(load_tail)(p + i, count, 0), V(load_tail)(values + i, count, 0));
+    }
+    return V(total_of)(&d, lost);
+}
+/* of the columns of a tile, to its class 0 */
+static void V(mean_of_columns)(R *tile, ptrdiff_t stride, ptrdiff_t columns, const R *values, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < columns; j += LANES) {
+        V(dot) d = V(no_products)();
+        for (ptrdiff_t k = 0; k < n; k++) V(add_product)(&d, V(load)(tile + k * stride + j), V(set1)(values[k]));
+        for (int i = 0; i < HALVES; i++) d.high[i] = f64_add(d.high[i], d.low[i]);
+        V(store)(tile + j, V(from_double)(d.high));
+    }
+}
+
 #include "losses.inc.h"
+
+#include "choice.inc.h"
 
 #include "rows.inc.h"
 

@@ -123,7 +123,7 @@ static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const V(
     }
     if (rows == LANES) memcpy(job->loss->loss + job->loss->first + first, loss, sizeof loss);
     else memcpy(job->loss->loss + job->loss->first + first, loss, (size_t)rows * sizeof *loss);
-    if (!sl_writes_rows(job->op)) return;
+    if (!sl_writes_rows(job)) return;
     for (int h = 0; h < HALVES; h++) {
         const f64_v odds = f64_add(f64_load(z->high + 8 * h), f64_load(z->low + 8 * h));
         factor[h] = f64_mul(scale, all[h]);

@@ -63,7 +63,8 @@ typedef struct {
     ptrdiff_t units;     /* rows or tiles */
     ptrdiff_t unit_size; /* elements */
     ptrdiff_t together;  /* units that one step of the kernel takes */
-    size_t scratch;      /* bytes for each thread */
+    size_t scratch;      /* bytes for each thread, */
+    size_t memory;       /* of which the last are for a choice */
 } split;
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -71,13 +72,20 @@ static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static split split_job(const sl_job *job) {
     const int wide = job->y_storage == SL_FLOAT64;
     const ptrdiff_t lanes = wide ? 8 : 16, n = job->n;
-    split s = {wide ? &sl_active()->f64 : &sl_active()->f32, NULL, job->outer, n, 1, 0};
+    split s = {.forms = wide ? &sl_active()->f64 : &sl_active()->f32, .units = job->outer, .unit_size = n, .together = 1};
     ptrdiff_t elements;
     if (job->output) {
         s.run = s.forms->jacobian;
         s.units = job->outer * ((job->inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH);
         s.unit_size = n * smaller(job->inner, SL_TILE_WIDTH);
         elements = 2 * SL_BLOCK;
+    } else if (job->choice && !(job->choice->how == SL_GIVEN || (job->choice->how == SL_LARGEST && job->y))) {
+        s.run = s.forms->choose;
+        if (job->inner > 1) {
+            s.units = job->outer * ((job->inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH);
+            s.unit_size = n * smaller(job->inner, SL_TILE_WIDTH);
+        }
+        elements = 0;
     } else if (job->inner > 1 && job->inner < lanes && n > SL_SHORT) {
         s.run = s.forms->narrow_columns;
         s.unit_size = n * job->inner;
@@ -98,8 +106,21 @@ static split split_job(const sl_job *job) {
         s.together = smaller(sl_rows_together(job, lanes), job->outer);
         elements = sl_rows_scratch(job, lanes);
     } else elements = SL_BLOCK;
-    s.scratch = ((size_t)elements * (wide ? 8 : 4) + ALIGN - 1) / ALIGN * ALIGN;
+    s.memory = (sl_choice_bytes(job) + ALIGN - 1) / ALIGN * ALIGN;
+    s.scratch = ((size_t)elements * (wide ? 8 : 4) + ALIGN - 1) / ALIGN * ALIGN + s.memory;
     return s;
+}
+
+/* A thread's own job, which knows its part of the scratch. */
+static sl_job own_job(const sl_job *job, const split *s, char *scratch) {
+    sl_job own = *job;
+    own.memory = scratch + s->scratch - s->memory;
+    return own;
+}
+
+static void run_some(const sl_job *job, const split *s, ptrdiff_t first, ptrdiff_t last, char *scratch) {
+    const sl_job own = own_job(job, s, scratch);
+    s->run(&own, first, last, scratch);
 }
 
 static void *aligned(void *p) { return (void *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN); }
@@ -117,19 +138,19 @@ static int run_units(const sl_job *job, const split *s, int threads) {
         char *scratch = aligned(memory);
         OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
         for (ptrdiff_t c = 0; c < chunks; c++) {
-            s->run(job, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
+            run_some(job, s, c * take, smaller((c + 1) * take, s->units), scratch + (size_t)thread_number() * s->scratch);
         }
         free(memory);
         return 0;
     }
     if (s->scratch <= STACK) {
         char stack[STACK + ALIGN];
-        s->run(job, 0, s->units, aligned(stack));
+        run_some(job, s, 0, s->units, aligned(stack));
         return 0;
     }
     char *memory = malloc(s->scratch + ALIGN);
     if (!memory) return -1;
-    s->run(job, 0, s->units, aligned(memory));
+    run_some(job, s, 0, s->units, aligned(memory));
     free(memory);
     return 0;
 }
@@ -164,7 +185,8 @@ static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff
         if (l->shift != 0) f->long_sum(job, row, 0, blocks, l, scratch);
     }
     f->long_finish(job, row, 0, blocks, l, scratch);
-    if (sl_writes_rows(job->op)) f->long_write(job, row, 0, blocks, l, scratch);
+    if (sl_visits_classes(job)) f->long_write(job, row, 0, blocks, l, scratch);
+    if (job->values) f->long_mean(job, row, 0, blocks, l, scratch);
 }
 
 /* The same by all threads of a team, each for its own blocks. What needs the whole row is done by one of them. Only
@@ -193,7 +215,12 @@ static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row,
         OMP(omp single)
         f->long_finish(job, row, 0, blocks, l, scratch);
     }
-    if (sl_writes_rows(job->op)) f->long_write(job, row, first, last, l, scratch);
+    if (sl_visits_classes(job)) f->long_write(job, row, first, last, l, scratch);
+    if (job->values) {
+        OMP(omp barrier)
+        OMP(omp single)
+        f->long_mean(job, row, 0, blocks, l, scratch);
+    }
 }
 
 static int run_long(const sl_job *job, const split *s, int threads) {
@@ -206,17 +233,22 @@ static int run_long(const sl_job *job, const split *s, int threads) {
     char *scratch = aligned(memory); /* thread t: scratch at t * each, then its sl_long */
     sl_long l = lay_out(scratch + s->scratch, blocks);
     if (threads == 1) {
-        for (ptrdiff_t row = 0; row < rows; row++) run_row(job, f, row, blocks, &l, scratch);
+        const sl_job own = own_job(job, s, scratch);
+        for (ptrdiff_t row = 0; row < rows; row++) run_row(&own, f, row, blocks, &l, scratch);
     } else if (rows >= 4 * (ptrdiff_t)threads) { /* rows to threads */
         OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
         for (ptrdiff_t row = 0; row < rows; row++) {
-            char *own = scratch + (size_t)thread_number() * each;
-            sl_long its = lay_out(own + s->scratch, blocks);
-            run_row(job, f, row, blocks, &its, own);
+            char *its = scratch + (size_t)thread_number() * each;
+            const sl_job own = own_job(job, s, its);
+            sl_long shared = lay_out(its + s->scratch, blocks);
+            run_row(&own, f, row, blocks, &shared, its);
         }
     } else {
-        OMP(omp parallel num_threads(threads))
-        for (ptrdiff_t row = 0; row < rows; row++) run_row_in_team(job, f, row, blocks, &l, scratch + (size_t)thread_number() * each);
+        OMP(omp parallel num_threads(threads)) {
+            char *its = scratch + (size_t)thread_number() * each;
+            const sl_job own = own_job(job, s, its);
+            for (ptrdiff_t row = 0; row < rows; row++) run_row_in_team(&own, f, row, blocks, &l, its);
+        }
     }
     free(memory);
     return 0;

@@ -108,33 +108,10 @@ static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
     for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i] - shift;
 }
 
-/* What finished rows need for their output: softmax multiplies by the pair (a, b), log_softmax subtracts a, then b,
-   logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
-typedef struct {
-    R a[LANES], b[LANES];
-    double log[LANES]; /* for losses: log(sum / e(max)), */
-    V(odds) z;         /* what of the sum is not the maximum, */
-    R poison[LANES];   /* and NaN where bad */
-    const V(heat) * heat;
-    unsigned char bad[LANES], certain[LANES];
-    int rare;
-} V(results);
-
 /* Rows of which one class takes all: the product may be an ulp short of 1. */
 static void V(make_certain)(R *y, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++)
         if (y[i] > (R)0.5) y[i] = 1;
-}
-
-/* n classes from class k on of one row, which may run across memory, side by side. */
-static const R *V(read_row)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, R *scratch) {
-    if (job->inner == 1) return V(read)(job, row * job->n + k, n, scratch);
-    const ptrdiff_t at = V(column_at)(job, row) + k * job->inner;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        R one = 0;
-        scratch[i] = *V(read)(job, at + i * job->inner, 1, &one);
-    }
-    return scratch;
 }
 
 static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
@@ -238,7 +215,7 @@ static void V(lose_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(p
 /* The last step of (a block of) row i of those, from index at on. source: e for softmax, x for log_softmax. */
 SL_INLINE void V(write_row)(const sl_job *job, ptrdiff_t at, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
     V(heat) own;
-    if (sl_keeps_exp(job->op)) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
+    if (sl_keeps_exp(job)) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
     else V(row_subtract)(source, n, r->a[i], r->b[i], V(warm_row)(r->heat, i, &own), y);
     if (!r->rare) return;
     if (r->bad[i]) V(fill_bad)(job, at, job->inner, n, y, 1);
@@ -256,16 +233,22 @@ typedef struct {
     V(results) results;
 } V(group);
 
-static void V(write_group)(const sl_job *job, V(group) * g, R *block) {
+static void V(write_group)(const sl_job *job, V(group) * g) {
     V(results) *r = &g->results;
-    if (job->op == SL_LOGSUMEXP) {
-        R *lse = V(target)(job, g->first, block);
-        for (int i = 0; i < g->rows; i++) lse[i] = r->a[i];
-        V(written)(job, g->first, g->rows, block);
-    }
-    if (!sl_writes_rows(job->op)) return;
+    if (job->op == SL_LOGSUMEXP) V(put_values)(job, g->first, g->rows, r->a);
+    if (!sl_visits_classes(job)) return;
     for (int i = 0; i < g->rows; i++)
-        V(write_row)(job, (g->first + i) * job->n, sl_keeps_exp(job->op) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
+        V(write_row)(job, (g->first + i) * job->n, sl_keeps_exp(job) ? g->e[i] : g->x[i], job->n, r, i, 1, g->y[i]);
+    if (job->values) {
+        R mean[LANES];
+        for (int i = 0; i < g->rows; i++) {
+            double lost = 0;
+            const double sum = V(mean_of_row)(g->y[i], job->values, job->n, &lost);
+            mean[i] = (R)(sum + lost);
+        }
+        V(put_values)(job, g->first, g->rows, mean);
+        return;
+    }
     if (job->loss) V(aim_gradient)(job, g->first, g->rows, 0, job->n, &g->targets, g->y[0], g->y_step, 1);
     if (V(y_native)(job)) return;
     for (int i = 0; i < g->rows; i++) V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
@@ -296,7 +279,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
                 g->x[i] = kept + i * stride;
                 max[i] = V(convert)(job->x_storage, job->x, job->mask, (row + i) * n, n, kept + i * stride);
             }
-            g->y[i] = V(target)(job, (row + i) * n, kept + i * stride);
+            g->y[i] = job->values ? kept + i * stride : V(target)(job, (row + i) * n, kept + i * stride);
             g->e[i] = aside ? kept + i * stride : g->y[i];
             if (native && row == first) max[i] = V(row_max)(g->x[i], n); /* else known from the step before */
         }
@@ -307,7 +290,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
         V(store)(shift, plan.shift);
         V(pair) sums[LANES];
         const ptrdiff_t x_step = native ? n : stride;
-        g->y_step = V(y_native)(job) ? n : stride;
+        g->y_step = V(y_native)(job) && !job->values ? n : stride;
         if (job->loss) {
             V(clear)(&g->targets);
             V(aim)(job, row, g->rows, 0, n, g->x[0], x_step, 1, max, &g->targets);
@@ -319,12 +302,13 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
                 source = block;
             }
             const R *ahead = native && row + together + i < last ? g->x[i] + together * n : source;
-            R *e = sl_keeps_exp(job->op) ? g->e[i] : NULL;
+            R *e = sl_keeps_exp(job) ? g->e[i] : NULL;
             sums[i] = V(row_sum)(source, n, magic[i], clamp[i], V(warm_row)(heat, i, &own), C(CEILING), e, g->y[i], ahead, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
+        if (job->choice) V(pick)(job, row, g->rows, &plan, &g->results, NULL, 0);
         if (job->loss) V(lose_rows)(job, row, g->rows, &plan, &g->targets, &g->results);
-        V(write_group)(job, g, block);
+        V(write_group)(job, g);
     }
 }
 
@@ -385,7 +369,7 @@ static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * pl
 
 /* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
    may have to read again. Then write has to find e once more. */
-SL_INLINE int V(keeps_e)(const sl_job *job) { return V(y_native)(job) && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y); }
+SL_INLINE int V(keeps_e)(const sl_job *job) { return V(y_native)(job) && !job->values && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y); }
 SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(keeps_e)(job) ? (R *)job->y + at : scratch; }
 
 /* Distances of a block are from its own maximum, or from 0 if that is not finite. */
@@ -426,7 +410,7 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         shared->max[b] = max;
         if (job->loss) V(long_aim)(job, row, b, x, n, shared);
         const V(plan) plan = V(block_plan)(max, (R)shared->shift, heat);
-        R *e = sl_keeps_exp(job->op) ? V(kept)(job, at, scratch) : NULL;
+        R *e = sl_keeps_exp(job) ? V(kept)(job, at, scratch) : NULL;
         const R *ahead = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK ? x + SL_BLOCK : x;
         const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, ahead, &max, scratch);
         V(store)((R *)shared->high + b * LANES, s.high);
@@ -462,17 +446,14 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     V(store)(l, sum.low);
     sum = (V(pair)){V(set1)(h[0]), V(set1)(l[0])};
     V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
+    if (job->choice) V(pick)(job, row, 1, &plan, &stats->results, NULL, 0);
     shared->shift = 0; /* for the next row */
     if (job->loss) {
         V(long_target)(job, row, V(max_of_blocks)(job, shared), shared, &stats->targets);
         V(lose_rows)(job, row, 1, &plan, &stats->targets, &stats->results);
         shared->picked = 0; /* for the next row: a target of weight 0 leaves it as it is */
     }
-    if (job->op == SL_LOGSUMEXP) {
-        R *y = V(target)(job, row, scratch);
-        y[0] = stats->results.a[0];
-        V(written)(job, row, 1, y);
-    }
+    if (job->op == SL_LOGSUMEXP) V(put_values)(job, row, 1, stats->results.a);
 }
 
 static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
@@ -480,10 +461,10 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
     const V(results) *r = &stats->results;
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
-        R *y = V(target)(job, at, scratch);
+        R *y = job->values ? scratch : V(target)(job, at, scratch);
         const R *source = y;
         R scale = 1;
-        if (sl_keeps_exp(job->op)) {
+        if (sl_keeps_exp(job)) {
             const V(plan) plan = V(block_plan)((R)shared->max[b], stats->shift, r->heat);
             scale = V(block_scale)(&plan, stats->k);
             if (!V(keeps_e)(job)) {
@@ -494,7 +475,24 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             }
         } else source = V(read)(job, at, n, scratch);
         V(write_row)(job, at, source, n, r, 0, scale, y);
+        if (job->values) {
+            shared->spread[b] = 0;
+            shared->q[b] = V(mean_of_row)(y, (const R *)job->values + b * SL_BLOCK, n, &shared->spread[b]);
+            continue;
+        }
         if (job->loss) V(aim_gradient)(job, row, 1, b * SL_BLOCK, n, &stats->targets, y, n, 1);
         V(written)(job, at, n, y);
     }
+}
+
+/* The mean of values, from those of the blocks that long_write has left. */
+static void V(long_mean)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
+    (void)scratch;
+    double sum = 0, lost = 0;
+    for (ptrdiff_t b = first; b < last; b++) {
+        sum = sl_add(sum, shared->q[b], &lost);
+        lost += shared->spread[b];
+    }
+    const R mean = (R)(sum + lost);
+    V(put_values)(job, row, 1, &mean);
 }

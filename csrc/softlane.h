@@ -1,7 +1,8 @@
 /* softlane.h: the private C interface between the layers. Declarations only.
 
    A job is one call: an (outer, n, inner) view in C order whose classes run along n.
-   softmax and log_softmax write an output of the same shape, logsumexp writes (outer, inner). */
+   softmax and log_softmax write an output of the same shape, logsumexp and expectations (outer, inner), and what is chosen
+   of each row is k classes: (outer, k, inner). */
 #ifndef SOFTLANE_H
 #define SOFTLANE_H
 #include <stddef.h>
@@ -20,9 +21,6 @@ typedef enum {
     SL_BINARY_CROSS_ENTROPY
 } sl_op;
 
-static inline int sl_keeps_exp(sl_op op) { return op == SL_SOFTMAX || op == SL_CROSS_ENTROPY_GRAD; }
-static inline int sl_writes_rows(sl_op op) { return op != SL_LOGSUMEXP && op != SL_CROSS_ENTROPY; } /* an output like x */
-
 /* How elements lie in memory. All but float64 are computed in float32; results are of the first four. */
 typedef enum { SL_FLOAT32, SL_FLOAT64, SL_FLOAT16, SL_BFLOAT16, SL_INT8, SL_UINT8, SL_INT16, SL_UINT16, SL_BOOL } sl_storage;
 
@@ -39,6 +37,26 @@ typedef struct {
     ptrdiff_t first, n, inner; /* the number of the job's first row; the shape of dense */
 } sl_loss;
 
+/* Some classes of each row, in place of all: pick j of row r is at r * k + j of index, of y and of rank. They have an order:
+   NaN, then larger before smaller, then those that a mask hides; equals by index. */
+typedef enum {
+    SL_GIVEN,   /* index says which; y becomes their probabilities (or logarithms) */
+    SL_LARGEST, /* index becomes the first k in order; y as above, or NULL */
+    SL_RANK,    /* index says which, rank becomes how many come before */
+    SL_DRAWN    /* index becomes one drawn at random; y its log-probability, or NULL */
+} sl_choosing;
+typedef struct {
+    sl_choosing how;
+    ptrdiff_t k; /* 1 where inner is not */
+    int64_t *index, *rank;
+    int sorted; /* the largest: in their order, or in any */
+    /* for the draw: of each row the uniform number in [0, 1), and what filters the classes. A step is 0 (one for all) or 1. */
+    const double *uniform;
+    const int64_t *top_k;
+    const double *top_p, *min_p;
+    ptrdiff_t top_k_step, top_p_step, min_p_step;
+} sl_choice;
+
 typedef struct {
     sl_op op;
     sl_storage x_storage, y_storage; /* of one compute type */
@@ -50,7 +68,19 @@ typedef struct {
     ptrdiff_t temperature_step;
     const sl_loss *loss; /* for the cross-entropies */
     const void *output;  /* of softmax or log_softmax, for their gradients, where x is the gradient that comes in */
+    const void *values;  /* n numbers of the compute type, whose mean is wanted in place of softmax; or NULL. Rows of more than
+                           SL_BLOCK then lie side by side. */
+    const sl_choice *choice;
+    void *memory; /* for the choice: sl_choice_bytes, of one thread */
 } sl_job;
+
+static inline int sl_scales(sl_op op) { return op == SL_SOFTMAX || op == SL_CROSS_ENTROPY_GRAD; } /* results are multiples of exp */
+static inline int sl_keeps_exp(const sl_job *job) { return sl_scales(job->op) && !job->choice; }
+static inline int sl_visits_classes(const sl_job *job) { /* in a last step, when the sum is known */
+    return job->op != SL_LOGSUMEXP && job->op != SL_CROSS_ENTROPY && !job->choice;
+}
+static inline int sl_writes_rows(const sl_job *job) { return sl_visits_classes(job) && !job->values; } /* an output like x */
+static inline int sl_reduces(const sl_job *job) { return job->op == SL_LOGSUMEXP || job->values; }     /* one number for each row */
 
 /* A call without rows: n elements. target and the weights are of the compute type; a weight that is NULL is 1. */
 typedef struct {
@@ -69,7 +99,8 @@ enum {
     SL_SHORT = 32,      /* rows of up to this many classes are transposed, one row per lane */
     SL_BLOCK = 4096,    /* longer rows are cut into blocks of this many classes */
     SL_TILE = 65536,    /* elements of a packed tile, while at least one vector of columns fits: 256 KiB of float32 */
-    SL_TILE_WIDTH = 256 /* columns of a packed tile at most */
+    SL_TILE_WIDTH = 256, /* columns of a packed tile at most */
+    SL_LISTED = 1024     /* candidates of a draw in a list; more are drawn from the row itself */
 };
 
 enum {
@@ -83,7 +114,7 @@ enum {
 typedef struct {
     double shift; /* what is subtracted from x first; 0 but for rows far from zero */
     double *max;
-    double *q, *spread, *distance; /* of losses.inc.h */
+    double *q, *spread, *distance; /* of losses.inc.h; or means of values, and what they have rounded away */
     double picked;                 /* x of the class that an index names */
     void *high, *low;
     void *stats; /* what finish found, for write */
@@ -94,11 +125,12 @@ typedef void sl_blocks_fn(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
 
 typedef void sl_elements_fn(const sl_elements *s, ptrdiff_t first, ptrdiff_t last, void *scratch);
 
-/* The kernels of one compute type. The unit of rows and short_rows is a row, of tiles a tile, of narrow_columns an outer index. */
+/* The kernels of one compute type. The unit of rows and short_rows is a row, of tiles a tile, of narrow_columns an outer index,
+   of choose a row, or SL_TILE_WIDTH columns of one outer index. */
 typedef struct {
-    sl_units_fn *short_rows, *rows, *tiles, *narrow_columns, *jacobian;
+    sl_units_fn *short_rows, *rows, *tiles, *narrow_columns, *jacobian, *choose;
     sl_elements_fn *elements;                                                  /* in blocks of SL_BLOCK */
-    sl_blocks_fn *long_max, *long_shift, *long_sum, *long_finish, *long_write; /* one long row; parallel.c has the order */
+    sl_blocks_fn *long_max, *long_shift, *long_sum, *long_finish, *long_write, *long_mean; /* one long row; parallel.c has the order */
 } sl_forms;
 
 typedef struct {
@@ -143,7 +175,7 @@ static inline int sl_cached(const sl_job *job) {
 /* What is done once for a group wants many rows, which the first-level cache has to hold with the next ones and their
    results; from memory, with what is prefetched as well. A loss is worth more rows: each needs a logarithm. */
 static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
-    const ptrdiff_t elements = !sl_writes_rows(job->op) ? 8192 : sl_cached(job) || job->loss ? 4096 : 1024;
+    const ptrdiff_t elements = !sl_writes_rows(job) ? 8192 : sl_cached(job) || job->loss ? 4096 : 1024;
     const ptrdiff_t rows = elements / job->n;
     return rows < 1 ? 1 : rows > lanes ? lanes : rows;
 }
@@ -162,6 +194,28 @@ static inline ptrdiff_t sl_tile_count(const sl_job *job, ptrdiff_t lanes) {
     ptrdiff_t width = sl_tile_width(job->n, job->inner, lanes);
     if (job->inner < lanes) return (job->outer * job->inner + width - 1) / width;
     return job->outer * ((job->inner + width - 1) / width);
+}
+/* The k largest of a long row are sought above a threshold, the k-th of the maxima of groups of so many vectors' lanes: some
+   4 k maxima at least. Rows of fewer than 32 k classes have none: most groups would have one of the k. */
+static inline int sl_has_threshold(ptrdiff_t n, ptrdiff_t k) { return n >= 32 * k; }
+static inline ptrdiff_t sl_group(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
+    ptrdiff_t vectors = 1;
+    while (n / (2 * vectors) >= 4 * k + lanes) vectors *= 2;
+    return vectors;
+}
+static inline ptrdiff_t sl_candidates(ptrdiff_t n, ptrdiff_t k) { return 2 * k + 64 < n ? 2 * k + 64 : n; }
+static inline ptrdiff_t sl_listed(const sl_choice *c) { return c->how == SL_DRAWN ? SL_LISTED : c->how == SL_LARGEST ? c->k : 0; }
+static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k) { /* of candidates for up to k, or of those maxima */
+    const ptrdiff_t maxima = (8 * k < n / 4 ? 8 * k : n / 4) + 128, candidates = sl_candidates(n, k);
+    return 16 * (size_t)(maxima > candidates ? maxima : candidates);
+}
+static inline size_t sl_choice_bytes(const sl_job *job) {
+    if (!job->choice) return 0;
+    const ptrdiff_t n = job->n, k = sl_listed(job->choice);
+    size_t bytes = 8 * SL_BLOCK + sl_entry_bytes(n, k < n ? k : n);
+    if (k) bytes += 8 * (size_t)(n / 4 + 128); /* the maxima of smaller groups */
+    if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
+    return bytes;
 }
 static inline ptrdiff_t sl_block_count(const sl_job *job) { return (job->n + SL_BLOCK - 1) / SL_BLOCK; }
 

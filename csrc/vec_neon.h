@@ -125,6 +125,16 @@ static inline f64_v f64_select_eq(f64_v a, f64_v b, f64_v x, f64_v y) {
         a.q[i] = vbslq_f64(vceqq_f64(a.q[i], b.q[i]), x.q[i], y.q[i]);
     return a;
 }
+static inline f32_v f32_select_lt(f32_v a, f32_v b, f32_v x, f32_v y) {
+    SL_EACH
+        a.q[i] = vbslq_f32(vcltq_f32(a.q[i], b.q[i]), x.q[i], y.q[i]);
+    return a;
+}
+static inline f64_v f64_select_lt(f64_v a, f64_v b, f64_v x, f64_v y) {
+    SL_EACH
+        a.q[i] = vbslq_f64(vcltq_f64(a.q[i], b.q[i]), x.q[i], y.q[i]);
+    return a;
+}
 static inline int f32_any_lt(f32_v a, f32_v b) {
     uint32_t r = 0;
     SL_EACH

@@ -65,6 +65,10 @@ typedef struct {
         SL_EACH (N) { a.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i]; }                 \
         return a;                                                                                   \
     }                                                                                               \
+    static inline P##v P##select_lt(P##v a, P##v b, P##v x, P##v y) { \
+        SL_EACH (N) { a.lane[i] = a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i]; } \
+        return a; \
+    } \
     static inline int P##any_lt(P##v a, P##v b) {                                                   \
         int r = 0;                                                                                  \
         SL_EACH (N) r |= a.lane[i] < b.lane[i];                                                     \

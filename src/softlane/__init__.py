@@ -2,6 +2,7 @@
 
 from softlane import _config, _threads
 from softlane._api import log_softmax, logsumexp, softmax
+from softlane._api_choice import argmax, expectation, rank, sample, take_log_probs, topk
 from softlane._api_losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -15,16 +16,20 @@ from softlane._api_losses import (
     sigmoid,
     softmax_grad,
 )
+from softlane._choice import TopK
 from softlane._config import __version__, show_config
 from softlane._threads import get_num_threads, set_num_threads
 
 __all__ = [
+    "TopK",
     "__version__",
+    "argmax",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_with_grad",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "expectation",
     "get_num_threads",
     "log_loss",
     "log_sigmoid",
@@ -32,11 +37,15 @@ __all__ = [
     "log_softmax_grad",
     "logsumexp",
     "nll_loss",
+    "rank",
+    "sample",
     "set_num_threads",
     "show_config",
     "sigmoid",
     "softmax",
     "softmax_grad",
+    "take_log_probs",
+    "topk",
 ]
 
 _config.choose_isa()

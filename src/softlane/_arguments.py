@@ -53,9 +53,26 @@ def storage(dtype: np.dtype[Any]) -> int | None:
     return _core.BFLOAT16 if is_bfloat16(dtype) else _STORAGE.get(dtype)
 
 
-def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What results of a dtype are computed in."""
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+def compute_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """What results of these dtypes, or arrays that have them, are computed in."""
+    return np.dtype(np.float64 if np.float64 in dtypes else np.float32)
+
+
+def broadcast(name: str, what: str, a: Array, shape: tuple[int, ...], of: str) -> Array:
+    try:
+        return np.broadcast_to(a, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: {what} has shape {a.shape}, which does not broadcast to {shape}, that of {of}"
+        ) from None
+
+
+def broadcast_shapes(name: str, x: tuple[int, ...], what: str, other: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that an argument and x have together."""
+    try:
+        return np.broadcast_shapes(x, other)
+    except ValueError:
+        raise ValueError(f"{name}: {what} has shape {other}, which does not broadcast with {x}, that of x") from None
 
 
 def result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[Any]:

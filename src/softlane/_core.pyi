@@ -20,6 +20,10 @@ INT16: int
 UINT16: int
 BOOL: int
 BLOCK: int
+GIVEN: int
+LARGEST: int
+RANK: int
+DRAWN: int
 
 def fast(
     op: int, x: object, axis: object, out: object, keepdims: bool = ..., where: object = ..., temperature: object = ...
@@ -34,6 +38,26 @@ def run(
     axis: int,
     mask: np.ndarray[Any, Any] | None = ...,
     temperature: np.ndarray[Any, Any] | None = ...,
+    values: np.ndarray[Any, Any] | None = ...,
+) -> None: ...
+def choose(
+    how: int,
+    op: int,
+    x_storage: int | None,
+    y_storage: int | None,
+    x: np.ndarray[Any, Any],
+    axis: int,
+    k: int,
+    index: np.ndarray[Any, Any],
+    rank: np.ndarray[Any, Any] | None = ...,
+    y: np.ndarray[Any, Any] | None = ...,
+    mask: np.ndarray[Any, Any] | None = ...,
+    temperature: np.ndarray[Any, Any] | None = ...,
+    in_order: bool = ...,
+    uniform: np.ndarray[Any, Any] | None = ...,
+    top_k: np.ndarray[Any, Any] | None = ...,
+    top_p: np.ndarray[Any, Any] | None = ...,
+    min_p: np.ndarray[Any, Any] | None = ...,
 ) -> None: ...
 def cross_entropy(
     storage: int | None,

@@ -45,6 +45,22 @@ cdef extern from "softlane.h" nogil:
         double smoothing, scale
         double *loss
         Py_ssize_t first, n, inner
+    ctypedef enum sl_choosing:
+        SL_GIVEN
+        SL_LARGEST
+        SL_RANK
+        SL_DRAWN
+    ctypedef struct sl_choice:
+        sl_choosing how
+        Py_ssize_t k
+        int64_t *index
+        int64_t *rank
+        int sorted
+        const double *uniform
+        const int64_t *top_k
+        const double *top_p
+        const double *min_p
+        Py_ssize_t top_k_step, top_p_step, min_p_step
     ctypedef struct sl_job:
         sl_op op
         sl_storage x_storage, y_storage
@@ -56,6 +72,8 @@ cdef extern from "softlane.h" nogil:
         Py_ssize_t temperature_step
         const sl_loss *loss
         const void *output
+        const void *values
+        const sl_choice *choice
     ctypedef struct sl_elements:
         sl_op op
         sl_storage x_storage, y_storage
@@ -92,6 +110,11 @@ LOG_SOFTMAX_GRAD = <int>SL_LOG_SOFTMAX_GRAD
 SIGMOID = <int>SL_SIGMOID
 LOG_SIGMOID = <int>SL_LOG_SIGMOID
 BINARY_CROSS_ENTROPY = <int>SL_BINARY_CROSS_ENTROPY
+
+GIVEN = <int>SL_GIVEN
+LARGEST = <int>SL_LARGEST
+RANK = <int>SL_RANK
+DRAWN = <int>SL_DRAWN
 
 FLOAT32 = <int>SL_FLOAT32
 FLOAT64 = <int>SL_FLOAT64
@@ -139,6 +162,8 @@ cdef inline void prepare(sl_job *job, int op, int x_storage, int y_storage) noex
     job.y_storage = <sl_storage>y_storage
     job.loss = NULL
     job.output = NULL
+    job.values = NULL
+    job.choice = NULL
     job.mask = NULL
     job.temperature = NULL
     job.temperature_step = 0
@@ -271,20 +296,31 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
     return y
 
 
-def run(int op, int x_storage, int y_storage, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None):
+cdef inline void set_options(sl_job *job, mask, temperature) noexcept:
+    job.mask = <const unsigned char *>data(mask)
+    job.temperature = <const double *>data(temperature)
+    job.temperature_step = step_of(temperature)
+
+
+cdef inline Py_ssize_t step_of(array) noexcept:
+    """From one row's number to the next one's: 0 where there is one for all."""
+    return array is not None and cnp.PyArray_SIZE(<cnp.ndarray>array) > 1
+
+
+def run(int op, int x_storage, int y_storage, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None,
+        values=None):
     """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the storages' types.
 
-    y has the shape of x (or, for logsumexp, its size without the axis) and is x itself or does not overlap it. mask is
-    an array of bool like x, temperature one float64, or one for each row.
+    y has the shape of x (or, for logsumexp and with values, its size without the axis) and is x itself or does not
+    overlap it. mask is an array of bool like x, temperature one float64, or one for each row. values, one for each
+    class and of the compute type, turn softmax into their mean; then rows of more than BLOCK classes have axis last.
     """
     cdef sl_job job
     prepare(&job, op, x_storage, y_storage)
     job.x = cnp.PyArray_DATA(x)
     job.y = cnp.PyArray_DATA(y)
-    job.mask = <const unsigned char *>data(mask)
-    job.temperature = <const double *>data(temperature)
-    if temperature is not None:
-        job.temperature_step = cnp.PyArray_SIZE(temperature) > 1
+    job.values = data(values)
+    set_options(&job, mask, temperature)
     if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
         execute(&job)
 
@@ -318,6 +354,37 @@ def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ig
     if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
         loss.n = job.n
         loss.inner = job.inner
+        execute(&job)
+
+
+def choose(int how, int op, int x_storage, int y_storage, cnp.ndarray x, int axis, Py_ssize_t k, cnp.ndarray index,
+           rank=None, y=None, mask=None, temperature=None, bint in_order=True, uniform=None, top_k=None, top_p=None,
+           min_p=None):
+    """Choose k classes of each row of x, an array as for `run`; k is 1 unless axis is the last one.
+
+    index, rank (int64) and y have k elements for each row. softlane.h has what they become. top_k (int64), top_p and
+    min_p (float64) are one number, or one for each row.
+    """
+    cdef sl_job job
+    cdef sl_choice choice
+    prepare(&job, op, x_storage, y_storage)
+    set_options(&job, mask, temperature)
+    job.x = cnp.PyArray_DATA(x)
+    job.y = data(y)
+    job.choice = &choice
+    choice.how = <sl_choosing>how
+    choice.k = k
+    choice.index = <int64_t *>cnp.PyArray_DATA(index)
+    choice.rank = <int64_t *>data(rank)
+    choice.sorted = in_order
+    choice.uniform = <const double *>data(uniform)
+    choice.top_k = <const int64_t *>data(top_k)
+    choice.top_p = <const double *>data(top_p)
+    choice.min_p = <const double *>data(min_p)
+    choice.top_k_step = step_of(top_k)
+    choice.top_p_step = step_of(top_p)
+    choice.min_p_step = step_of(min_p)
+    if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
         execute(&job)
 
 

@@ -28,12 +28,12 @@ def sigmoid(op: int, name: str, x: object, out: object, dtype: object) -> Any:
     y = np.empty(a.shape, wanted) if out is None else _arguments.check_out(name, out, a.shape, wanted)
     if _arguments.overlaps(a, y):
         a = a.copy()
-    wide = np.float64 in (native, wanted)
+    compute = _arguments.compute_dtype(native, wanted)
+    wide = compute == np.float64
     kinds = _arguments.storage(a.dtype), _arguments.storage(wanted)
     if (not wide or (a.dtype == wanted)) and all(_arguments.is_plain(v) for v in (a, y)):
         _core.elements(op, *kinds, a, y)
         return y[()] if out is None else out
-    compute = np.dtype(np.float64 if wide else np.float32)
     kind = _arguments.storage(compute)
     for piece in _pieces(a.shape):
         part = np.array(a[piece], dtype=compute, order="C", ndmin=1)
@@ -48,13 +48,7 @@ def sigmoid(op: int, name: str, x: object, out: object, dtype: object) -> Any:
 
 
 def _broadcast(name: str, what: str, a: object, shape: tuple[int, ...], of: str) -> Array:
-    b = _losses._real(name, what, a)
-    try:
-        return np.broadcast_to(b, shape)
-    except ValueError:
-        raise ValueError(
-            f"{name}: {what} has shape {b.shape}, which does not broadcast to {shape}, that of {of}"
-        ) from None
+    return _arguments.broadcast(name, what, _losses._real(name, what, a), shape, of)
 
 
 def _contiguous(a: Array | None, piece: tuple[slice, ...], dtype: np.dtype[Any]) -> Array | None:

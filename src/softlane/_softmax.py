@@ -1,4 +1,4 @@
-"""Decide, for softmax, log_softmax and logsumexp: options, axes, how arrays that the kernels cannot read reach them.
+"""Decide, for softmax, log_softmax and logsumexp: how arrays that the kernels cannot read, or write to, reach them.
 
 It knows nothing of how a softmax is computed.
 """
@@ -6,8 +6,7 @@ It knows nothing of how a softmax is computed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,37 +14,17 @@ from softlane import _core
 from softlane._arguments import (
     Array,
     as_array,
+    broadcast_shapes,
     check_out,
+    compute_dtype,
     is_plain,
-    normalise_axes,
     output_dtype,
     overlaps,
     pieces,
     result_dtype,
     storage,
-    without,
 )
-
-# Temperatures whose powers the kernels can take: beyond, rows are scaled by a power of two first.
-_TEMPERATURES = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**100}
-
-
-class _Call(NamedTuple):
-    """A checked call. mask is bool and like x; temperature is float64, one number (0-d) or one for each row."""
-
-    op: int
-    x: Array
-    axis: int
-    compute: np.dtype[Any]
-    mask: Array | None
-    temperature: Array | None
-
-    def part(self, piece: tuple[slice, ...]) -> _Call:
-        """The same for some rows."""
-        mask, temperature = self.mask, self.temperature
-        if temperature is not None and temperature.ndim:
-            temperature = temperature[without(piece, self.axis)]
-        return self._replace(x=self.x[piece], mask=None if mask is None else mask[piece], temperature=temperature)
+from softlane._rows import Rows, of_rows, options, reads
 
 
 def call(
@@ -64,24 +43,19 @@ def call(
     a = as_array(name, x)
     native = result_dtype(name, a.dtype)
     wanted = output_dtype(name, dtype, native)
-    compute = np.dtype(np.float64) if np.float64 in (native, wanted) else np.dtype(np.float32)
-    axes = normalise_axes(name, axis, a.ndim)
-    shape = a.shape or (1,)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
-    batch = tuple(n for i, n in enumerate(shape) if i not in axes)
-    mask = None if where is None else _mask(name, where, a.shape).reshape(shape)
-    heat = None if temperature is None else _temperature(name, temperature, kept, batch)
+    asked = options(name, a.shape, axis, where, temperature)
+    shape, axes = a.shape or (1,), asked.axes
     reduces = op == _core.LOGSUMEXP
-    result_shape = a.shape if not reduces else () if not a.shape else kept if keepdims else batch
+    result_shape = a.shape if not reduces else () if not a.shape else asked.kept if keepdims else asked.batch
     y = None if out is None else check_out(name, out, result_shape, wanted)
-    work = _Call(op, a.reshape(shape), axes[0], compute, mask, heat)
-    fresh = y is None or _spoils(work, y) or (reduces and np.may_share_memory(work.x, y))
+    rows = Rows(a.reshape(shape), axes[0], compute_dtype(native, wanted), asked.mask, asked.temperature)
+    fresh = y is None or _spoils(rows, y) or (reduces and np.may_share_memory(rows.x, y))
     result = np.empty(result_shape, wanted) if y is None or fresh else y
-    view = result.reshape(kept if reduces else shape)
+    view = result.reshape(asked.kept if reduces else shape)
     if len(axes) == 1:
-        _run(work, view)
+        run(op, rows, view)
     else:
-        _run_axes(work, axes, view)
+        _run_axes(op, rows, axes, view)
     if y is None:
         return result if result_shape else result[()]
     if fresh or not np.may_share_memory(view, y):  # reshaping has copied an out that is strided
@@ -89,191 +63,117 @@ def call(
     return out
 
 
-def _mask(name: str, where: object, shape: tuple[int, ...]) -> Array:
-    mask = as_array(name, where, "where")
-    if mask.dtype != np.bool_:
-        raise TypeError(f"{name}: where has dtype {mask.dtype}, expected bool")
-    try:
-        return np.broadcast_to(mask, shape)
-    except ValueError:
-        raise ValueError(
-            f"{name}: where has shape {mask.shape}, which does not broadcast to {shape}, that of x"
-        ) from None
-
-
-def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
-    """float64: one number, or one for each row; None for 1."""
-    t = as_array(name, temperature, "temperature")
-    if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
-        raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
-    with np.errstate(all="ignore"):
-        t = t.astype(np.float64)
-    wrong = ~((t > 0) & (t < np.inf))
-    if wrong.any():
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        at = f"[{', '.join(map(str, index))}]" if index else ""
-        raise ValueError(
-            f"{name}: temperature{at} is {t[index]}, expected positive, finite numbers; "
-            f"the limit towards 0 is the class with the largest logit: argmax"
-        )
-    if t.size == 1 and t.ndim <= len(kept):
-        return None if t.item() == 1 else t.reshape(())
-    for shape in (batch, kept):
-        try:
-            return np.ascontiguousarray(np.broadcast_to(t, shape).reshape(batch))
-        except ValueError:
-            continue
-    raise ValueError(
-        f"{name}: temperature has shape {t.shape}, expected a number, or one for each row: {batch} or {kept}"
-    )
-
-
-def _spoils(work: _Call, out: Array) -> bool:
+def _spoils(rows: Rows, out: Array) -> bool:
     """Would writing `out` change what is still to be read?"""
-    others = (work.mask, work.temperature)
-    return overlaps(work.x, out) or any(a is not None and np.may_share_memory(a, out) for a in others)
+    others = (rows.mask, rows.temperature)
+    return overlaps(rows.x, out) or any(a is not None and np.may_share_memory(a, out) for a in others)
 
 
-def _run_axes(work: _Call, axes: tuple[int, ...], result: Array) -> None:
+def _run_axes(op: int, rows: Rows, axes: tuple[int, ...], result: Array) -> None:
     """Several class axes: as one, where they lie together; else piece by piece through copies that have them last."""
     count = len(axes)
-    if axes == tuple(range(axes[0], axes[0] + count)) and is_plain(work.x) and is_plain(result):
-        joined = [_join(a, axes) for a in (work.x, result)]
-        mask = None if work.mask is None else _join(work.mask, axes)
-        _run(work._replace(x=joined[0], mask=mask), joined[1])
+    if axes == tuple(range(axes[0], axes[0] + count)) and is_plain(rows.x) and is_plain(result):
+        mask = None if rows.mask is None else _join(rows.mask, axes)
+        run(op, rows._replace(x=_join(rows.x, axes), mask=mask), _join(result, axes))
         return
     last = tuple(range(-count, 0))
-    x, y = np.moveaxis(work.x, axes, last), np.moveaxis(result, axes, last)
-    mask = None if work.mask is None else np.moveaxis(work.mask, axes, last)
+    x, y = np.moveaxis(rows.x, axes, last), np.moveaxis(result, axes, last)
+    mask = None if rows.mask is None else np.moveaxis(rows.mask, axes, last)
     batch = x.ndim - count
-    rows = (*x.shape[:batch], math.prod(x.shape[batch:]))
-    for piece in pieces(rows, batch):
-        part = x[piece[:batch]]
-        flat = (*part.shape[:batch], rows[-1])
-        t = work.temperature
-        small = work._replace(
-            x=np.ascontiguousarray(part).reshape(flat),
+    n = math.prod(x.shape[batch:])
+    for piece in pieces((*x.shape[:batch], n), batch):
+        chosen = piece[:batch]
+        flat = (*x[chosen].shape[:batch], n)
+        small = Rows(
+            x=np.ascontiguousarray(x[chosen]).reshape(flat),
             axis=batch,
-            mask=None if mask is None else np.ascontiguousarray(mask[piece[:batch]]).reshape(flat),
-            temperature=t if t is None or not t.ndim else t[piece[:batch]],
+            compute=rows.compute,
+            mask=None if mask is None else np.ascontiguousarray(mask[chosen]).reshape(flat),
+            temperature=of_rows(rows.temperature, chosen),
         )
-        own = np.empty(flat if work.op != _core.LOGSUMEXP else (*flat[:-1], 1), result.dtype)
-        _run(small, own)
-        y[piece[:batch]] = own.reshape(y[piece[:batch]].shape)
+        own = np.empty(flat if op != _core.LOGSUMEXP else (*flat[:-1], 1), result.dtype)
+        run(op, small, own)
+        y[chosen] = own.reshape(y[chosen].shape)
 
 
 def _join(a: Array, axes: tuple[int, ...]) -> Array:
     return a.reshape(*a.shape[: axes[0]], math.prod(a.shape[i] for i in axes), *a.shape[axes[-1] + 1 :])
 
 
-def _run(work: _Call, y: Array) -> None:
+def run(op: int, rows: Rows, y: Array) -> None:
     """Into y, of the shape of x, or, for logsumexp, with length 1 along the axis."""
-    x, mask, axis = work.x, work.mask, work.axis
+    x, axis, compute = rows.x, rows.axis, rows.compute
     if y.size == 0:
         return
     if x.shape[axis] == 0:
         y.fill(-np.inf)
         return
-    if work.temperature is not None:
-        limit = _TEMPERATURES[work.compute]
-        far = (work.temperature < 1 / limit) | (work.temperature > limit)
-        if far.any():
-            _run_far(work, far, y)
-            return
-    stores = is_plain(y) and _reads(y, work.compute)
-    if (
-        stores
-        and mask is None
-        and not (is_plain(x) and _reads(x, work.compute))
-        and y.shape == x.shape
-        and y.dtype == work.compute
-    ):
+    far = rows.far()
+    if far is not None:
+        _run_far(op, rows, far, y)
+        return
+    stores = is_plain(y) and reads(y, compute)
+    if stores and rows.mask is None and not rows.is_readable and y.shape == x.shape and y.dtype == compute:
         np.copyto(y, x, casting="unsafe")  # any layout, byte order or integer; then in place, without a temporary
-        x = y
-    if stores and is_plain(x) and _reads(x, work.compute) and (mask is None or is_plain(mask)):
-        _core.run(work.op, storage(x.dtype), storage(y.dtype), x, y, axis, mask, work.temperature)
+        rows = rows._replace(x=y)
+    if stores and rows.is_readable:
+        _run_readable(op, rows, y)
         return
     for piece in pieces(x.shape, axis):
-        small = work.part(piece)
-        part = _readable(small.x, work.compute)
-        own = y[_rows(work, piece)]
-        if is_plain(own) and _reads(own, work.compute):
+        small = rows.part(piece).readable()
+        own = y[piece if op != _core.LOGSUMEXP else _all_along(axis, piece)]
+        stored = compute if compute == np.float64 else y.dtype
+        if is_plain(own) and reads(own, compute):
             target = own
-        elif own.shape == part.shape and part.dtype == _stored(y.dtype, work.compute) and part.base is None:
-            target = part  # in place: this is a copy
+        elif own.shape == small.x.shape and small.x.dtype == stored and small.x.base is None:
+            target = small.x  # in place: this is a copy
         else:
-            target = np.empty(own.shape, _stored(y.dtype, work.compute))
-        mask = None if small.mask is None else np.ascontiguousarray(small.mask)
-        t = None if small.temperature is None else np.ascontiguousarray(small.temperature)
-        _core.run(work.op, storage(part.dtype), storage(target.dtype), part, target, axis, mask, t)
+            target = np.empty(own.shape, stored)
+        _run_readable(op, small, target)
         if target is not own:
             with np.errstate(all="ignore"):
                 own[...] = target
-        del part, target  # before the next ones are made
+        del small, target  # before the next ones are made
 
 
-def _rows(work: _Call, piece: tuple[slice, ...]) -> tuple[slice, ...]:
-    """The index of the results of a piece."""
-    if work.op != _core.LOGSUMEXP:
-        return piece
-    return tuple(slice(None) if i == work.axis else s for i, s in enumerate(piece))
+def _run_readable(op: int, rows: Rows, y: Array) -> None:
+    _core.run(op, storage(rows.x.dtype), storage(y.dtype), rows.x, y, rows.axis, rows.mask, rows.temperature)
 
 
-def _reads(a: Array, compute: np.dtype[Any]) -> bool:
-    """Do the kernels of that compute type know the dtype?"""
-    return a.dtype == np.float64 if compute == np.float64 else a.dtype != np.float64 and storage(a.dtype) is not None
+def _all_along(axis: int, piece: tuple[slice, ...]) -> tuple[slice, ...]:
+    return tuple(slice(None) if i == axis else s for i, s in enumerate(piece))
 
 
-def _readable(a: Array, compute: np.dtype[Any]) -> Array:
-    a = np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("="))
-    return a if is_plain(a) and _reads(a, compute) else np.array(a, dtype=compute, order="C")
-
-
-def _stored(dtype: np.dtype[Any], compute: np.dtype[Any]) -> np.dtype[Any]:
-    return compute if compute == np.float64 else dtype
-
-
-def _run_far(work: _Call, far: Array, y: Array) -> None:
+def _run_far(op: int, rows: Rows, far: Array, y: Array) -> None:
     """Rows with temperatures that the kernels do not take are copied, some at a time; the others go on as ever."""
-    if work.x.ndim == 1:
-        mask = None if work.mask is None else work.mask[None]
-        work, y = work._replace(x=work.x[None], axis=1, mask=mask), y[None]
-    assert work.temperature is not None
-    x, to = np.moveaxis(work.x, work.axis, -1), np.moveaxis(y, work.axis, -1)
-    far, t = (np.broadcast_to(a, x.shape[:-1]) for a in (far, work.temperature))
-    mask = None if work.mask is None else np.moveaxis(work.mask, work.axis, -1)
-    rows = np.argwhere(far)
+    if rows.x.ndim == 1:
+        rows, y = rows._replace(x=rows.x[None], axis=1, mask=None if rows.mask is None else rows.mask[None]), y[None]
+    assert rows.temperature is not None
+    x, to = np.moveaxis(rows.x, rows.axis, -1), np.moveaxis(y, rows.axis, -1)
+    far, t = (np.broadcast_to(a, x.shape[:-1]) for a in (far, rows.temperature))
+    mask = None if rows.mask is None else np.moveaxis(rows.mask, rows.axis, -1)
+    places = np.argwhere(far)
     results = []
-    for piece in pieces((len(rows), x.shape[-1]), 1):
-        chosen = tuple(rows[piece[0]].T)
-        hidden = None if mask is None else mask[chosen]
-        results.append(
-            (chosen, _scaled(work._replace(x=x[chosen], axis=1, mask=hidden, temperature=t[chosen]), y.dtype))
-        )
+    for piece in pieces((len(places), x.shape[-1]), 1):
+        chosen = tuple(places[piece[0]].T)
+        some = Rows(x[chosen], 1, rows.compute, None if mask is None else mask[chosen], t[chosen])
+        results.append((chosen, _scaled(op, some, y.dtype)))
     if not far.all():
-        _run(work._replace(temperature=np.where(far, 1, t)), y)
+        run(op, rows._replace(temperature=np.where(far, 1, t)), y)
     for chosen, result in results:
         to[chosen] = result
 
 
-def _scaled(work: _Call, dtype: np.dtype[Any]) -> Array:
-    """Rows of a 2-d array with temperatures 2^e f: the rows times 2^-e, in float64, and f.
-
-    A row that overflows is less its maximum first: what is left of it near the maximum is exact.
-    """
-    assert work.temperature is not None
-    fraction, exponent = np.frexp(work.temperature)
-    exponent = exponent[:, None]
-    x = work.x.astype(np.float64)
+def _scaled(op: int, rows: Rows, dtype: np.dtype[Any]) -> Array:
+    """Rows of a 2-d array with temperatures that the kernels do not take."""
+    scaled, top = rows.scaled()
+    y = np.empty((len(rows.x), 1) if op == _core.LOGSUMEXP else rows.x.shape)
     with np.errstate(all="ignore"):
-        visible = x if work.mask is None else np.where(work.mask, x, -np.inf)
-        top = visible.max(axis=1, keepdims=True)
-        overflows = (np.isfinite(visible) & np.isinf(np.ldexp(visible, -exponent))).any(axis=1, keepdims=True)
-        top = np.where(overflows & np.isfinite(top), top, 0)
-        x = np.ldexp(x - top, -exponent)
-        y = np.empty((len(x), 1) if work.op == _core.LOGSUMEXP else x.shape)
-        _run(work._replace(x=x, compute=np.dtype(np.float64), temperature=fraction), y)
-        return (y + top / work.temperature[:, None] if work.op == _core.LOGSUMEXP else y).astype(dtype)
+        run(op, scaled, y)
+        if op == _core.LOGSUMEXP:
+            assert rows.temperature is not None
+            y += top / rows.temperature[:, None]
+        return y.astype(dtype)
 
 
 # ---- logsumexp with coefficients -------------------------------------------------------------------------------------
@@ -298,39 +198,30 @@ def weighted_logsumexp(
     factor = as_array(name, 1.0 if b is None else b, "b")
     result_dtype(name, factor.dtype, "b")
     wanted = output_dtype(name, dtype, native)
-    try:
-        shape = np.broadcast_shapes(a.shape, factor.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name}: b has shape {factor.shape}, which does not broadcast with {a.shape}, that of x"
-        ) from None
-    a, factor = np.broadcast_to(a, shape), np.broadcast_to(factor, shape)
-    axes = normalise_axes(name, axis, a.ndim)
-    mask = None if where is None else _mask(name, where, shape)
-    a, factor = (v.reshape(1) if v.ndim == 0 else v for v in (a, factor))
-    kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
-    batch = tuple(n for i, n in enumerate(a.shape) if i not in axes)
-    t = None if temperature is None else _temperature(name, temperature, kept, batch)
-    result_shape = () if not shape else kept if keepdims else batch
+    shape = broadcast_shapes(name, a.shape, "b", factor.shape)
+    asked = options(name, shape, axis, where, temperature)
+    result_shape = () if not shape else asked.kept if keepdims else asked.batch
     y = None if out is None else check_out(name, out, result_shape, wanted)
-    last = tuple(range(-len(axes), 0))
-    views = [np.moveaxis(v, axes, last) for v in (a, factor)]
-    if mask is not None:
-        views.append(np.moveaxis(mask.reshape(a.shape), axes, last))
+    last = tuple(range(-len(asked.axes), 0))
+    views = [np.moveaxis(np.broadcast_to(v, shape or (1,)), asked.axes, last) for v in (a, factor)]
+    if asked.mask is not None:
+        views.append(np.moveaxis(asked.mask, asked.axes, last))
+    batch = asked.batch
     log, sign = np.empty(batch), np.empty(batch)
-    for piece in pieces((*batch, math.prod(a.shape[i] for i in axes)), len(batch)):
-        rows = piece[:-1]
-        log[rows], sign[rows] = _signed(
-            *(v[rows] for v in views), axes=last, t=t if t is None or not t.ndim else t[rows]
+    for piece in pieces((*batch, math.prod(views[0].shape[len(batch) :])), len(batch)):
+        chosen = piece[:-1]
+        log[chosen], sign[chosen] = _signed(
+            *(v[chosen] for v in views), axes=last, t=of_rows(asked.temperature, chosen)
         )
     if not return_sign:
         log[sign < 0] = np.nan
-    finish: Callable[[Array], Any] = lambda v: v.astype(wanted).reshape(result_shape)[()]  # noqa: E731
     with np.errstate(all="ignore"):
-        if y is not None:
+        if y is None:
+            result: Any = log.astype(wanted).reshape(result_shape)[()]
+        else:
             y[...] = log.reshape(result_shape)
-        result = finish(log) if y is None else out
-        return (result, finish(sign)) if return_sign else result
+            result = out
+        return (result, sign.astype(wanted).reshape(result_shape)[()]) if return_sign else result
 
 
 def _signed(

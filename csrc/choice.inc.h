@@ -1,0 +1,630 @@
+/* choice.inc.h: compute. Some classes of each row: the largest, how many come before one, one drawn at random; and the
+   probabilities of the chosen. Part of kernels.inc.h, which has the steps that all forms share.
+
+   softlane.h has the order of classes. Nothing sorts a row: what is kept of it is a list of candidates. */
+
+/* ---- the order ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    R value;
+    int64_t index;
+} V(entry);
+_Static_assert(sizeof(V(entry)) <= 16, "sl_entry_bytes");
+
+SL_INLINE int V(before)(V(entry) a, V(entry) b) { return a.value > b.value || (a.value == b.value && a.index < b.index); }
+
+SL_INLINE V(entry) V(middle)(V(entry) a, V(entry) b, V(entry) c) {
+    if (V(before)(b, a)) {
+        const V(entry) t = a;
+        a = b;
+        b = t;
+    }
+    return V(before)(c, a) ? a : V(before)(c, b) ? c : b;
+}
+
+/* The first k of n entries to the front, in their order if sorted: quicksort of the parts that are asked for. */
+static void V(best)(V(entry) * a, ptrdiff_t n, ptrdiff_t k, int sorted) {
+    while (n > 16) {
+        if (k <= 0 || (k >= n && !sorted)) return;
+        const V(entry) pivot = V(middle)(a[n / 4], a[n / 2], a[n / 4 * 3]);
+        ptrdiff_t i = 0, j = n - 1;
+        while (i <= j) {
+            while (V(before)(a[i], pivot)) i++;
+            while (V(before)(pivot, a[j])) j--;
+            if (i > j) break;
+            const V(entry) t = a[i];
+            a[i++] = a[j];
+            a[j--] = t;
+        }
+        const ptrdiff_t left = j + 1, right = n - i; /* with one entry between them, or none */
+        if (k <= i) {
+            n = left;
+            if (k > left) k = left;
+        } else if (!sorted || left < right) {
+            if (sorted) V(best)(a, left, left, 1);
+            a += i;
+            n = right;
+            k -= i;
+        } else {
+            V(best)(a + i, right, k - i, 1);
+            n = k = left;
+        }
+    }
+    for (ptrdiff_t i = 1; i < n; i++) {
+        const V(entry) e = a[i];
+        ptrdiff_t j = i;
+        for (; j > 0 && V(before)(e, a[j - 1]); j--) a[j] = a[j - 1];
+        a[j] = e;
+    }
+}
+
+/* job->memory: a block, entries, maxima of groups, and for a draw weights and sums of blocks */
+SL_INLINE R *V(own_block)(const sl_job *job) { return job->memory; }
+SL_INLINE V(entry) * V(own_entries)(const sl_job *job) { return (V(entry) *)((char *)job->memory + 8 * SL_BLOCK); }
+SL_INLINE R *V(own_maxima)(const sl_job *job) {
+    const ptrdiff_t k = sl_listed(job->choice);
+    return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n));
+}
+SL_INLINE double *V(own_weights)(const sl_job *job) { return (double *)((char *)V(own_maxima)(job) + 8 * (job->n / 4 + 128)); }
+
+SL_INLINE R V(class_of)(const sl_job *job, ptrdiff_t row, int64_t k) {
+    R one = 0;
+    return *V(read)(job, V(column_at)(job, row) + (ptrdiff_t)k * job->inner, 1, &one);
+}
+SL_INLINE int V(is_hidden)(const sl_job *job, ptrdiff_t row, int64_t k) {
+    return job->mask && !job->mask[V(column_at)(job, row) + (ptrdiff_t)k * job->inner];
+}
+
+/* The first of n numbers that is this one, or n */
+static ptrdiff_t V(first_equal)(const R *x, ptrdiff_t n, R value) {
+    const vec v = V(set1)(value), hit = V(set1)(NAN), none = V(set1)(0);
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        vec a = V(select_eq)(V(load)(x + i), v, hit, none), b = V(select_eq)(V(load)(x + i + LANES), v, hit, none);
+        a = V(select_eq)(V(load)(x + i + 2 * LANES), v, hit, a);
+        b = V(select_eq)(V(load)(x + i + 3 * LANES), v, hit, b);
+        if (V(any_nan)(V(add)(a, b))) break;
+    }
+    for (; i + LANES <= n; i += LANES)
+        if (V(any_nan)(V(select_eq)(V(load)(x + i), v, hit, none))) break;
+    while (i < n && x[i] != value) i++;
+    return i;
+}
+static ptrdiff_t V(first_in_row)(const sl_job *job, ptrdiff_t row, R value) {
+    for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
+        const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK;
+        const ptrdiff_t i = V(first_equal)(V(read_row)(job, row, k, n, V(own_block)(job)), n, value);
+        if (i < n) return k + i;
+    }
+    return 0;
+}
+
+/* The first k classes of a row that has NaN, or fewer than k above -inf; those that are neither are there, in order. */
+static void V(complete)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const V(entry) * entries, ptrdiff_t count, int64_t *index) {
+    enum { IS_NAN, IS_LOWEST, IS_HIDDEN };
+    ptrdiff_t found = 0;
+    for (int pass = IS_NAN; pass <= IS_HIDDEN; pass++) {
+        for (ptrdiff_t c = 0; c < job->n && found < k; c++) {
+            const R x = V(class_of)(job, row, c);
+            const int kind = V(is_hidden)(job, row, c) ? IS_HIDDEN : x != x ? IS_NAN : x == -INFINITY ? IS_LOWEST : -1;
+            if (kind == pass) index[found++] = c;
+        }
+        for (ptrdiff_t i = 0; pass == IS_NAN && i < count && found < k; i++) index[found++] = entries[i].index;
+    }
+}
+
+/* ---- the largest ---------------------------------------------------------------------------------------------- */
+
+enum { V(FINE) = 16 }; /* vectors whose maxima are kept: where none is above the threshold, they need not be read again */
+
+/* The largest of each lane; *nan becomes NaN in lanes where there is one */
+SL_INLINE vec V(lane_max)(const R *x, ptrdiff_t n, vec *nan) {
+    const vec lowest = V(set1)(-INFINITY), hit = V(set1)(NAN);
+    vec a = lowest, b = lowest, seen = *nan, seen2 = *nan;
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        const vec u = V(load)(x + i), v = V(load)(x + i + LANES);
+        a = V(max)(u, a);
+        b = V(max)(v, b);
+        seen = V(select_eq)(u, u, seen, hit);
+        seen2 = V(select_eq)(v, v, seen2, hit);
+    }
+    for (; i < n; i += LANES) {
+        const vec u = V(load_tail)(x + i, n - i < LANES ? n - i : LANES, -INFINITY);
+        a = V(max)(u, a);
+        seen = V(select_eq)(u, u, seen, hit);
+    }
+    *nan = V(add)(seen, seen2);
+    return V(max)(a, b);
+}
+
+static R V(least_of)(const V(entry) * entries, ptrdiff_t n) {
+    R least = entries[0].value;
+    for (ptrdiff_t i = 1; i < n; i++)
+        if (entries[i].value < least) least = entries[i].value;
+    return least;
+}
+
+/* A number that at least k classes are above: just below the k-th largest maximum of a lane of a group. */
+static R V(threshold)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t group, ptrdiff_t fine, vec *nan) {
+    V(entry) *entries = V(own_entries)(job);
+    R *maxima = V(own_maxima)(job), lane[LANES];
+    vec top = V(set1)(-INFINITY);
+    ptrdiff_t parts = 0, count = 0;
+    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+        const R *x = V(read_row)(job, row, b, n, V(own_block)(job));
+        for (ptrdiff_t i = 0; i < n; i += fine * LANES) {
+            const vec m = V(lane_max)(x + i, n - i < fine * LANES ? n - i : fine * LANES, nan);
+            V(store)(maxima + parts++ * LANES, m);
+            top = V(max)(m, top);
+            if (parts * fine % group && b + i + fine * LANES < job->n) continue;
+            V(store)(lane, top);
+            for (int l = 0; l < LANES; l++, count++) entries[count] = (V(entry)){lane[l], count};
+            top = V(set1)(-INFINITY);
+        }
+    }
+    V(best)(entries, count, k, 0);
+    const R bar = V(least_of)(entries, k);
+    if (bar - bar != 0) return bar > 0 ? C(LARGEST) : -INFINITY;
+    return bar - (bar < 0 ? -bar : bar) * C(STEP_BELOW) - C(SMALL); /* no matter how far below, but not subnormal steps */
+}
+
+/* The first k classes above -inf to job->memory's entries; returns how many there are. NaN is not among them. */
+static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int sorted, int *has_nan) {
+    V(entry) *entries = V(own_entries)(job);
+    const R *maxima = V(own_maxima)(job);
+    const int has_threshold = sl_has_threshold(job->n, k);
+    const ptrdiff_t group = sl_group(job->n, k, LANES), room = sl_candidates(job->n, k);
+    const ptrdiff_t fine = group < V(FINE) ? group : V(FINE);
+    vec nan = V(set1)(0);
+    const vec hit = V(set1)(NAN);
+    R bar = has_threshold ? V(threshold)(job, row, k, group, fine, &nan) : (R)-INFINITY;
+    vec above = V(set1)(bar);
+    ptrdiff_t count = 0, part = 0;
+    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+        const R *x = NULL;
+        for (ptrdiff_t start = 0; start < n; start += fine * LANES, part++) {
+            if (has_threshold && !V(any_lt)(above, V(load)(maxima + part * LANES))) continue;
+            if (!x) x = V(read_row)(job, row, b, n, V(own_block)(job));
+            const ptrdiff_t end = start + fine * LANES < n ? start + fine * LANES : n;
+            for (ptrdiff_t i = start; i < end; i += LANES) {
+                const vec v = V(load_tail)(x + i, end - i < LANES ? end - i : LANES, -INFINITY);
+                if (!has_threshold) nan = V(select_eq)(v, v, nan, hit);
+                if (!V(any_lt)(above, v)) continue;
+                for (ptrdiff_t l = i; l < end && l < i + LANES; l++) {
+                    if (!(x[l] > bar)) continue;
+                    entries[count++] = (V(entry)){x[l], b + l};
+                    if (count < room) continue;
+                    V(best)(entries, count, k, 0); /* equals that follow have a higher index, and come too late */
+                    count = k;
+                    bar = V(least_of)(entries, k);
+                    above = V(set1)(bar);
+                }
+            }
+        }
+    }
+    *has_nan = V(any_nan)(nan);
+    V(best)(entries, count, k, sorted);
+    return count < k ? count : k;
+}
+
+/* max: of the row, if that is known and there is no NaN, else NaN */
+static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, int64_t *index) {
+    const ptrdiff_t k = job->choice->k;
+    if (k == 1 && max == max) {
+        index[0] = V(first_in_row)(job, row, max);
+        return;
+    }
+    int has_nan;
+    V(entry) *entries = V(own_entries)(job);
+    const ptrdiff_t count = V(select)(job, row, k, job->choice->sorted, &has_nan);
+    if (has_nan) V(best)(entries, count, count, 1); /* the last of them have no place */
+    if (has_nan || count < k) V(complete)(job, row, k, entries, count, index);
+    else
+        for (ptrdiff_t i = 0; i < k; i++) index[i] = entries[i].index;
+}
+
+/* The largest of each column, in a strip of columns of one outer index. */
+static void V(largest_of_columns)(const sl_job *job, ptrdiff_t first, ptrdiff_t columns) {
+    R max[SL_TILE_WIDTH], where[SL_TILE_WIDTH], nan[SL_TILE_WIDTH];
+    const ptrdiff_t at = V(column_at)(job, first);
+    const vec hit = V(set1)(NAN);
+    for (ptrdiff_t j = 0; j < SL_TILE_WIDTH; j++) {
+        max[j] = -INFINITY;
+        where[j] = nan[j] = 0;
+    }
+    for (ptrdiff_t k = 0; k < job->n; k++) {
+        const R *x = V(read)(job, at + k * job->inner, columns, V(own_block)(job));
+        const vec class = V(set1)((R)k);
+        for (ptrdiff_t j = 0; j < columns; j += LANES) {
+            const vec v = V(load_tail)(x + j, columns - j < LANES ? columns - j : LANES, 0), m = V(load)(max + j);
+            V(store)(where + j, V(select_lt)(m, v, class, V(load)(where + j)));
+            V(store)(max + j, V(select_lt)(m, v, v, m));
+            V(store)(nan + j, V(select_eq)(v, v, V(load)(nan + j), hit));
+        }
+    }
+    int64_t *index = job->choice->index + first;
+    for (ptrdiff_t j = 0; j < columns; j++) {
+        if (nan[j] != nan[j] || max[j] == -INFINITY) V(complete)(job, first + j, 1, NULL, 0, index + j);
+        else index[j] = job->n < C(EXACT_TO) ? (int64_t)where[j] : V(first_in_row)(job, first + j, max[j]);
+    }
+}
+
+/* ---- values of chosen classes ----------------------------------------------------------------------------------- */
+
+/* Softmax or log_softmax of single classes, in the steps that whole rows take: so the bits are those of whole rows. x: less shift. */
+SL_INLINE vec V(value_of)(sl_op op, vec x, const V(plan) * plan, vec a, vec b) {
+    if (op == SL_LOG_SOFTMAX) return V(log_of)(x, plan, b);
+    V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
+    V(add_exp)(1, &x, &plan->magic, &plan->clamp, plan->heat, V(load_table)(V_TABLE), &unused, &x);
+    return V(fma)(x, a, V(mul)(x, b));
+}
+
+/* The same for pick number j of row i, where the row is not like others. */
+static R V(mended)(const sl_job *job, ptrdiff_t row, int64_t class, R y, int bad, int certain) {
+    if (bad) return !V(is_hidden)(job, row, class) ? (R)NAN : job->op == SL_SOFTMAX ? 0 : (R)-INFINITY;
+    return certain && job->op == SL_SOFTMAX && y > (R)0.5 ? 1 : y;
+}
+
+/* The largest of rows one per lane, whose tile holds x less shift. Bad rows are left to find_largest. */
+static void V(largest_of_lanes)(const V(plan) * plan, const R *tile, ptrdiff_t stride, ptrdiff_t n, R *where) {
+    vec w = V(set1)(0);
+    for (ptrdiff_t k = n - 1; k >= 0; k--) w = V(select_eq)(V(load)(tile + k * stride), plan->reduced, V(set1)((R)k), w);
+    V(store)(where, w);
+}
+
+/* What the caller has found out about some rows, one per lane, becomes the values of their chosen classes. Where the rows
+   are columns of a tile, that finds the largest faster. */
+static void V(pick)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, const V(results) * r, const R *tile,
+                    ptrdiff_t stride) {
+    const sl_choice *choice = job->choice;
+    const ptrdiff_t k = choice->k;
+    const int is_largest = choice->how == SL_LARGEST, by_lanes = is_largest && tile && k == 1;
+    R max[LANES], x[LANES], y[LANES], where[LANES];
+    V(store)(max, plan->max);
+    if (by_lanes) V(largest_of_lanes)(plan, tile, stride, job->n, where);
+    for (int i = 0; is_largest && i < rows; i++) {
+        const int bad = r->rare && r->bad[i];
+        if (by_lanes && !bad) choice->index[first + i] = (int64_t)where[i];
+        else V(find_largest)(job, first + i, bad ? (R)NAN : max[i], choice->index + (first + i) * k);
+    }
+    if (!job->y) return;
+    if (k == 1) {
+        const int64_t *index = choice->index + first;
+        for (int i = 0; i < LANES; i++) x[i] = is_largest ? max[i] : i < rows ? V(class_of)(job, first + i, index[i]) : 0;
+        V(store)(y, V(value_of)(job->op, V(sub)(V(load)(x), plan->shift), plan, V(load)(r->a), V(load)(r->b)));
+        for (int i = 0; r->rare && i < rows; i++) y[i] = V(mended)(job, first + i, index[i], y[i], r->bad[i], r->certain[i]);
+        V(put_values)(job, first, rows, y);
+        return;
+    }
+    for (int i = 0; i < rows; i++) {
+        V(heat) own;
+        const V(plan) one = V(make_plan)(V(set1)(max[i]), V(warm_row)(plan->heat, i, &own), 1);
+        const vec a = V(set1)(r->a[i]), b = V(set1)(r->b[i]);
+        for (ptrdiff_t j = 0; j < k; j += LANES) {
+            const ptrdiff_t at = (first + i) * k + j;
+            const int count = (int)(k - j < LANES ? k - j : LANES);
+            const int64_t *index = choice->index + at;
+            for (int l = 0; l < LANES; l++) x[l] = l < count ? V(class_of)(job, first + i, index[l]) : 0;
+            V(store)(y, V(value_of)(job->op, V(sub)(V(load)(x), one.shift), &one, a, b));
+            for (int l = 0; r->rare && l < count; l++) y[l] = V(mended)(job, first + i, index[l], y[l], r->bad[i], r->certain[i]);
+            V(put_values)(job, at, count, y);
+        }
+    }
+}
+
+/* ---- weights of many classes ------------------------------------------------------------------------------------- */
+
+/* A part of the order: the classes above value, and those that equal it up to index tie. */
+typedef struct {
+    R value;
+    ptrdiff_t tie;
+} V(cut);
+
+/* What n classes of a row weigh: those above bar (or equal, if ties are set), if their e is at least so much. Without a plan each
+   weighs 1, and NaN is above all. */
+static double V(weight_in)(const R *x, ptrdiff_t n, R bar, int ties, const V(plan) * plan, R least) {
+    const vec t = V(set1)(bar), none = V(set1)(0), one = V(set1)(1), low_end = V(set1)(least);
+    const V(table) table = V(load_table)(V_TABLE);
+    V(dot) sum = V(no_products)();
+    for (ptrdiff_t i = 0; i < n; i += UNROLL * LANES) {
+        vec v[UNROLL], e[UNROLL], T[UNROLL], p[UNROLL], low[UNROLL], magic[1], clamp[1];
+        for (int j = 0; j < UNROLL; j++) {
+            const ptrdiff_t left = n - i - j * LANES;
+            v[j] = left >= LANES ? V(load)(x + i + j * LANES) : left > 0 ? V(load_tail)(x + i + j * LANES, left, -INFINITY) : V(set1)(-INFINITY);
+        }
+        if (plan) {
+            vec r[UNROLL];
+            magic[0] = plan->magic;
+            clamp[0] = plan->clamp;
+            for (int j = 0; j < UNROLL; j++) r[j] = V(sub)(v[j], plan->shift);
+            V(exp_parts)(UNROLL, r, magic, clamp, plan->heat, table, T, p);
+            for (int j = 0; j < UNROLL; j++) e[j] = V(fma)(T[j], p[j], T[j]);
+            for (int j = 0; j < UNROLL; j++) low[j] = V(fma)(T[j], p[j], V(sub)(T[j], e[j]));
+        }
+        for (int j = 0; j < UNROLL; j++) {
+            vec kept = V(select_lt)(t, v[j], plan ? e[j] : one, none);
+            if (ties) kept = V(select_eq)(v[j], t, plan ? e[j] : one, kept);
+            if (!plan) kept = V(select_eq)(v[j], v[j], kept, one);
+            else kept = V(select_lt)(kept, low_end, none, kept);
+            V(add_product)(&sum, kept, one);
+            if (plan) V(add_low)(&sum, V(select_eq)(kept, none, none, low[j]));
+        }
+    }
+    double lost = 0;
+    const double total = V(total_of)(&sum, &lost);
+    return total + lost;
+}
+
+/* The same for the classes [from, to) of a row. */
+static double V(weight_above)(const sl_job *job, ptrdiff_t row, ptrdiff_t from, ptrdiff_t to, V(cut) cut, const V(plan) * plan, R least) {
+    double total = 0;
+    while (from < to) {
+        ptrdiff_t end = (from / SL_BLOCK + 1) * SL_BLOCK;
+        if (end > to) end = to;
+        if (from <= cut.tie && end > cut.tie + 1) end = cut.tie + 1;
+        const R *x = V(read_row)(job, row, from, end - from, V(own_block)(job));
+        total += V(weight_in)(x, end - from, cut.value, from <= cut.tie, plan, least);
+        from = end;
+    }
+    return total;
+}
+
+static int64_t V(rank_of)(const sl_job *job, ptrdiff_t row, int64_t class) {
+    const R x = V(class_of)(job, row, class);
+    if (x > -INFINITY) return (int64_t)V(weight_above)(job, row, 0, job->n, (V(cut)){x, (ptrdiff_t)class - 1}, NULL, 0);
+    const int hidden = V(is_hidden)(job, row, class);
+    int64_t rank = 0;
+    for (int64_t c = 0; c < job->n; c++) {
+        const R other = V(class_of)(job, row, c);
+        if (x != x) rank += other != other && c < class;
+        else if (other != -INFINITY) rank++;
+        else rank += V(is_hidden)(job, row, c) == hidden ? c < class : hidden;
+    }
+    return rank;
+}
+
+/* ---- a draw ----------------------------------------------------------------------------------------------------- */
+
+/* Numbers as integers of the same order, between which one can bisect */
+#if SL_REAL == 32
+typedef uint32_t V(key);
+#else
+typedef uint64_t V(key);
+#endif
+#define SIGN ((V(key))1 << (8 * sizeof(R) - 1))
+static V(key) V(key_of)(R x) {
+    V(key) b;
+    memcpy(&b, &x, sizeof b);
+    return b & SIGN ? ~b : b | SIGN;
+}
+static R V(of_key)(V(key) b) {
+    R x;
+    b = b & SIGN ? b & ~SIGN : ~b;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+#undef SIGN
+
+/* weights e of n classes */
+static void V(weights_of)(const R *x, ptrdiff_t n, const V(plan) * plan, double *w) {
+    const V(table) table = V(load_table)(V_TABLE);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        vec r = V(sub)(V(load_tail)(x + i, n - i < LANES ? n - i : LANES, 0), plan->shift), T, p;
+        R t[LANES], q[LANES];
+        V(exp_parts)(1, &r, &plan->magic, &plan->clamp, plan->heat, table, &T, &p);
+        V(store)(t, T);
+        V(store)(q, p);
+        for (ptrdiff_t l = 0; l < LANES && i + l < n; l++) w[i + l] = (double)t[l] + (double)t[l] * (double)q[l];
+    }
+}
+static double V(weight_of)(R x, const V(plan) * plan) {
+    double w;
+    V(weights_of)(&x, 1, plan, &w);
+    return w;
+}
+
+/* The shortest part of the order that weighs so much, inside another part. Bisects for its last value, counts its equals. */
+static V(cut) V(cut_at)(const sl_job *job, ptrdiff_t row, double target, V(cut) within, R max, const V(plan) * plan) {
+    if (V(weight_above)(job, row, 0, job->n, within, plan, 0) < target) return within;
+    V(key) low = V(key_of)(-INFINITY), high = V(key_of)(max); /* above high is less than the target, above low is not */
+    while (high - low > 1) {
+        const V(key) middle = low + (high - low) / 2;
+        if (V(weight_above)(job, row, 0, job->n, (V(cut)){V(of_key)(middle), -1}, plan, 0) < target) high = middle;
+        else low = middle;
+    }
+    V(cut) cut = {V(of_key)(high), -1};
+    const double rest = target - V(weight_above)(job, row, 0, job->n, cut, plan, 0);
+    const double each = plan ? V(weight_of)(cut.value, plan) : 1;
+    const ptrdiff_t end = cut.value == within.value ? within.tie + 1 : job->n;
+    double equals = 0;
+    for (ptrdiff_t c = 0; c < end && (equals * each < rest || equals == 0); c++) {
+        if (V(class_of)(job, row, c) != cut.value) continue;
+        cut.tie = c;
+        equals++;
+    }
+    return cut;
+}
+
+/* Sums of weights that reach top_p of all up to rounding do reach it. */
+#define REACHED (1 - 0x1p-44)
+
+typedef struct {
+    ptrdiff_t top_k;
+    double top_p, min_p, uniform;
+} V(drawing);
+
+static V(drawing) V(drawing_of)(const sl_job *job, ptrdiff_t row) {
+    const sl_choice *c = job->choice;
+    V(drawing) d = {job->n, 1, 0, c->uniform[row]};
+    if (c->top_k && c->top_k[row * c->top_k_step] < job->n) d.top_k = (ptrdiff_t)c->top_k[row * c->top_k_step];
+    if (c->top_p) d.top_p = c->top_p[row * c->top_p_step];
+    if (c->min_p) d.min_p = c->min_p[row * c->min_p_step];
+    return d;
+}
+
+/* How many of the first classes, of which count weights are known, the filters leave; 0 if it takes more to know. */
+static ptrdiff_t V(filter)(const double *w, ptrdiff_t count, int is_all, double total, const V(drawing) * d) {
+    ptrdiff_t kept = is_all ? count : 0, end = count;
+    double sum = 0;
+    for (ptrdiff_t i = 0; d->top_p < 1 && i < count; i++) {
+        sum += w[i];
+        if (sum < d->top_p * total * REACHED) continue;
+        kept = end = i + 1;
+        break;
+    }
+    for (ptrdiff_t i = 0; i < end; i++)
+        if (w[i] < d->min_p * w[0]) return i;
+    return kept;
+}
+
+/* Which class a uniform number means: the first at which the sum of weights, by index, exceeds this part of all. From a list, */
+static int64_t V(draw_from_list)(const sl_job *job, ptrdiff_t row, ptrdiff_t kept, double uniform, const V(plan) * plan) {
+    V(entry) *entries = V(own_entries)(job);
+    double *w = V(own_weights)(job), total = 0, sum = 0;
+    R *x = V(own_block)(job);
+    for (ptrdiff_t i = 0; i < kept; i++) entries[i].value = 0; /* the index alone is to order them */
+    V(best)(entries, kept, kept, 1);
+    for (ptrdiff_t i = 0; i < kept; i++) x[i] = V(class_of)(job, row, entries[i].index);
+    V(weights_of)(x, kept, plan, w);
+    for (ptrdiff_t i = 0; i < kept; i++) total += w[i];
+    for (ptrdiff_t i = 0; i < kept; i++) {
+        sum += w[i];
+        if (sum > uniform * total) return entries[i].index;
+    }
+    return entries[kept - 1].index;
+}
+/* and from the row: first the block, then the class. */
+static int64_t V(draw_from_row)(const sl_job *job, ptrdiff_t row, V(cut) cut, double uniform, R least, const V(plan) * plan) {
+    double *w = V(own_weights)(job), *sums = w + SL_LISTED, total = 0, sum = 0;
+    const ptrdiff_t blocks = sl_block_count(job);
+    ptrdiff_t block = 0;
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        const ptrdiff_t end = (b + 1) * SL_BLOCK < job->n ? (b + 1) * SL_BLOCK : job->n;
+        total += sums[b] = V(weight_above)(job, row, b * SL_BLOCK, end, cut, plan, least);
+    }
+    const double target = uniform * total;
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        if (!(sums[b] > 0)) continue;
+        block = b;
+        if (sum + sums[b] > target) break;
+        sum += sums[b];
+    }
+    ptrdiff_t chosen = -1;
+    const ptrdiff_t from = block * SL_BLOCK, n = job->n - from < SL_BLOCK ? job->n - from : SL_BLOCK;
+    const R *x = V(read_row)(job, row, from, n, V(own_block)(job));
+    for (ptrdiff_t i = 0; i < n; i += SL_LISTED) {
+        const ptrdiff_t part = n - i < SL_LISTED ? n - i : SL_LISTED;
+        V(weights_of)(x + i, part, plan, w);
+        for (ptrdiff_t j = 0; j < part; j++) {
+            const ptrdiff_t class = from + i + j;
+            if (!(x[i + j] > cut.value || (x[i + j] == cut.value && class <= cut.tie)) || (R)w[j] < least) continue;
+            chosen = class;
+            sum += w[j];
+            if (sum > target) return chosen;
+        }
+    }
+    return chosen;
+}
+
+/* log(weight of a class / weight of all that are kept), where others are those beside the largest */
+static R V(log_of_draw)(const sl_job *job, ptrdiff_t row, int64_t class, double others, double largest, const V(plan) * plan) {
+    V(odds) z;
+    double log[LANES];
+    R y[LANES];
+    vec unused;
+    for (int i = 0; i < LANES; i++) {
+        z.high[i] = others / largest;
+        z.low[i] = 0;
+    }
+    const vec l = V(log_of_odds)(&z, plan, &unused, log);
+    V(store)(y, V(log_of)(V(sub)(V(set1)(V(class_of)(job, row, class)), plan->shift), plan, l));
+    return y[0];
+}
+
+static void V(draw)(const sl_job *job, ptrdiff_t row) {
+    const V(drawing) d = V(drawing_of)(job, row);
+    V(entry) *entries = V(own_entries)(job);
+    double *w = V(own_weights)(job), total = 0, others = 0;
+    int64_t *index = job->choice->index + row;
+    const int filters = d.top_p < 1 || d.min_p > 0, in_list = d.top_k <= SL_LISTED;
+    int has_nan;
+    /* A list of the first classes is all there is, or likely to hold what the filters leave; first a short one. */
+    ptrdiff_t count = V(select)(job, row, in_list ? d.top_k : filters ? SL_LISTED / 16 : 1, 1, &has_nan);
+    if (has_nan || !count || entries[0].value - entries[0].value != 0) {
+        V(complete)(job, row, 1, entries, count, index);
+        const R y = V(is_hidden)(job, row, *index) ? (R)-INFINITY : (R)NAN;
+        if (job->y) V(put_values)(job, row, 1, &y);
+        return;
+    }
+    const R max = entries[0].value;
+    V(heat) heat;
+    const V(plan) plan = V(make_plan)(V(set1)(max), V(warm)(job, row, 1, &heat), 1);
+    V(cut) cut = {-INFINITY, -1};
+    if (!in_list) {
+        if (d.top_k < job->n) cut = V(cut_at)(job, row, (double)d.top_k, cut, max, NULL);
+        if (filters) total = V(weight_above)(job, row, 0, job->n, cut, &plan, 0);
+    }
+    ptrdiff_t kept = 0;
+    for (int longer = 0; longer < 2; longer++) {
+        if (longer) count = V(select)(job, row, SL_LISTED, 1, &has_nan);
+        for (ptrdiff_t i = 0; i < count; i++) w[i] = V(weight_of)(entries[i].value, &plan);
+        for (ptrdiff_t i = 0; in_list && i < count; i++) total += w[i];
+        kept = V(filter)(w, count, in_list, total, &d);
+        if (kept || !filters) break;
+    }
+    if (kept) {
+        const double largest = w[0];
+        double lost = 0;
+        for (ptrdiff_t i = 1; i < kept; i++) others = sl_add(others, w[i], &lost);
+        others += lost;
+        *index = V(draw_from_list)(job, row, kept, d.uniform, &plan);
+        const R y = V(log_of_draw)(job, row, *index, others, largest, &plan);
+        if (job->y) V(put_values)(job, row, 1, &y);
+        return;
+    }
+    const double largest = V(weight_of)(max, &plan);
+    const R least = (R)(d.min_p * largest);
+    if (d.top_p < 1) cut = V(cut_at)(job, row, d.top_p * total * REACHED, cut, max, &plan);
+    *index = V(draw_from_row)(job, row, cut, d.uniform, least, &plan);
+    if (!job->y) return;
+    const ptrdiff_t first = V(first_in_row)(job, row, max);
+    others = V(weight_above)(job, row, 0, first, cut, &plan, least) + V(weight_above)(job, row, first + 1, job->n, cut, &plan, least);
+    const R y = V(log_of_draw)(job, row, *index, others, largest, &plan);
+    V(put_values)(job, row, 1, &y);
+}
+
+#undef REACHED
+
+/* ---- choices that need no sum ----------------------------------------------------------------------------------- */
+
+static R V(max_or_nan)(const sl_job *job, ptrdiff_t row) { /* NaN as well where nothing is above -inf */
+    vec nan = V(set1)(0);
+    R max = -INFINITY;
+    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+        const R m = V(reduce_max)(V(lane_max)(V(read_row)(job, row, b, n, V(own_block)(job)), n, &nan));
+        max = m > max ? m : max;
+    }
+    return V(any_nan)(nan) || max == -INFINITY ? (R)NAN : max;
+}
+
+static void V(choose)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
+    const sl_choice *c = job->choice;
+    (void)scratch;
+    if (job->inner > 1) {
+        const ptrdiff_t strips = (job->inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH;
+        for (ptrdiff_t t = first; t < last; t++) {
+            const ptrdiff_t column = t % strips * SL_TILE_WIDTH, left = job->inner - column;
+            V(largest_of_columns)(job, t / strips * job->inner + column, left < SL_TILE_WIDTH ? left : SL_TILE_WIDTH);
+        }
+        return;
+    }
+    for (ptrdiff_t row = first; row < last; row++) {
+        if (c->how == SL_LARGEST) V(find_largest)(job, row, c->k == 1 ? V(max_or_nan)(job, row) : (R)NAN, c->index + row * c->k);
+        if (c->how == SL_DRAWN) V(draw)(job, row);
+        for (ptrdiff_t j = 0; c->how == SL_RANK && j < c->k; j++) c->rank[row * c->k + j] = V(rank_of)(job, row, c->index[row * c->k + j]);
+    }
+}

@@ -1,0 +1,332 @@
+"""The public functions that choose among classes: signatures and documentation. What to do is decided in _choice.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from softlane import _choice
+from softlane._choice import TopK
+
+
+def argmax(
+    x: ArrayLike,
+    axis: int = -1,
+    *,
+    return_probs: bool = False,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+) -> Any:
+    """The class with the largest logit along an axis, and its probability in the same pass.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int, optional
+        The class axis, the last one by default.
+    return_probs : bool, optional
+        Return the probability of the class too, as `softmax` gives it.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`.
+    temperature : float or array_like, optional
+        The probability is that for ``x / temperature``: one positive number, or one for each row.
+
+    Returns
+    -------
+    index : ndarray of int64
+        The shape of `x` without `axis`; a NumPy scalar where no dimension is left.
+    prob : ndarray
+        Only with `return_probs`: the same shape, of the dtype that `softmax` gives.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if the axis has length 0.
+
+    Notes
+    -----
+    Of equal logits the one with the lowest index is taken; NaN counts as the largest, as in `numpy.argmax`, and its
+    probability is NaN. Hidden classes come last: only a row that has no others gives one, with probability 0.
+
+    Along the last axis, probabilities have the bits of `softmax`. Memory is the results' alone.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.argmax(np.array([[0.0, 2.0, 1.0], [3.0, 3.0, 0.0]]))
+    array([1, 0])
+    >>> index, prob = softlane.argmax(np.array([0.0, 2.0, 1.0]), return_probs=True)
+    >>> int(index), round(float(prob), 6)
+    (1, 0.665241)
+    """
+    return _choice.argmax(x, axis, bool(return_probs), where, temperature)
+
+
+def topk(
+    x: ArrayLike,
+    k: int,
+    axis: int = -1,
+    *,
+    kind: str = "probs",
+    sorted: bool = True,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+) -> TopK:
+    """The k classes with the largest logits along an axis, and their probabilities.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    k : int
+        How many, from 0 to the number of classes.
+    axis : int, optional
+        The class axis, the last one by default.
+    kind : {"probs", "log_probs", "logits"}, optional
+        What the values are: as `softmax` or `log_softmax` of the whole rows gives them, or `x` itself.
+    sorted : bool, optional
+        Largest first; if False, in any order.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`. The others come last, with probability 0.
+    temperature : float or array_like, optional
+        Probabilities are those for ``x / temperature``: one positive number, or one for each row.
+
+    Returns
+    -------
+    TopK
+        A named tuple ``(values, indices)`` of arrays in the shape of `x` with length `k` along the axis.
+        `values` have the dtype that `softmax` gives, `indices` int64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if `k` is out of range.
+
+    Notes
+    -----
+    Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
+    NaN. A visible -inf comes before hidden classes.
+
+    Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is sorted or copied: beside the
+    results, memory is some multiple of `k` and a sixteenth of a row for each thread.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> values, indices = softlane.topk(np.array([1.0, 3.0, 2.0, 3.0]), 2)
+    >>> indices
+    array([1, 3])
+    >>> values
+    array([0.39894129, 0.39894129])
+    """
+    return _choice.topk(x, k, axis, kind, bool(sorted), where, temperature)
+
+
+def take_log_probs(
+    x: ArrayLike,
+    indices: ArrayLike,
+    axis: int = -1,
+    *,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+) -> Any:
+    """Log-probabilities of given classes: ``take_along_axis(log_softmax(x), indices, axis)``, without the log_softmax.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    indices : array_like of int
+        With as many dimensions as `x`: classes along `axis`, any number of them, as in `numpy.take_along_axis`. With
+        one dimension less: one class for each row. The other axes broadcast against those of `x`.
+    axis : int, optional
+        The class axis, the last one by default.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`. The others give -inf.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities (in nats) in the shape of `indices`, of the dtype that `log_softmax` gives.
+
+    Raises
+    ------
+    IndexError
+        If an index is outside ``[0, C)``; negative ones are, too.
+    TypeError, ValueError
+        As `softmax`, and if `indices` are no integers or their shape does not fit.
+
+    Notes
+    -----
+    Values and accuracy as those of `log_softmax`, along the last axis also the bits.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.take_log_probs(np.array([[0.0, 0.0], [0.0, 40.0]]), [0, 1])
+    array([-6.93147181e-01, -4.24835426e-18])
+    """
+    return _choice.take_log_probs(x, indices, axis, where, temperature)
+
+
+def rank(x: ArrayLike, indices: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -> Any:
+    """How many classes come before a given one: 0 for the greedy choice.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    indices : array_like of int
+        As in `take_log_probs`.
+    axis : int, optional
+        The class axis, the last one by default.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`. The others come last.
+
+    Returns
+    -------
+    ndarray of int64
+        Ranks in the shape of `indices`.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As `take_log_probs`.
+
+    Notes
+    -----
+    The order is that of `topk`: ``rank(x, topk(x, k).indices)`` counts from 0 to ``k - 1``.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.rank(np.array([[0.5, 3.0, 1.0], [2.0, 2.0, 2.0]]), [2, 2])
+    array([1, 2])
+    """
+    return _choice.rank(x, indices, axis, where)
+
+
+def sample(
+    x: ArrayLike,
+    *,
+    axis: int = -1,
+    temperature: ArrayLike | None = 1.0,
+    top_k: ArrayLike | None = None,
+    top_p: ArrayLike | None = None,
+    min_p: ArrayLike | None = None,
+    rng: Any = None,
+    where: ArrayLike | None = None,
+    return_log_probs: bool = False,
+) -> Any:
+    """A class drawn at random from each row, after the filters that text generation uses.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int, optional
+        The class axis, the last one by default.
+    temperature : float or array_like, optional
+        Classes have the probabilities of ``softmax(x / temperature)``. Like all parameters one number, or one
+        for each row.
+    top_k : int or array_like of int, optional
+        Only the first so many classes in the order of `topk`; exactly so many, also where logits are equal.
+    top_p : float or array_like, optional
+        Then only the shortest run of the first classes whose probability, among what `top_k` has left, is at least
+        this, above 0 and at most 1. The class that reaches it is kept, and so is the first one.
+    min_p : float or array_like, optional
+        Then only classes whose probability is at least this part, 0 to 1, of the largest one.
+    rng : numpy.random.Generator or seed, optional
+        Whatever `numpy.random.default_rng` takes. Draws ``rng.random(batch shape)``: one number for each row.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`.
+    return_log_probs : bool, optional
+        Return the log-probability of the class too.
+
+    Returns
+    -------
+    index : ndarray of int64
+        The shape of `x` without `axis`; a NumPy scalar where no dimension is left.
+    log_prob : ndarray
+        Only with `return_log_probs`: the same shape, of the dtype that `log_softmax` gives. It belongs to the
+        distribution that was drawn from, after temperature and filters; `take_log_probs` has that of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if a parameter is out of range or the axis has length 0.
+
+    Notes
+    -----
+    The class is the first, by index, at which the cumulative probability exceeds the row's uniform number: what
+    ``rng.choice(C, p=...)`` gives with the filtered probabilities. It depends on the row, its parameters and its number
+    alone, not on the batch, threads or the instruction set. Nothing is sorted but a list of candidates.
+
+    A row with NaN or +inf, or with nothing above -inf, has no distribution: the class is that of `argmax`, the
+    log-probability NaN (-inf where nothing is visible).
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> x = np.array([1.0, 3.0, 2.0, 3.0])
+    >>> index = softlane.sample(x, top_k=2, rng=0)
+    >>> int(index)
+    3
+    """
+    return _choice.sample(x, axis, temperature, top_k, top_p, min_p, rng, where, bool(return_log_probs))
+
+
+def expectation(
+    x: ArrayLike,
+    values: ArrayLike,
+    axis: int = -1,
+    *,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    """The mean of values under the softmax of logits: ``sum(softmax(x) * values)`` along an axis.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    values : array_like
+        Finite real numbers: one for each class, of shape ``(C,)``, or an array with as many dimensions as `x`
+        that broadcasts to its shape.
+    axis : int, optional
+        The class axis, the last one by default.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row.
+    out : ndarray, optional
+        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+
+    Returns
+    -------
+    ndarray
+        The shape of `x` without `axis`, of the dtype that `softmax` gives: `out` where given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if `values` are not finite or their shape does not fit.
+
+    Notes
+    -----
+    A row that `softmax` makes NaN gives NaN; one with nothing visible, or without classes, gives 0. Products are added
+    as if in twice the precision, so the error is that of the probabilities: within 4 ULP of ``sum(p * abs(values))``.
+    Probabilities are not written anywhere.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.expectation(np.log([[1.0, 1.0, 2.0]]), [0.0, 1.0, 2.0])
+    array([1.25])
+    """
+    return _choice.expectation(x, values, axis, where, temperature, out)

@@ -1,0 +1,394 @@
+"""Decide, for choices among classes: what indices, filters and values mean, and how the rows reach the kernels.
+
+Inside, everything about k classes of each row has the shape (*batch, k). It knows nothing of how a class is found.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from softlane import _core, _softmax
+from softlane._arguments import (
+    Array,
+    as_array,
+    broadcast,
+    broadcast_shapes,
+    check_out,
+    compute_dtype,
+    is_bfloat16,
+    normalise_axis,
+    pieces,
+    result_dtype,
+    storage,
+    without,
+)
+from softlane._rows import Rows, of_rows, options, per_row
+
+
+class TopK(NamedTuple):
+    """What `topk` returns."""
+
+    values: Any
+    indices: Any
+
+
+_KINDS = {"probs": _core.SOFTMAX, "log_probs": _core.LOG_SOFTMAX, "logits": None}
+
+
+class _Call(NamedTuple):
+    """Checked. dtype is that of the results."""
+
+    rows: Rows
+    dtype: np.dtype[Any]
+    batch: tuple[int, ...]
+    is_scalar: bool  # x is 0-d
+
+    @property
+    def classes(self) -> int:
+        return int(self.rows.x.shape[self.rows.axis])
+
+    def result(self, a: Array, *, has_axis: bool) -> Any:
+        """(*batch, k) as the caller gets it: with the k classes along the axis, or one for each row."""
+        if has_axis:
+            return np.ascontiguousarray(np.moveaxis(a, -1, self.rows.axis))
+        return a.reshape(() if self.is_scalar else self.batch)[()]
+
+
+def _call(name: str, x: object, axis: object, where: object, temperature: object) -> _Call:
+    a = as_array(name, x)
+    dtype = result_dtype(name, a.dtype)
+    asked = options(name, a.shape, normalise_axis(name, axis, a.ndim), where, temperature)
+    rows = Rows(a.reshape(a.shape or (1,)), asked.axes[0], compute_dtype(dtype), asked.mask, asked.temperature)
+    return _Call(rows, dtype, asked.batch, a.ndim == 0)
+
+
+def _needs_a_class(name: str, call: _Call) -> None:
+    if call.classes == 0:
+        raise ValueError(f"{name}: x has shape {call.rows.x.shape}: axis {call.rows.axis} needs at least one class")
+
+
+# ---- on the way to the kernels --------------------------------------------------------------------------------------
+
+
+class _Arrays(NamedTuple):
+    """(*batch, k) each. The parameters of a draw are one number (0-d), or one for each row."""
+
+    chosen: Array
+    rank: Array | None = None
+    y: Array | None = None
+    uniform: Array | None = None
+    top_k: Array | None = None
+    top_p: Array | None = None
+    min_p: Array | None = None
+
+    def of(self, rows: Any) -> _Arrays:
+        """Contiguous, for some rows."""
+        return _Arrays(*(None if a is None else np.ascontiguousarray(of_rows(a, rows)) for a in self))  # type: ignore[arg-type]
+
+
+def _run(how: int, op: int, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
+    """Fills chosen, rank and y, as `_core.choose` says."""
+    k = a.chosen.shape[-1]
+    if a.chosen.size == 0:
+        return
+    moved = not (k == 1 and how in (_core.GIVEN, _core.LARGEST)) and rows.axis < rows.x.ndim - 1
+    if rows.is_readable and rows.far() is None and not moved:
+        _choose(how, op, rows, a, in_order)
+        return
+    for part, chosen in _parts(rows, moved):
+        own = a.of(chosen)
+        if part.compute != rows.compute and own.y is not None:
+            own = own._replace(y=np.empty(own.y.shape))
+        _choose(how, op, part, own, in_order)
+        with np.errstate(all="ignore"):
+            if how in (_core.LARGEST, _core.DRAWN):
+                a.chosen[chosen] = own.chosen
+            if a.rank is not None:
+                a.rank[chosen] = own.rank
+            if a.y is not None:
+                a.y[chosen] = own.y
+
+
+def _choose(how: int, op: int, rows: Rows, a: _Arrays, in_order: bool) -> None:
+    y = a.y
+    kind = storage(rows.compute if y is None else y.dtype)
+    _core.choose(
+        how, op, storage(rows.x.dtype), kind, rows.x, rows.axis, a.chosen.shape[-1], a.chosen, a.rank, y,
+        rows.mask, rows.temperature, in_order, a.uniform, a.top_k, a.top_p, a.min_p,
+    )  # fmt: skip
+
+
+def _parts(rows: Rows, moved: bool) -> Iterator[tuple[Rows, Any]]:
+    """Copies of some rows at a time, with their classes moved to the end or not, and the index of these in the batch.
+
+    Rows with temperatures that the kernels do not take come once more, one by one and scaled, in float64.
+    """
+    x, axis = rows.x, rows.axis
+    last = x.ndim - 1
+    far, t = rows.far(), rows.temperature
+    near = rows if far is None or t is None else rows._replace(temperature=np.where(far, 1, t))
+    for piece in pieces(without(x.shape, axis) + x.shape[axis : axis + 1], last) if moved else pieces(x.shape, axis):
+        if moved:
+            piece = (*piece[:axis], slice(None), *piece[axis:-1])
+        part = near.part(piece)
+        if moved:
+            mask = None if part.mask is None else np.moveaxis(part.mask, axis, -1)
+            part = part._replace(x=np.moveaxis(part.x, axis, -1), axis=last, mask=mask)
+        yield part.readable(), without(piece, axis)
+    if far is None or t is None:
+        return
+    for place in np.argwhere(np.broadcast_to(far, without(x.shape, axis))):
+        chosen = tuple(slice(i, i + 1) for i in place)
+        row = rows.part((*chosen[:axis], slice(None), *chosen[axis:]))
+        mask = None if row.mask is None else row.mask.reshape(1, -1)
+        flat = Rows(row.x.reshape(1, -1), 1, rows.compute, mask, t[chosen].reshape(1) if t.ndim else t.reshape(1))
+        shape = (*(1 for _ in place), -1)
+        scaled = flat.scaled()[0]
+        mask = None if mask is None else mask.reshape(shape)
+        yield scaled._replace(x=scaled.x.reshape(shape), axis=last, mask=mask).readable(), chosen
+
+
+def _values_of(op: int, call: _Call, rows: Rows, index: Array) -> Array:
+    """Softmax or log_softmax of given classes."""
+    y = np.empty(index.shape, call.dtype)
+    _run(_core.GIVEN, op, rows, _Arrays(index, y=y))
+    return y
+
+
+# ---- the largest ----------------------------------------------------------------------------------------------------
+
+
+def _largest(call: _Call, k: int, op: int | None, in_order: bool = True) -> tuple[Array, Array | None]:
+    """The first k classes of each row, and their values unless op is None."""
+    index = np.empty((*call.batch, k), np.int64)
+    rows = call.rows
+    apart = op is None or rows.far() is not None  # temperatures change no order, but may make equals
+    y = None if apart else np.empty(index.shape, call.dtype)
+    which = rows._replace(temperature=None) if apart else rows
+    _run(_core.LARGEST, _core.SOFTMAX if op is None else op, which, _Arrays(index, y=y), in_order)
+    if apart and op is not None:
+        y = _values_of(op, call, rows, index)
+    return index, y
+
+
+def argmax(x: object, axis: object, return_probs: bool, where: object, temperature: object) -> Any:
+    call = _call("argmax", x, axis, where, temperature)
+    _needs_a_class("argmax", call)
+    index, y = _largest(call, 1, _core.SOFTMAX if return_probs else None)
+    found = call.result(index, has_axis=False)
+    return found if y is None else (found, call.result(y, has_axis=False))
+
+
+def topk(x: object, k: object, axis: object, kind: object, in_order: bool, where: object, temperature: object) -> TopK:
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
+    call = _call("topk", x, axis, where, temperature)
+    count = _integer("topk", "k", k)
+    if not 0 <= count <= call.classes:
+        raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
+    op = _KINDS[kind]
+    index, y = _largest(call, count, op, in_order)
+    if y is None:
+        y = _logits_of(call, index)
+    if call.is_scalar:
+        return TopK(y, index)
+    return TopK(call.result(y, has_axis=True), call.result(index, has_axis=True))
+
+
+def _logits_of(call: _Call, index: Array) -> Array:
+    """x itself at these classes: -inf where hidden, all NaN where a visible one is NaN, which then comes first."""
+    x = np.moveaxis(call.rows.x, call.rows.axis, -1)
+    with np.errstate(all="ignore"):
+        y = np.take_along_axis(x, index, -1).astype(call.dtype)
+    hidden: Any = False
+    if call.rows.mask is not None:
+        hidden = ~np.take_along_axis(np.moveaxis(call.rows.mask, call.rows.axis, -1), index, -1)
+        y[hidden] = -np.inf
+    np.copyto(y, np.nan, where=np.isnan(y[..., :1]) & ~np.asarray(hidden))
+    return y
+
+
+def _integer(name: str, what: str, k: object) -> int:
+    if isinstance(k, bool | np.bool_):
+        raise TypeError(f"{name}: {what} must be an integer, got {k!r} ({type(k).__name__})")
+    try:
+        return operator.index(k)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: {what} must be an integer, got {k!r} ({type(k).__name__})") from None
+
+
+# ---- given classes --------------------------------------------------------------------------------------------------
+
+
+def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]:
+    """The rows and the indices in one batch, and whether these have the class axis."""
+    a = as_array(name, indices, "indices")
+    rows = call.rows
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"{name}: indices has dtype {a.dtype}, expected integers")
+    ndim = 0 if call.is_scalar else rows.x.ndim
+    if a.ndim not in (ndim, rows.x.ndim - 1) and not (call.is_scalar and a.ndim == 1):
+        raise ValueError(
+            f"{name}: indices has {a.ndim} dimensions, expected {ndim} as x, or one less: a class for each row"
+        )
+    has_axis = a.ndim == rows.x.ndim and not (call.is_scalar and a.ndim == 0)
+    _check_range(name, a, call.classes)
+    index = np.moveaxis(a, rows.axis, -1) if has_axis else a[..., None]
+    batch = broadcast_shapes(name, call.batch, "indices", index.shape[:-1])
+    index = np.ascontiguousarray(np.broadcast_to(index, (*batch, index.shape[-1])), dtype=np.int64)
+    if batch != call.batch:
+        x = np.broadcast_to(np.moveaxis(rows.x, rows.axis, -1), (*batch, call.classes))
+        mask = rows.mask
+        if mask is not None:
+            mask = np.broadcast_to(np.moveaxis(mask, rows.axis, -1), x.shape)
+        t = rows.temperature
+        if t is not None and t.ndim:
+            t = np.broadcast_to(t, batch)
+        axis = rows.axis - rows.x.ndim
+        rows = Rows(np.moveaxis(x, -1, axis), len(batch) + 1 + axis, rows.compute,
+                    None if mask is None else np.moveaxis(mask, -1, axis), t)  # fmt: skip
+        call = call._replace(rows=rows, batch=batch)
+    return call, index, has_axis
+
+
+def _check_range(name: str, indices: Array, n: int) -> None:
+    if not indices.size or (int(indices.min()) >= 0 and int(indices.max()) < n):
+        return
+    place = tuple(int(i) for i in np.argwhere((indices < 0) | (indices >= n))[0])
+    at = f"[{', '.join(map(str, place))}]" if place else ""
+    raise IndexError(f"{name}: indices{at} = {indices[place]} is outside [0, {n})")
+
+
+def take_log_probs(x: object, indices: object, axis: object, where: object, temperature: object) -> Any:
+    name = "take_log_probs"
+    call, index, has_axis = _given(name, _call(name, x, axis, where, temperature), indices)
+    return call.result(_values_of(_core.LOG_SOFTMAX, call, call.rows, index), has_axis=has_axis)
+
+
+def rank(x: object, indices: object, axis: object, where: object) -> Any:
+    call, index, has_axis = _given("rank", _call("rank", x, axis, where, None), indices)
+    found = np.empty_like(index)
+    _run(_core.RANK, _core.SOFTMAX, call.rows, _Arrays(index, rank=found))
+    return call.result(found, has_axis=has_axis)
+
+
+# ---- a draw ---------------------------------------------------------------------------------------------------------
+
+
+def _parameter(name: str, what: str, value: object, call: _Call, low: float, high: float) -> Array | None:
+    """One number (0-d), or one for each row."""
+    if value is None:
+        return None
+    a = as_array(name, value, what)
+    whole = what == "top_k"
+    if a.dtype.kind not in ("iu" if whole else "fiu") and (whole or not is_bfloat16(a.dtype)):
+        expected = "integers" if whole else "real numbers"
+        raise TypeError(f"{name}: {what} has dtype {a.dtype}, expected {expected}")
+    if not whole:
+        a = a.astype(np.float64)
+    wrong = ~((a >= low) & (a <= high)) if what != "top_p" else ~((a > low) & (a <= high))
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        at = f"[{', '.join(map(str, place))}]" if place else ""
+        expected = {"top_k": "at least 1", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
+        raise ValueError(f"{name}: {what}{at} is {a[place]}, expected {expected}")
+    if whole:
+        a = np.minimum(a.astype(np.uint64), np.uint64(call.classes)).astype(np.int64)
+    kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
+    return per_row(name, what, np.asarray(a), kept, call.batch)
+
+
+def sample(
+    x: object,
+    axis: object,
+    temperature: object,
+    top_k: object,
+    top_p: object,
+    min_p: object,
+    rng: object,
+    where: object,
+    return_log_probs: bool,
+) -> Any:
+    call = _call("sample", x, axis, where, temperature)
+    _needs_a_class("sample", call)
+    filters = [
+        _parameter("sample", "top_k", top_k, call, 1, np.inf),
+        _parameter("sample", "top_p", top_p, call, 0, 1),
+        _parameter("sample", "min_p", min_p, call, 0, 1),
+    ]
+    try:
+        uniform = np.asarray(np.random.default_rng(rng).random(call.batch))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}") from None
+    index = np.empty((*call.batch, 1), np.int64)
+    y = np.empty(index.shape, call.dtype) if return_log_probs else None
+    # (*batch, 1) like the others, that a batch without dimensions is one number for each row as well
+    draw = _Arrays(index, None, y, uniform[..., None], *filters)
+    _run(_core.DRAWN, _core.LOG_SOFTMAX, call.rows, draw)
+    found = call.result(index, has_axis=False)
+    return found if y is None else (found, call.result(y, has_axis=False))
+
+
+# ---- the mean of values ---------------------------------------------------------------------------------------------
+
+
+def expectation(x: object, values: object, axis: object, where: object, temperature: object, out: object) -> Any:
+    name = "expectation"
+    call = _call(name, x, axis, where, temperature)
+    rows, n = call.rows, call.classes
+    v = as_array(name, values, "values")
+    result_dtype(name, v.dtype, "values")
+    v = v.astype(rows.compute)
+    if not np.isfinite(v).all():
+        raise ValueError(f"{name}: values must be finite in {rows.compute}")
+    v = v.reshape(1) if call.is_scalar and v.ndim == 0 else v
+    if v.shape[rows.axis :][:1] == (n,) == (v.size,) and v.ndim == rows.x.ndim:
+        v = v.reshape(n)
+    if v.shape != (n,):
+        if v.ndim != rows.x.ndim:
+            raise ValueError(
+                f"{name}: values has shape {v.shape}, expected {(n,)}, or one that broadcasts to that of x"
+            )
+        v = broadcast(name, "values", v, rows.x.shape, "x")
+    shape = () if call.is_scalar else call.batch
+    y = None if out is None else check_out(name, out, shape, call.dtype)
+    result = np.empty(call.batch, call.dtype)
+    _mean(call, v, result)
+    if y is None:
+        return result.reshape(shape)[()]
+    y[...] = result.reshape(shape)
+    return out
+
+
+def _mean(call: _Call, values: Array, y: Array) -> None:
+    rows, n = call.rows, call.classes
+    if y.size == 0 or n == 0:
+        y.fill(0)
+        return
+    if values.ndim > 1:
+        for piece in pieces(rows.x.shape, rows.axis):
+            p = np.empty(rows.x[piece].shape, rows.compute)
+            _softmax.run(_core.SOFTMAX, rows.part(piece), p)
+            products = np.ascontiguousarray(np.moveaxis(p * values[piece].astype(np.float64), rows.axis, -1))
+            with np.errstate(all="ignore"):
+                y[without(piece, rows.axis)] = products.sum(axis=-1)
+        return
+    values = np.ascontiguousarray(values)
+    moved = n > _core.BLOCK and rows.axis < rows.x.ndim - 1
+    if rows.is_readable and rows.far() is None and not moved:
+        _mean_of_readable(rows, values, y)
+        return
+    for part, chosen in _parts(rows, moved):
+        own = np.empty(without(part.x.shape, part.axis), part.compute if part.compute == np.float64 else call.dtype)
+        _mean_of_readable(part, values.astype(part.compute), own)
+        with np.errstate(all="ignore"):
+            y[chosen] = own
+
+
+def _mean_of_readable(rows: Rows, values: Array, y: Array) -> None:
+    kinds = storage(rows.x.dtype), storage(y.dtype)
+    _core.run(_core.SOFTMAX, *kinds, rows.x, y, rows.axis, rows.mask, rows.temperature, values)

@@ -1,0 +1,559 @@
+"""sample: against its twin with the same draws, against Generator.choice, frequencies, special rows, arguments."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import reference
+import reference_decisions as ref
+from cases import FLOATS, FORMS, STORED, assert_same_bits, random
+from loss_cases import eps
+from test_decisions import DTYPES, special
+from test_options import logits
+from test_semantics import all_nan
+
+import softlane
+
+dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+stored = pytest.mark.parametrize("dtype", STORED, ids=str)
+forms = pytest.mark.parametrize("form", FORMS)
+
+FILTERS = [
+    {},
+    {"temperature": 0.6},
+    {"top_k": 1},
+    {"top_k": 5},
+    {"top_k": 10**6},
+    {"top_p": 0.3},
+    {"top_p": 0.9},
+    {"top_p": 0.9999},
+    {"min_p": 0.05},
+    {"min_p": 0.9},
+    {"top_k": 7, "top_p": 0.8},
+    {"top_k": 1000, "top_p": 0.95, "temperature": 2.5},
+    {"top_k": 9, "min_p": 0.1},
+    {"top_p": 0.9, "min_p": 0.02},
+    {"top_k": 30, "top_p": 0.85, "min_p": 0.01, "temperature": 1.7},
+    {"top_k": 3, "top_p": 1, "min_p": 0},
+]
+LOG_PROB = 4  # eps of a log-probability, or of 1 where that is more
+DOUBT = 1e-6  # of a cumulative probability: a kernel may round it on either side
+
+
+def batch_of(x, axis):
+    return tuple(n for i, n in enumerate(x.shape) if i != axis % x.ndim)
+
+
+def draws(seed, batch):
+    return np.random.default_rng(seed).random(batch)
+
+
+class Problem:
+    """Rows, options, and the distributions that they leave, also where a cut falls DOUBT higher or lower."""
+
+    def __init__(self, x, axis, options):
+        self.x, self.axis, self.options = x, axis, options
+        self.order = ref.the_order(x, axis, options.get("where"))
+        self.exact = ref.kept(x, axis, **options)
+        near = [
+            [(name, options[name] * (1 + d)) for d in (-DOUBT, DOUBT)] for name in ("top_p", "min_p") if name in options
+        ]
+        self.known = {}
+        self.near = [self.exact]
+        for changed in itertools.product(*near) if near else []:
+            limits = {name: np.where(options[name] == 1, 1, np.minimum(value, 1)) for name, value in changed}
+            self.near.append(ref.kept(x, axis, **{**options, **limits}))
+
+    def choices(self, u):
+        """What the twin draws, and where that does not hang on the last digits."""
+        choose = functools.partial(ref.choose, axis=self.axis, order=self.order)
+        chosen = choose(self.exact, u)
+        others = [choose(p, np.clip(u + d, 0, 1 - 1e-15)) for p in self.near for d in (-DOUBT, DOUBT)]
+        return chosen, np.all([other == chosen for other in others], axis=0)
+
+    def of_seed(self, seed):
+        """The same for the draws of a seed, kept for the other paths."""
+        if seed not in self.known:
+            self.known[seed] = self.choices(draws(seed, batch_of(self.x, self.axis)))
+        return self.known[seed]
+
+    def check(self, seeds):
+        batch = batch_of(self.x, self.axis)
+        all_certain = []
+        for seed in seeds:
+            call = {"axis": self.axis, **self.options}
+            got = softlane.sample(self.x, rng=np.random.default_rng(seed), **call)
+            chosen, certain = self.of_seed(seed)
+            assert got.shape == batch and got.dtype == np.int64
+            assert (got == chosen)[certain].all(), f"seed {seed}: {np.argwhere((got != chosen) & certain)[:3]}"
+            assert ((got >= 0) & (got < self.x.shape[self.axis])).all()
+            all_certain.append(certain)
+            index, log_prob = softlane.sample(self.x, rng=seed, return_log_probs=True, **call)
+            assert_same_bits(index, got)
+            self.check_log_probs(index, log_prob, certain)
+        assert np.mean(all_certain) > 0.9
+
+    def check_log_probs(self, index, log_prob, certain):
+        p, *near = (ref._at(kept, index, self.axis) for kept in self.near)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            same = np.all([(other == p) | ~(p > 0) for other in near], axis=0)  # the cut keeps the same classes
+            exact = np.log(p)[certain & same]
+        got = log_prob[certain & same]
+        assert log_prob.dtype == reference.result_dtype(self.x.dtype)
+        assert all_nan(got[np.isnan(exact)])
+        wide = got.astype(np.float32 if got.dtype == reference.BFLOAT16 else got.dtype).astype(np.longdouble)
+        with np.errstate(invalid="ignore"):
+            close = np.abs(wide - exact) <= LOG_PROB * eps(got.dtype) * np.maximum(1, np.abs(exact))
+        assert (close | (wide == exact) | np.isnan(exact)).all()
+
+
+@functools.lru_cache(maxsize=1)
+def problems(form, dtype):
+    shape, axis = FORMS[form]
+    flat = random(shape, np.float32, seed=1, spread=1).astype(dtype)
+    x = logits(shape, dtype, seed=2)
+    found = FILTERS[::5] if shape[axis] > 4096 else FILTERS
+    return [Problem(flat if i % 2 else x, axis, options) for i, options in enumerate(found)]
+
+
+@dtypes
+@forms
+def test_equals_the_twin(dtype, form):
+    for problem in problems(form, dtype):
+        rows = int(np.prod(batch_of(problem.x, problem.axis)))
+        problem.check(range(max(1, 24 // rows)))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("k", [1, 2, 3, 8, 40])
+def test_rows_of_every_length_draw_from_the_first_k(dtype, k):
+    for n in (*range(1, 131), 255, 256, 257, 1000, 4095, 4096, 4097, 8193):
+        x = random((40 if n < 131 else 6, n), dtype, seed=n)
+        order = ref.the_order(x)[:, :k]
+        for top_k in (k, np.full(len(x), k), np.where(np.arange(len(x)) % 3, k, 1)):
+            got = softlane.sample(x, rng=n, top_k=top_k)
+            just_one = np.broadcast_to(top_k, len(x)) == 1
+            among = np.where(just_one, got == order[:, 0], (got[:, None] == order).any(axis=1))
+            assert among.all(), f"{n} classes: {got[~among][:3]} is not among the first"
+
+
+def varied(x, axis, seed):
+    """Options for each row, and a mask."""
+    batch = batch_of(x, axis)
+    rng = np.random.default_rng(seed)
+    return {
+        "temperature": rng.uniform(0.2, 3, batch),
+        "top_k": rng.integers(1, 2 * x.shape[axis], batch),
+        "top_p": rng.choice([0.1, 0.5, 0.93, 1], batch),
+        "min_p": rng.choice([0, 0.01, 0.3, 1], batch),
+        "where": rng.random(x.shape) < 0.8,
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def varied_problems(form, dtype):
+    shape, axis = FORMS[form]
+    found = []
+    for seed, without in enumerate([(), ("top_k",), ("top_p", "where"), ("min_p", "top_k"), ("temperature", "min_p")]):
+        x = special(shape, dtype, seed) if dtype in STORED else logits(shape, dtype, seed)
+        found.append(Problem(x, axis, {k: v for k, v in varied(x, axis, seed).items() if k not in without}))
+    return found[::4] if shape[axis] > 4096 else found
+
+
+@dtypes
+@forms
+def test_options_for_each_row_and_special_rows(dtype, form):
+    for each in varied_problems(form, dtype):
+        each.check(range(2))
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.int64)], ids=str)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.any_isa
+def test_shapes_of_options(dtype, axis):
+    """Whatever broadcasts to the batch is as if written out, and each row's options are its own."""
+    x = logits((4, 5, 6), dtype, seed=2)
+    batch = batch_of(x, axis)
+    for name, values in (("temperature", [0.5, 2]), ("top_k", [1, 3]), ("top_p", [0.3, 0.9]), ("min_p", [0.1, 0.5])):
+        row = np.resize(values, batch[1])
+        for given in (row, row[None], np.resize(values, batch[0])[:, None], values[0], np.array([values[0]])):
+            full = np.broadcast_to(given, batch)
+            got = softlane.sample(x, axis=axis, rng=6, **{name: given})
+            assert_same_bits(got, softlane.sample(x, axis=axis, rng=6, **{name: full.copy()}), name)
+            rows = np.moveaxis(x, axis, -1)
+            for i in np.ndindex(batch):
+                rng = np.random.default_rng(6)
+                rng.random(int(np.ravel_multi_index(i, batch)))
+                alone = softlane.sample(np.ascontiguousarray(rows[i]), rng=rng, **{name: full[i]})
+                u = draws(6, batch)[i]
+                if Problem(np.array(rows[i]), -1, {name: full[i]}).choices(u)[1]:
+                    assert got[i] == alone
+
+
+@pytest.mark.any_isa
+def test_dtypes_of_options():
+    x = random((40, 30), np.float32, seed=3)
+    top_k, half = np.resize([1, 5, 20, 100], 40), np.resize([0.25, 0.5, 1], 40)
+    expected = softlane.sample(x, rng=5, top_k=top_k, top_p=half, min_p=half / 8)
+    for integer in (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint64, ">i8"):
+        got = softlane.sample(x, rng=5, top_k=top_k.astype(integer), top_p=half, min_p=half / 8)
+        assert_same_bits(got, expected, str(integer))
+    for real in (np.float16, np.float32, reference.BFLOAT16, ">f8"):
+        got = softlane.sample(x, rng=5, top_k=top_k, top_p=half.astype(real), min_p=(half / 8).astype(real))
+        assert_same_bits(got, expected, str(real))
+    for k in (np.int8(5), np.uint64(5), np.array(5)):
+        assert_same_bits(softlane.sample(x, rng=5, top_k=k), softlane.sample(x, rng=5, top_k=5))
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "min_p"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.any_isa
+def test_options_may_keep_the_axis(axis, name):
+    """As temperature does in softmax."""
+    x = random((4, 5, 6), np.float32, seed=2)
+    option = varied(x, axis, 3)[name]
+    expected = softlane.sample(x, axis=axis, rng=5, **{name: option})
+    assert_same_bits(softlane.sample(x, axis=axis, rng=5, **{name: np.expand_dims(option, axis)}), expected)
+
+
+# ---- cuts among equals ---------------------------------------------------------------------------------------------
+
+
+def support(x, **options):
+    """The classes that are drawn from a row, in many draws."""
+    x = np.asarray(x)
+    draws = max(200, 10_000 // len(x))
+    got = softlane.sample(np.broadcast_to(x, (draws, len(x))), rng=11, **options)
+    return sorted(set(got.tolist()))
+
+
+@stored
+def test_top_k_keeps_exactly_so_many_of_equals(dtype):
+    x = np.array([1, 3, 2, 3, 2, 2, 0, 2]).astype(dtype)  # the order is 1, 3, 2, 4, 5, 7, 0, 6
+    for k, expected in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 4]), (6, [1, 2, 3, 4, 5, 7])):
+        assert support(x, top_k=k) == expected
+        kept = np.flatnonzero(ref.kept(x, top_k=k))
+        assert kept.tolist() == expected
+    for n in (32, 100, 5000):
+        assert support(np.zeros(n, dtype), top_k=3) == [0, 1, 2]
+        zeros = np.where(np.arange(n) % 2, 0.0, -0.0).astype(dtype)
+        assert support(zeros, top_k=4) == [0, 1, 2, 3]
+    assert support(x, top_k=2, where=np.array([1, 0, 1, 0, 1, 1, 1, 1], bool)) == [2, 4]
+
+
+@stored
+def test_top_p_keeps_the_shortest_prefix_that_reaches_it(dtype):
+    """Probabilities are powers of two, so that every sum is exact: the class that reaches top_p is the last one."""
+    flat = np.zeros(8, dtype)
+    for top_p, count in (
+        (1e-9, 1),
+        (0.125, 1),
+        (0.126, 2),
+        (0.25, 2),
+        (0.5, 4),
+        (0.501, 5),
+        (0.875, 7),
+        (0.88, 8),
+        (1, 8),
+    ):
+        assert support(flat, top_p=top_p) == list(range(count)), top_p
+        assert np.count_nonzero(ref.kept(flat, top_p=top_p)) == count
+    hidden = np.array([0, 1, 0, 1, 1, 1, 0, 0], bool)
+    assert support(flat, top_p=0.5, where=hidden) == [1, 3]
+    assert support(flat, top_p=0.51, where=hidden) == [1, 3, 4]
+    assert support(flat, top_p=0.5, top_k=4) == [0, 1]  # of what top_k leaves
+    for n in (64, 512, 4096, 8192):
+        flat = np.zeros(n, dtype)
+        flat[0] = -30000  # nothing, but first in the index
+        flat[1] = -np.inf
+        flat = np.concatenate([flat, np.zeros(2, dtype)])
+        got = softlane.sample(np.broadcast_to(flat, (300, n + 2)), rng=3, top_p=4 / n)
+        assert set(got.tolist()) == {2, 3, 4, 5}
+
+
+@stored
+def test_min_p_keeps_what_is_not_below(dtype):
+    x = np.array([0, 5, 5, -1, 4]).astype(dtype)
+    assert support(x, min_p=1) == [1, 2]
+    assert support(x, min_p=0.36) == [1, 2, 4]  # exp(-1) is 0.3679
+    assert support(x, min_p=0.37) == [1, 2]
+    assert support(x, min_p=0.35, top_k=2) == [1, 2]
+    assert support(x, min_p=0.6, temperature=2) == [1, 2, 4]  # exp(-1 / 2) is 0.6065
+    assert support(x, min_p=0.61, temperature=2) == [1, 2]
+    assert support(np.zeros(20, dtype), min_p=1) == list(range(20))
+
+
+def test_the_filters_come_in_order():
+    """Each example gives another answer in another order."""
+    x = np.log(np.array([0.4, 0.3, 0.2, 0.1]))
+    assert support(x, top_k=2, top_p=0.65) == [0, 1]  # 4/7 of two is below; 0.7 of all would do as well
+    assert support(x, top_k=2, top_p=0.55) == [0]  # 4/7 is enough; of all it would take two
+    assert support(x, top_k=3, top_p=0.75) == [0, 1]  # 7/9; of all it would take three
+    assert support(x, top_k=3, top_p=0.75, temperature=1e6) == [0, 1, 2]
+    assert support(x, top_p=0.7 - 1e-9, min_p=0.76) == [0]
+
+
+# ---- other generators of the same numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 32, 100, 5000])
+@pytest.mark.any_isa
+def test_a_row_draws_what_choice_draws(n):
+    x = random(n, np.float64, seed=n, spread=2)
+    for seed, options in itertools.product(range(25), FILTERS):
+        p = ref.kept(x, **options).astype(np.float64)
+        expected = np.random.default_rng(seed).choice(n, p=p)
+        assert softlane.sample(x, rng=np.random.default_rng(seed), **options) == expected, (seed, options)
+
+
+def test_generators_and_seeds():
+    x = random((50, 9), np.float32)
+    expected = softlane.sample(x, rng=np.random.default_rng(8))
+    for rng in (8, np.int64(8), np.random.SeedSequence(8), np.random.PCG64(8)):
+        assert_same_bits(softlane.sample(x, rng=rng), expected)
+    assert (softlane.sample(x, rng=9) != expected).any()
+    other = np.random.Generator(np.random.MT19937(8))
+    assert (softlane.sample(x, rng=other) != expected).any()
+    equal = np.zeros((50, 9), np.float32)
+    assert (softlane.sample(equal) != softlane.sample(equal)).any()  # with seeds from the system
+    assert (softlane.sample(equal, rng=None) != softlane.sample(equal)).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((7,), 0), ((4, 7), 1), ((7, 4), 0), ((3, 7, 5), 1), ((0, 7), 1), ((), -1)]
+)
+def test_a_row_takes_one_draw(shape, axis):
+    """In C order over the batch, and none is left over or taken twice, whatever the rows hold."""
+    for fill in (0, np.nan, -np.inf):
+        x = np.full(shape, fill)
+        used, expected = np.random.default_rng(1), np.random.default_rng(1)
+        softlane.sample(x, axis=axis, rng=used, top_k=3, return_log_probs=True)
+        expected.random(batch_of(x, axis) if shape else ())
+        assert used.bit_generator.state == expected.bit_generator.state
+
+
+@stored
+@pytest.mark.parametrize("n", [1, 10, 33, 1000, 5000])
+def test_a_row_alone_draws_what_it_draws_in_the_batch(dtype, n):
+    x = random((35, n), dtype, seed=n)
+    x[5, n // 2] += 20
+    x[9, 0] = np.nan
+    x[11] = -np.inf
+    for options in ({}, {"top_k": 5}, {"top_p": 0.9, "temperature": 0.7}, {"top_k": 50, "top_p": 0.8, "min_p": 0.01}):
+        whole = softlane.sample(x, rng=2, return_log_probs=True, **options)
+        for r in range(35) if n <= 33 else (0, 5, 9, 10, 11, 33, 34):
+            for part in (r, slice(r, r + 1), slice(r, r + 5)):
+                rng = np.random.default_rng(2)
+                rng.random(r)  # row r uses draw r
+                got = softlane.sample(x[part], rng=rng, return_log_probs=True, **options)
+                for a, b in zip(got, whole, strict=True):
+                    assert_same_bits(a, b[part], f"{part} {options}")
+
+
+@stored
+def test_neighbours_do_not_matter(dtype):
+    for n in (3, 32, 50, 1000, 4097):
+        x = random((17, n), dtype, seed=n)
+        for options in ({}, {"top_p": 0.9}, {"top_k": 7, "min_p": 0.01}):
+            expected = softlane.sample(x, rng=7, return_log_probs=True, **options)
+            for fill in (np.nan, np.inf, -np.inf, 0, 30000):
+                batch = np.full_like(x, fill)
+                batch[8] = x[8]
+                got = softlane.sample(batch, rng=7, return_log_probs=True, **options)
+                for a, b in zip(got, expected, strict=True):
+                    assert_same_bits(a[8], b[8], f"{n} {fill}")
+
+
+# ---- frequencies ---------------------------------------------------------------------------------------------------
+
+
+def chi_square(counts, p, cells):
+    """Pearson's statistic of so many cells of about equal probability: neighbours in the index, taken together."""
+    total = np.cumsum(p, dtype=np.float64)
+    cell = np.minimum((total - np.asarray(p, np.float64) / 2) / total[-1] * cells, cells - 1).astype(int)
+    used = np.unique(cell)
+    assert len(used) == cells
+    expected = np.bincount(cell, np.asarray(p, np.float64) / total[-1]) * counts.sum()
+    return float(((np.bincount(cell, counts) - expected) ** 2 / expected).sum())
+
+
+# cells: the value that the statistic exceeds once in 10^4 times, scipy.stats.chi2.ppf(1 - 1e-4, cells - 1)
+QUANTILE = {2: 15.137, 3: 18.421, 4: 21.108, 20: 50.795}
+
+COUNTED = [  # classes, spread, draws, options, cells
+    (6, 0.5, 200_000, {}, 4),
+    (6, 0.5, 200_000, {"temperature": 0.5}, 3),
+    (6, 0.5, 200_000, {"top_k": 3}, 3),
+    (6, 0.5, 200_000, {"top_p": 0.7}, 3),
+    (6, 0.5, 200_000, {"min_p": 0.5}, 2),
+    (200, 1.0, 40_000, {}, 20),
+    (200, 1.0, 40_000, {"top_k": 100}, 20),
+    (200, 1.0, 40_000, {"top_p": 0.9}, 20),
+    (200, 1.0, 40_000, {"top_k": 150, "top_p": 0.95, "min_p": 0.02, "temperature": 1.5}, 20),
+    (5000, 0.01, 1000, {}, 20),
+    (5000, 0.01, 1000, {"top_p": 0.5}, 20),
+    (5000, 0.0, 1000, {"top_p": 0.70005}, 20),
+    (5000, 0.0, 1000, {"top_k": 3333}, 20),
+    (5000, 1.0, 1000, {"top_p": 0.8, "min_p": 0.001}, 20),
+]
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("case", COUNTED, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_frequencies(case, dtype):
+    n, spread, size, options, cells = case
+    x = random(n, dtype, seed=n, spread=spread)
+    p = ref.kept(x, **options)
+    got = softlane.sample(np.broadcast_to(x, (size, n)), rng=2024, **options)
+    counts = np.bincount(got, minlength=n)
+    assert counts.sum() == size and not counts[p == 0].any()
+    assert chi_square(counts[p > 0], p[p > 0], cells) < QUANTILE[cells]
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("other", [{"temperature": 0.95}, {"temperature": 1.05}, {"min_p": 0.05}])
+def test_the_statistic_sees_another_distribution(other):
+    x = random(200, np.float64, seed=200, spread=1)
+    got = softlane.sample(np.broadcast_to(x, (40_000, 200)), rng=2024, **other)
+    assert chi_square(np.bincount(got, minlength=200), ref.kept(x), 20) > QUANTILE[20]
+
+
+@pytest.mark.any_isa
+def test_frequencies_along_another_axis():
+    x = random((6, 1), np.float32, seed=6, spread=0.5)
+    got = softlane.sample(np.broadcast_to(x, (6, 200_000)), axis=0, rng=5, top_k=4)
+    p = ref.kept(x[:, 0], top_k=4)
+    kept = p > 0
+    counts = np.bincount(got, minlength=6)
+    assert not counts[~kept].any() and chi_square(counts[kept], p[kept], 3) < QUANTILE[3]
+
+
+# ---- special rows --------------------------------------------------------------------------------------------------
+
+
+NAN, INF = np.nan, np.inf
+
+
+@stored
+@pytest.mark.parametrize("options", FILTERS[::3], ids=str)
+def test_rows_without_a_distribution(dtype, options):
+    rows = [
+        [1, NAN, 3, NAN],
+        [1, 2, INF, 3],
+        [INF, NAN, 0, 0],
+        [-INF, -INF, -INF, -INF],
+        [0, 1, INF, INF],
+        [-INF, 4, -INF, -INF],
+    ]
+    x = np.array(rows).astype(dtype)
+    for seed in range(5):
+        index, log_prob = softlane.sample(x, rng=seed, return_log_probs=True, **options)
+        assert index.tolist() == [1, 2, 1, 0, 2, 1]
+        assert all_nan(log_prob[:5]) and log_prob[5] == 0
+        where = np.array([False, False, True, True])
+        index, log_prob = softlane.sample(x, rng=seed, return_log_probs=True, where=where, **options)
+        assert index[0] == 3 and all_nan(log_prob[0]) and index[1] == 2 and all_nan(log_prob[1])
+        assert index[3] == 2 and all_nan(log_prob[3]) and index[4] == 2 and all_nan(log_prob[4])
+        index, log_prob = softlane.sample(x, rng=seed, return_log_probs=True, where=False, **options)
+        assert not index.any() and (log_prob == -INF).all()
+    wide = np.full((7, 4, 40), 1.0).astype(dtype)
+    wide[:, :, 3] = x[0]
+    wide[:, 2, 5] = INF
+    index, log_prob = softlane.sample(wide, axis=1, rng=1, return_log_probs=True, **options)
+    assert (index[:, 3] == 1).all() and (index[:, 5] == 2).all() and all_nan(log_prob[:, [3, 5]])
+    assert np.isfinite(log_prob[:, 6:].astype(np.float32)).all()
+
+
+@stored
+@forms
+def test_a_class_of_probability_0_is_never_drawn(dtype, form):
+    """First, last and between: hidden, -inf, or so small that its probability is 0."""
+    shape, axis = FORMS[form]
+    x = np.zeros(shape, dtype)
+    rows = np.moveaxis(x, axis, -1)
+    rows[..., 0] = -INF
+    rows[..., 1:2] = -60000
+    rows[..., -2:] = -INF
+    rows[..., 5 : rows.shape[-1] - 4] = np.where(np.arange(5, rows.shape[-1] - 4) % 2, -INF, -60000)
+    where = np.ones(shape, bool)
+    np.moveaxis(where, axis, -1)[..., 3] = False
+    possible = np.flatnonzero((rows.reshape(-1, rows.shape[-1])[0] == 0) & (np.arange(rows.shape[-1]) != 3))
+    seen = set()
+    for seed in range(8):
+        for options in ({}, {"top_k": 10**5}, {"top_p": 1}, {"top_p": 0.999999}, {"min_p": 1e-300}):
+            got = softlane.sample(x, axis=axis, rng=seed, where=where, **options)
+            assert np.isin(got, possible).all(), options
+            seen.update(np.ravel(got).tolist())
+    assert len(seen) > 1 or len(possible) == 1
+
+
+def test_one_class_that_takes_all():
+    for dtype in STORED:
+        for n in (2, 33, 5000):
+            x = np.zeros((40, n), dtype)
+            x[:, n // 2] = 1000
+            index, log_prob = softlane.sample(x, rng=1, return_log_probs=True)
+            assert (index == n // 2).all() and (log_prob == 0).all()
+    assert softlane.sample([5.0], rng=1) == 0
+
+
+def test_temperatures_towards_0_and_infinity():
+    x = random((300, 20), np.float64, seed=3)
+    assert (softlane.sample(x, temperature=1e-6, rng=1) == ref.the_order(x)[:, 0]).all()
+    got = softlane.sample(np.broadcast_to(x[0], (200_000, 20)), temperature=1e9, rng=1)
+    assert chi_square(np.bincount(got, minlength=20), np.full(20, 0.05), 20) < QUANTILE[20]
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ("top_k", {"top_k": 0}),
+        ("top_k", {"top_k": -3}),
+        (r"top_k\[1\]", {"top_k": [3, 0]}),
+        (r"top_k\[1, 0\]", {"top_k": [[3], [-1]]}),
+        ("top_k", {"top_k": [1, 2, 3]}),
+        ("top_p", {"top_p": 0}),
+        ("top_p", {"top_p": -0.5}),
+        ("top_p", {"top_p": 1.0001}),
+        ("top_p", {"top_p": np.nan}),
+        (r"top_p\[0\]", {"top_p": [2.0, 0.5]}),
+        (r"top_p\[1\]", {"top_p": np.float32([0.5, 0])}),
+        ("top_p", {"top_p": [0.5, 0.5, 0.5]}),
+        ("min_p", {"min_p": -1e-9}),
+        ("min_p", {"min_p": 1.5}),
+        ("min_p", {"min_p": np.nan}),
+        (r"min_p\[1\]", {"min_p": [0.5, np.inf]}),
+        ("min_p", {"min_p": [[0.5, 0.1]]}),
+        ("temperature is 0.0", {"temperature": 0}),
+        (r"temperature\[1\] is -1.0", {"temperature": [1, -1]}),
+    ],
+)  # fmt: skip
+def test_wrong_values_of_options(words, call):
+    rng = np.random.default_rng(3)
+    state = rng.bit_generator.state
+    with pytest.raises(ValueError, match=f"sample: {words}"):
+        softlane.sample(np.zeros((2, 3), np.float32), rng=rng, **call)
+    assert rng.bit_generator.state == state, "an error has taken draws"
+
+
+@pytest.mark.any_isa
+def test_wrong_types_of_options():
+    x = np.zeros((2, 3), np.float32)
+    for name in ("top_k", "top_p", "min_p"):
+        for wrong in ("1", 1j, object()):
+            with pytest.raises((TypeError, ValueError), match=f"sample: {name}"):
+                softlane.sample(x, rng=1, **{name: wrong})
+    for wrong in (1.5, [1.0, 2.5]):
+        with pytest.raises((TypeError, ValueError), match="sample: top_k"):
+            softlane.sample(x, rng=1, top_k=wrong)
+    for wrong in ("seed", 1.5, object()):
+        with pytest.raises(TypeError):
+            softlane.sample(x, rng=wrong)
+    with pytest.raises(ValueError):
+        softlane.sample(x, rng=-1)
