@@ -5,13 +5,36 @@
 
 /* ---- the order ------------------------------------------------------------------------------------------------ */
 
+/* A class: its value, not NaN, and its index, as one number where it has the bits. The smaller comes before. */
+#if SL_REAL == 32
+typedef uint64_t V(entry);
+SL_INLINE V(entry) V(entry_of)(R value, int64_t index) {
+    uint32_t b;
+    if (value == 0) value = 0; /* not -0 */
+    memcpy(&b, &value, sizeof b);
+    b = b & 0x80000000u ? b : b ^ 0x7FFFFFFFu; /* falls as the value grows */
+    return (uint64_t)b << 32 | (uint64_t)index;
+}
+SL_INLINE R V(value_in)(V(entry) e) {
+    uint32_t b = (uint32_t)(e >> 32);
+    R value;
+    b = b & 0x80000000u ? b : b ^ 0x7FFFFFFFu;
+    memcpy(&value, &b, sizeof value);
+    return value;
+}
+SL_INLINE int64_t V(index_in)(V(entry) e) { return (int64_t)(e & 0xFFFFFFFFu); }
+SL_INLINE int V(before)(V(entry) a, V(entry) b) { return a < b; }
+#else
 typedef struct {
     R value;
     int64_t index;
 } V(entry);
+SL_INLINE V(entry) V(entry_of)(R value, int64_t index) { return (V(entry)){value, index}; }
+SL_INLINE R V(value_in)(V(entry) e) { return e.value; }
+SL_INLINE int64_t V(index_in)(V(entry) e) { return e.index; }
+SL_INLINE int V(before)(V(entry) a, V(entry) b) { return (a.value > b.value) | ((a.value == b.value) & (a.index < b.index)); }
+#endif
 _Static_assert(sizeof(V(entry)) <= 16, "sl_entry_bytes");
-
-SL_INLINE int V(before)(V(entry) a, V(entry) b) { return a.value > b.value || (a.value == b.value && a.index < b.index); }
 
 SL_INLINE V(entry) V(middle)(V(entry) a, V(entry) b, V(entry) c) {
     if (V(before)(b, a)) {
@@ -22,31 +45,32 @@ SL_INLINE V(entry) V(middle)(V(entry) a, V(entry) b, V(entry) c) {
     return V(before)(c, a) ? a : V(before)(c, b) ? c : b;
 }
 
+/* The entries before the pivot to the front; how many. No branch hangs on them: it would be foreseen half of the time. */
+static ptrdiff_t V(divide)(V(entry) * a, ptrdiff_t n, V(entry) pivot) {
+    ptrdiff_t left = 0;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const V(entry) e = a[i];
+        a[i] = a[left];
+        a[left] = e;
+        left += V(before)(e, pivot);
+    }
+    return left;
+}
+
 /* The first k of n entries to the front, in their order if sorted: quicksort of the parts that are asked for. */
 static void V(best)(V(entry) * a, ptrdiff_t n, ptrdiff_t k, int sorted) {
-    while (n > 16) {
+    while (n > 12) {
         if (k <= 0 || (k >= n && !sorted)) return;
         const V(entry) pivot = V(middle)(a[n / 4], a[n / 2], a[n / 4 * 3]);
-        ptrdiff_t i = 0, j = n - 1;
-        while (i <= j) {
-            while (V(before)(a[i], pivot)) i++;
-            while (V(before)(pivot, a[j])) j--;
-            if (i > j) break;
-            const V(entry) t = a[i];
-            a[i++] = a[j];
-            a[j--] = t;
-        }
-        const ptrdiff_t left = j + 1, right = n - i; /* with one entry between them, or none */
-        if (k <= i) {
-            n = left;
-            if (k > left) k = left;
-        } else if (!sorted || left < right) {
+        const ptrdiff_t left = V(divide)(a, n, pivot), right = n - left; /* both have some, as entries are all different */
+        if (k <= left) n = left;
+        else if (!sorted || left < right) {
             if (sorted) V(best)(a, left, left, 1);
-            a += i;
+            a += left;
             n = right;
-            k -= i;
+            k -= left;
         } else {
-            V(best)(a + i, right, k - i, 1);
+            V(best)(a + left, right, k - left, 1);
             n = k = left;
         }
     }
@@ -65,7 +89,7 @@ SL_INLINE R *V(own_maxima)(const sl_job *job) {
     const ptrdiff_t k = sl_listed(job->choice);
     return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n));
 }
-SL_INLINE double *V(own_weights)(const sl_job *job) { return (double *)((char *)V(own_maxima)(job) + 8 * (job->n / 4 + 128)); }
+SL_INLINE double *V(own_weights)(const sl_job *job) { return (double *)((char *)V(own_maxima)(job) + 8 * (job->n + 64)); }
 
 SL_INLINE R V(class_of)(const sl_job *job, ptrdiff_t row, int64_t k) {
     R one = 0;
@@ -109,7 +133,7 @@ static void V(complete)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const V(e
             const int kind = V(is_hidden)(job, row, c) ? IS_HIDDEN : x != x ? IS_NAN : x == -INFINITY ? IS_LOWEST : -1;
             if (kind == pass) index[found++] = c;
         }
-        for (ptrdiff_t i = 0; pass == IS_NAN && i < count && found < k; i++) index[found++] = entries[i].index;
+        for (ptrdiff_t i = 0; pass == IS_NAN && i < count && found < k; i++) index[found++] = V(index_in)(entries[i]);
     }
 }
 
@@ -139,10 +163,9 @@ SL_INLINE vec V(lane_max)(const R *x, ptrdiff_t n, vec *nan) {
 }
 
 static R V(least_of)(const V(entry) * entries, ptrdiff_t n) {
-    R least = entries[0].value;
-    for (ptrdiff_t i = 1; i < n; i++)
-        if (entries[i].value < least) least = entries[i].value;
-    return least;
+    V(entry) last = entries[0];
+    for (ptrdiff_t i = 1; i < n; i++) last = V(before)(last, entries[i]) ? entries[i] : last;
+    return V(value_in)(last);
 }
 
 /* A number that at least k classes are above: just below the k-th largest maximum of a lane of a group. */
@@ -160,7 +183,7 @@ static R V(threshold)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t g
             top = V(max)(m, top);
             if (parts * fine % group && b + i + fine * LANES < job->n) continue;
             V(store)(lane, top);
-            for (int l = 0; l < LANES; l++, count++) entries[count] = (V(entry)){lane[l], count};
+            for (int l = 0; l < LANES; l++, count++) entries[count] = V(entry_of)(lane[l], count);
             top = V(set1)(-INFINITY);
         }
     }
@@ -192,10 +215,10 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
             for (ptrdiff_t i = start; i < end; i += LANES) {
                 const vec v = V(load_tail)(x + i, end - i < LANES ? end - i : LANES, -INFINITY);
                 if (!has_threshold) nan = V(select_eq)(v, v, nan, hit);
-                if (!V(any_lt)(above, v)) continue;
-                for (ptrdiff_t l = i; l < end && l < i + LANES; l++) {
-                    if (!(x[l] > bar)) continue;
-                    entries[count++] = (V(entry)){x[l], b + l};
+                for (unsigned lanes = V(lanes_lt)(above, v); lanes; lanes &= lanes - 1) {
+                    const ptrdiff_t l = i + sl_lowest_bit(lanes);
+                    if (!(x[l] > bar)) continue; /* the threshold may have risen since */
+                    entries[count++] = V(entry_of)(x[l], b + l);
                     if (count < room) continue;
                     V(best)(entries, count, k, 0); /* equals that follow have a higher index, and come too late */
                     count = k;
@@ -223,7 +246,7 @@ static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, int64_t *in
     if (has_nan) V(best)(entries, count, count, 1); /* the last of them have no place */
     if (has_nan || count < k) V(complete)(job, row, k, entries, count, index);
     else
-        for (ptrdiff_t i = 0; i < k; i++) index[i] = entries[i].index;
+        for (ptrdiff_t i = 0; i < k; i++) index[i] = V(index_in)(entries[i]);
 }
 
 /* The largest of each column, in a strip of columns of one outer index. */
@@ -485,16 +508,16 @@ static int64_t V(draw_from_list)(const sl_job *job, ptrdiff_t row, ptrdiff_t kep
     V(entry) *entries = V(own_entries)(job);
     double *w = V(own_weights)(job), total = 0, sum = 0;
     R *x = V(own_block)(job);
-    for (ptrdiff_t i = 0; i < kept; i++) entries[i].value = 0; /* the index alone is to order them */
+    for (ptrdiff_t i = 0; i < kept; i++) entries[i] = V(entry_of)(0, V(index_in)(entries[i])); /* the index alone orders them */
     V(best)(entries, kept, kept, 1);
-    for (ptrdiff_t i = 0; i < kept; i++) x[i] = V(class_of)(job, row, entries[i].index);
+    for (ptrdiff_t i = 0; i < kept; i++) x[i] = V(class_of)(job, row, V(index_in)(entries[i]));
     V(weights_of)(x, kept, plan, w);
     for (ptrdiff_t i = 0; i < kept; i++) total += w[i];
     for (ptrdiff_t i = 0; i < kept; i++) {
         sum += w[i];
-        if (sum > uniform * total) return entries[i].index;
+        if (sum > uniform * total) return V(index_in)(entries[i]);
     }
-    return entries[kept - 1].index;
+    return V(index_in)(entries[kept - 1]);
 }
 /* and from the row: first the block, then the class. */
 static int64_t V(draw_from_row)(const sl_job *job, ptrdiff_t row, V(cut) cut, double uniform, R least, const V(plan) * plan) {
@@ -553,13 +576,13 @@ static void V(draw)(const sl_job *job, ptrdiff_t row) {
     int has_nan;
     /* A list of the first classes is all there is, or likely to hold what the filters leave; first a short one. */
     ptrdiff_t count = V(select)(job, row, in_list ? d.top_k : filters ? SL_LISTED / 16 : 1, 1, &has_nan);
-    if (has_nan || !count || entries[0].value - entries[0].value != 0) {
+    if (has_nan || !count || !isfinite(V(value_in)(entries[0]))) {
         V(complete)(job, row, 1, entries, count, index);
         const R y = V(is_hidden)(job, row, *index) ? (R)-INFINITY : (R)NAN;
         if (job->y) V(put_values)(job, row, 1, &y);
         return;
     }
-    const R max = entries[0].value;
+    const R max = V(value_in)(entries[0]);
     V(heat) heat;
     const V(plan) plan = V(make_plan)(V(set1)(max), V(warm)(job, row, 1, &heat), 1);
     V(cut) cut = {-INFINITY, -1};
@@ -570,7 +593,7 @@ static void V(draw)(const sl_job *job, ptrdiff_t row) {
     ptrdiff_t kept = 0;
     for (int longer = 0; longer < 2; longer++) {
         if (longer) count = V(select)(job, row, SL_LISTED, 1, &has_nan);
-        for (ptrdiff_t i = 0; i < count; i++) w[i] = V(weight_of)(entries[i].value, &plan);
+        for (ptrdiff_t i = 0; i < count; i++) w[i] = V(weight_of)(V(value_in)(entries[i]), &plan);
         for (ptrdiff_t i = 0; in_list && i < count; i++) total += w[i];
         kept = V(filter)(w, count, in_list, total, &d);
         if (kept || !filters) break;

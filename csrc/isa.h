@@ -7,7 +7,14 @@
 #include "softlane.h"
 
 #if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
 #define SL_INLINE static __forceinline
+SL_INLINE int sl_lowest_bit(unsigned bits) {
+    unsigned long place;
+    _BitScanForward(&place, bits);
+    return (int)place;
+}
 #else
 #define SL_INLINE static inline __attribute__((always_inline))
+SL_INLINE int sl_lowest_bit(unsigned bits) { return __builtin_ctz(bits); }
 #endif

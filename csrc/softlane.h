@@ -195,12 +195,13 @@ static inline ptrdiff_t sl_tile_count(const sl_job *job, ptrdiff_t lanes) {
     if (job->inner < lanes) return (job->outer * job->inner + width - 1) / width;
     return job->outer * ((job->inner + width - 1) / width);
 }
-/* The k largest of a long row are sought above a threshold, the k-th of the maxima of groups of so many vectors' lanes: some
-   4 k maxima at least. Rows of fewer than 32 k classes have none: most groups would have one of the k. */
-static inline int sl_has_threshold(ptrdiff_t n, ptrdiff_t k) { return n >= 32 * k; }
+/* The k largest are sought above a threshold, the k-th of the maxima of groups of so many vectors' lanes: some 3 k maxima at
+   least, of which few groups have two of the k. Rows of fewer than 4 k classes are all candidates. */
+static inline int sl_has_threshold(ptrdiff_t n, ptrdiff_t k) { return n >= 4 * k; }
 static inline ptrdiff_t sl_group(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
+    const ptrdiff_t all = (n + lanes - 1) / lanes;
     ptrdiff_t vectors = 1;
-    while (n / (2 * vectors) >= 4 * k + lanes) vectors *= 2;
+    while (vectors < all && (all + 2 * vectors - 1) / (2 * vectors) * lanes >= 3 * k) vectors *= 2;
     return vectors;
 }
 static inline ptrdiff_t sl_candidates(ptrdiff_t n, ptrdiff_t k) { return 2 * k + 64 < n ? 2 * k + 64 : n; }
@@ -213,7 +214,7 @@ static inline size_t sl_choice_bytes(const sl_job *job) {
     if (!job->choice) return 0;
     const ptrdiff_t n = job->n, k = sl_listed(job->choice);
     size_t bytes = 8 * SL_BLOCK + sl_entry_bytes(n, k < n ? k : n);
-    if (k) bytes += 8 * (size_t)(n / 4 + 128); /* the maxima of smaller groups */
+    if (k) bytes += 8 * (size_t)(n + 64); /* the maxima of smaller groups: n / 16, but where k is a large part of n */
     if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
     return bytes;
 }

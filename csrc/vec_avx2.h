@@ -86,6 +86,14 @@ static inline f64_v f64_select_lt(f64_v p, f64_v q, f64_v x, f64_v y) {
     return SL_F64(_mm256_blendv_pd(y.a, x.a, _mm256_cmp_pd(p.a, q.a, _CMP_LT_OQ)),
                   _mm256_blendv_pd(y.b, x.b, _mm256_cmp_pd(p.b, q.b, _CMP_LT_OQ)));
 }
+static inline unsigned f32_lanes_lt(f32_v x, f32_v y) {
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)) |
+           (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)) << 8;
+}
+static inline unsigned f64_lanes_lt(f64_v x, f64_v y) {
+    return (unsigned)_mm256_movemask_pd(_mm256_cmp_pd(x.a, y.a, _CMP_LT_OQ)) |
+           (unsigned)_mm256_movemask_pd(_mm256_cmp_pd(x.b, y.b, _CMP_LT_OQ)) << 4;
+}
 static inline int f32_any_lt(f32_v x, f32_v y) {
     return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))) != 0;
 }

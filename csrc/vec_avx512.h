@@ -45,6 +45,8 @@ static inline f32_v f32_select_lt(f32_v a, f32_v b, f32_v x, f32_v y) {
 static inline f64_v f64_select_lt(f64_v a, f64_v b, f64_v x, f64_v y) {
     return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), y, x);
 }
+static inline unsigned f32_lanes_lt(f32_v a, f32_v b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline unsigned f64_lanes_lt(f64_v a, f64_v b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ); }
 static inline int f32_any_lt(f32_v a, f32_v b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ) != 0; }
 static inline int f64_any_lt(f64_v a, f64_v b) { return _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ) != 0; }
 static inline int f32_any_nan(f32_v a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }

@@ -135,6 +135,20 @@ static inline f64_v f64_select_lt(f64_v a, f64_v b, f64_v x, f64_v y) {
         a.q[i] = vbslq_f64(vcltq_f64(a.q[i], b.q[i]), x.q[i], y.q[i]);
     return a;
 }
+static inline unsigned f32_lanes_lt(f32_v a, f32_v b) {
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    unsigned bits = 0;
+    SL_EACH
+        bits |= vaddvq_u32(vandq_u32(vcltq_f32(a.q[i], b.q[i]), vld1q_u32(bit))) << 4 * i;
+    return bits;
+}
+static inline unsigned f64_lanes_lt(f64_v a, f64_v b) {
+    static const uint64_t bit[2] = {1, 2};
+    unsigned bits = 0;
+    SL_EACH
+        bits |= (unsigned)vaddvq_u64(vandq_u64(vcltq_f64(a.q[i], b.q[i]), vld1q_u64(bit))) << 2 * i;
+    return bits;
+}
 static inline int f32_any_lt(f32_v a, f32_v b) {
     uint32_t r = 0;
     SL_EACH

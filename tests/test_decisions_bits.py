@@ -97,7 +97,7 @@ def test_all_paths_return_the_same_bits(make):
 def test_all_paths_agree_on_special_values_masks_and_temperatures(dtype, form):
     shape, axis = FORMS[form]
     x = special(shape, dtype, 3) if dtype in STORED else logits(shape, dtype, 3)
-    for where, temperature in masks_and_temperatures(shape, axis):
+    for where, temperature in masks_and_temperatures(shape, axis)[::2]:
         assert _core.use_isa("portable")
         expected = everything(x, axis, where, temperature)
         for path in _core.available_isas():
@@ -304,9 +304,9 @@ def test_many_calls_and_errors_keep_nothing():
 
 # ---- guard pages -------------------------------------------------------------------------------------------------
 
-GUARDED = [(3, n, 1) for n in (*range(1, 19), 31, 32, 33, 35, 64, 65)] + [(17, n, 1) for n in (1, 7, 17, 32)]
+GUARDED = [(3, n, 1) for n in (*range(1, 10), 15, 16, 17, 31, 33, 35, 65)] + [(17, n, 1) for n in (7, 17)]
 GUARDED += [(2, n, 1) for n in (1000, 4096, 4097, 8193)]
-GUARDED += [(2, n, inner) for n in (1, 5, 33) for inner in (2, 9, 17, 40)] + [(1, 700, 9), (1, 4097, 2), (1, 4097, 17)]
+GUARDED += [(2, n, inner) for n in (5, 33) for inner in (2, 9, 17, 40)] + [(1, 700, 9), (1, 4097, 2), (1, 4097, 17)]
 
 
 def run_between_guard_pages(isa):
