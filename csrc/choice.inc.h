@@ -92,32 +92,39 @@ SL_INLINE R *V(own_maxima)(const sl_job *job) {
 SL_INLINE double *V(own_weights)(const sl_job *job) { return (double *)((char *)V(own_maxima)(job) + 8 * (job->n + 64)); }
 
 SL_INLINE R V(class_of)(const sl_job *job, ptrdiff_t row, int64_t k) {
+    const ptrdiff_t at = job->inner == 1 ? row * job->n + (ptrdiff_t)k : V(column_at)(job, row) + (ptrdiff_t)k * job->inner;
     R one = 0;
-    return *V(read)(job, V(column_at)(job, row) + (ptrdiff_t)k * job->inner, 1, &one);
+    return V(x_native)(job) ? ((const R *)job->x)[at] : *V(read)(job, at, 1, &one);
 }
 SL_INLINE int V(is_hidden)(const sl_job *job, ptrdiff_t row, int64_t k) {
     return job->mask && !job->mask[V(column_at)(job, row) + (ptrdiff_t)k * job->inner];
 }
 
-/* The first of n numbers that is this one, or n */
-static ptrdiff_t V(first_equal)(const R *x, ptrdiff_t n, R value) {
-    const vec v = V(set1)(value), hit = V(set1)(NAN), none = V(set1)(0);
+#define ALL_LANES (unsigned)((1u << LANES) - 1)
+
+/* The first of n numbers, none of them NaN, that is not below this one; or n */
+static ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
+    const vec v = V(set1)(value);
     ptrdiff_t i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        vec a = V(select_eq)(V(load)(x + i), v, hit, none), b = V(select_eq)(V(load)(x + i + LANES), v, hit, none);
-        a = V(select_eq)(V(load)(x + i + 2 * LANES), v, hit, a);
-        b = V(select_eq)(V(load)(x + i + 3 * LANES), v, hit, b);
-        if (V(any_nan)(V(add)(a, b))) break;
+        const unsigned a = V(lanes_lt)(V(load)(x + i), v) & V(lanes_lt)(V(load)(x + i + LANES), v);
+        const unsigned b = V(lanes_lt)(V(load)(x + i + 2 * LANES), v) & V(lanes_lt)(V(load)(x + i + 3 * LANES), v);
+        if ((a & b) != ALL_LANES) break;
     }
-    for (; i + LANES <= n; i += LANES)
-        if (V(any_nan)(V(select_eq)(V(load)(x + i), v, hit, none))) break;
-    while (i < n && x[i] != value) i++;
-    return i;
+    for (; i < n; i += LANES) {
+        const unsigned below = V(lanes_lt)(V(load_tail)(x + i, n - i < LANES ? n - i : LANES, -INFINITY), v);
+        if (below != ALL_LANES) return i + sl_lowest_bit(~below);
+    }
+    return n;
 }
-static ptrdiff_t V(first_in_row)(const sl_job *job, ptrdiff_t row, R value) {
-    for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
-        const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK;
-        const ptrdiff_t i = V(first_equal)(V(read_row)(job, row, k, n, V(own_block)(job)), n, value);
+/* The first class with the row's maximum, if that is above -inf and there is no NaN. Most of a long row need not be read where
+   the maxima of its parts are known. */
+static ptrdiff_t V(first_of_max)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
+    const ptrdiff_t step = maxima ? SL_FINE * LANES : SL_BLOCK;
+    ptrdiff_t k = maxima ? V(first_not_below)(maxima, (job->n + step - 1) / step * LANES, max) / LANES * step : 0;
+    for (; k < job->n; k += step) {
+        const ptrdiff_t n = job->n - k < step ? job->n - k : step;
+        const ptrdiff_t i = V(first_not_below)(V(read_row)(job, row, k, n, V(own_block)(job)), n, max);
         if (i < n) return k + i;
     }
     return 0;
@@ -138,8 +145,6 @@ static void V(complete)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const V(e
 }
 
 /* ---- the largest ---------------------------------------------------------------------------------------------- */
-
-enum { V(FINE) = 16 }; /* vectors whose maxima are kept: where none is above the threshold, they need not be read again */
 
 /* The largest of each lane; *nan becomes NaN in lanes where there is one */
 SL_INLINE vec V(lane_max)(const R *x, ptrdiff_t n, vec *nan) {
@@ -168,24 +173,25 @@ static R V(least_of)(const V(entry) * entries, ptrdiff_t n) {
     return V(value_in)(last);
 }
 
-/* A number that at least k classes are above: just below the k-th largest maximum of a lane of a group. */
-static R V(threshold)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t group, ptrdiff_t fine, vec *nan) {
-    V(entry) *entries = V(own_entries)(job);
-    R *maxima = V(own_maxima)(job), lane[LANES];
-    vec top = V(set1)(-INFINITY);
-    ptrdiff_t parts = 0, count = 0;
+/* The maxima of each lane of parts of so many vectors; *nan as above */
+static void V(part_maxima)(const sl_job *job, ptrdiff_t row, ptrdiff_t vectors, R *maxima, vec *nan) {
     for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
         const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
         const R *x = V(read_row)(job, row, b, n, V(own_block)(job));
-        for (ptrdiff_t i = 0; i < n; i += fine * LANES) {
-            const vec m = V(lane_max)(x + i, n - i < fine * LANES ? n - i : fine * LANES, nan);
-            V(store)(maxima + parts++ * LANES, m);
-            top = V(max)(m, top);
-            if (parts * fine % group && b + i + fine * LANES < job->n) continue;
-            V(store)(lane, top);
-            for (int l = 0; l < LANES; l++, count++) entries[count] = V(entry_of)(lane[l], count);
-            top = V(set1)(-INFINITY);
-        }
+        for (ptrdiff_t i = 0; i < n; i += vectors * LANES, maxima += LANES)
+            V(store)(maxima, V(lane_max)(x + i, n - i < vectors * LANES ? n - i : vectors * LANES, nan));
+    }
+}
+
+/* A number that at least k classes are above: just below the k-th largest maximum of a lane of some parts. */
+static R V(threshold)(const R *maxima, ptrdiff_t parts, ptrdiff_t together, ptrdiff_t k, V(entry) * entries) {
+    R lane[LANES];
+    ptrdiff_t count = 0;
+    for (ptrdiff_t p = 0; p < parts; p += together) {
+        vec top = V(load)(maxima + p * LANES);
+        for (ptrdiff_t i = p + 1; i < p + together && i < parts; i++) top = V(max)(V(load)(maxima + i * LANES), top);
+        V(store)(lane, top);
+        for (int l = 0; l < LANES; l++, count++) entries[count] = V(entry_of)(lane[l], count);
     }
     V(best)(entries, count, k, 0);
     const R bar = V(least_of)(entries, k);
@@ -193,16 +199,23 @@ static R V(threshold)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t g
     return bar - (bar < 0 ? -bar : bar) * C(STEP_BELOW) - C(SMALL); /* no matter how far below, but not subnormal steps */
 }
 
-/* The first k classes above -inf to job->memory's entries; returns how many there are. NaN is not among them. */
-static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int sorted, int *has_nan) {
+/* The first k classes above -inf to job->memory's entries; returns how many there are. NaN is not among them. maxima: of parts
+   of SL_FINE vectors of a row without NaN, if they are known. */
+static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int sorted, const R *maxima, int *has_nan) {
     V(entry) *entries = V(own_entries)(job);
-    const R *maxima = V(own_maxima)(job);
     const int has_threshold = sl_has_threshold(job->n, k);
     const ptrdiff_t group = sl_group(job->n, k, LANES), room = sl_candidates(job->n, k);
-    const ptrdiff_t fine = group < V(FINE) ? group : V(FINE);
+    const ptrdiff_t fine = group < SL_FINE ? group : SL_FINE;
     vec nan = V(set1)(0);
     const vec hit = V(set1)(NAN);
-    R bar = has_threshold ? V(threshold)(job, row, k, group, fine, &nan) : (R)-INFINITY;
+    R bar = -INFINITY;
+    if (has_threshold) {
+        if (!maxima || fine < SL_FINE) {
+            V(part_maxima)(job, row, fine, V(own_maxima)(job), &nan);
+            maxima = V(own_maxima)(job);
+        }
+        bar = V(threshold)(maxima, (job->n + fine * LANES - 1) / (fine * LANES), group / fine, k, entries);
+    }
     vec above = V(set1)(bar);
     ptrdiff_t count = 0, part = 0;
     for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
@@ -234,15 +247,15 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
 }
 
 /* max: of the row, if that is known and there is no NaN, else NaN */
-static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, int64_t *index) {
+static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, const R *maxima, int64_t *index) {
     const ptrdiff_t k = job->choice->k;
     if (k == 1 && max == max) {
-        index[0] = V(first_in_row)(job, row, max);
+        index[0] = V(first_of_max)(job, row, max, maxima);
         return;
     }
     int has_nan;
     V(entry) *entries = V(own_entries)(job);
-    const ptrdiff_t count = V(select)(job, row, k, job->choice->sorted, &has_nan);
+    const ptrdiff_t count = V(select)(job, row, k, job->choice->sorted, max == max ? maxima : NULL, &has_nan);
     if (has_nan) V(best)(entries, count, count, 1); /* the last of them have no place */
     if (has_nan || count < k) V(complete)(job, row, k, entries, count, index);
     else
@@ -271,7 +284,7 @@ static void V(largest_of_columns)(const sl_job *job, ptrdiff_t first, ptrdiff_t 
     int64_t *index = job->choice->index + first;
     for (ptrdiff_t j = 0; j < columns; j++) {
         if (nan[j] != nan[j] || max[j] == -INFINITY) V(complete)(job, first + j, 1, NULL, 0, index + j);
-        else index[j] = job->n < C(EXACT_TO) ? (int64_t)where[j] : V(first_in_row)(job, first + j, max[j]);
+        else index[j] = job->n < C(EXACT_TO) ? (int64_t)where[j] : V(first_of_max)(job, first + j, max[j], NULL);
     }
 }
 
@@ -298,10 +311,10 @@ static void V(largest_of_lanes)(const V(plan) * plan, const R *tile, ptrdiff_t s
     V(store)(where, w);
 }
 
-/* What the caller has found out about some rows, one per lane, becomes the values of their chosen classes. Where the rows
-   are columns of a tile, that finds the largest faster. */
+/* What the caller has found out about some rows, one per lane, becomes the values of their chosen classes. What helps to find
+   these: a tile of which the rows are columns, with x less shift; or the maxima of the parts of a row. */
 static void V(pick)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, const V(results) * r, const R *tile,
-                    ptrdiff_t stride) {
+                    ptrdiff_t stride, const R *maxima) {
     const sl_choice *choice = job->choice;
     const ptrdiff_t k = choice->k;
     const int is_largest = choice->how == SL_LARGEST, by_lanes = is_largest && tile && k == 1;
@@ -311,13 +324,18 @@ static void V(pick)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) 
     for (int i = 0; is_largest && i < rows; i++) {
         const int bad = r->rare && r->bad[i];
         if (by_lanes && !bad) choice->index[first + i] = (int64_t)where[i];
-        else V(find_largest)(job, first + i, bad ? (R)NAN : max[i], choice->index + (first + i) * k);
+        else V(find_largest)(job, first + i, bad ? (R)NAN : max[i], maxima, choice->index + (first + i) * k);
     }
     if (!job->y) return;
     if (k == 1) {
         const int64_t *index = choice->index + first;
-        for (int i = 0; i < LANES; i++) x[i] = is_largest ? max[i] : i < rows ? V(class_of)(job, first + i, index[i]) : 0;
-        V(store)(y, V(value_of)(job->op, V(sub)(V(load)(x), plan->shift), plan, V(load)(r->a), V(load)(r->b)));
+        vec chosen = plan->reduced;
+        if (!is_largest) {
+            for (int i = 0; i < LANES; i++)
+                x[i] = i >= rows ? 0 : tile ? tile[index[i] * stride + i] : V(class_of)(job, first + i, index[i]);
+            chosen = tile ? V(load)(x) : V(sub)(V(load)(x), plan->shift);
+        }
+        V(store)(y, V(value_of)(job->op, chosen, plan, V(load)(r->a), V(load)(r->b)));
         for (int i = 0; r->rare && i < rows; i++) y[i] = V(mended)(job, first + i, index[i], y[i], r->bad[i], r->certain[i]);
         V(put_values)(job, first, rows, y);
         return;
@@ -575,7 +593,7 @@ static void V(draw)(const sl_job *job, ptrdiff_t row) {
     const int filters = d.top_p < 1 || d.min_p > 0, in_list = d.top_k <= SL_LISTED;
     int has_nan;
     /* A list of the first classes is all there is, or likely to hold what the filters leave; first a short one. */
-    ptrdiff_t count = V(select)(job, row, in_list ? d.top_k : filters ? SL_LISTED / 16 : 1, 1, &has_nan);
+    ptrdiff_t count = V(select)(job, row, in_list ? d.top_k : filters ? SL_LISTED / 16 : 1, 1, NULL, &has_nan);
     if (has_nan || !count || !isfinite(V(value_in)(entries[0]))) {
         V(complete)(job, row, 1, entries, count, index);
         const R y = V(is_hidden)(job, row, *index) ? (R)-INFINITY : (R)NAN;
@@ -592,7 +610,7 @@ static void V(draw)(const sl_job *job, ptrdiff_t row) {
     }
     ptrdiff_t kept = 0;
     for (int longer = 0; longer < 2; longer++) {
-        if (longer) count = V(select)(job, row, SL_LISTED, 1, &has_nan);
+        if (longer) count = V(select)(job, row, SL_LISTED, 1, NULL, &has_nan);
         for (ptrdiff_t i = 0; i < count; i++) w[i] = V(weight_of)(V(value_in)(entries[i]), &plan);
         for (ptrdiff_t i = 0; in_list && i < count; i++) total += w[i];
         kept = V(filter)(w, count, in_list, total, &d);
@@ -613,7 +631,7 @@ static void V(draw)(const sl_job *job, ptrdiff_t row) {
     if (d.top_p < 1) cut = V(cut_at)(job, row, d.top_p * total * REACHED, cut, max, &plan);
     *index = V(draw_from_row)(job, row, cut, d.uniform, least, &plan);
     if (!job->y) return;
-    const ptrdiff_t first = V(first_in_row)(job, row, max);
+    const ptrdiff_t first = V(first_of_max)(job, row, max, NULL);
     others = V(weight_above)(job, row, 0, first, cut, &plan, least) + V(weight_above)(job, row, first + 1, job->n, cut, &plan, least);
     const R y = V(log_of_draw)(job, row, *index, others, largest, &plan);
     V(put_values)(job, row, 1, &y);
@@ -646,8 +664,9 @@ static void V(choose)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *
         return;
     }
     for (ptrdiff_t row = first; row < last; row++) {
-        if (c->how == SL_LARGEST) V(find_largest)(job, row, c->k == 1 ? V(max_or_nan)(job, row) : (R)NAN, c->index + row * c->k);
+        if (c->how == SL_LARGEST) V(find_largest)(job, row, c->k == 1 ? V(max_or_nan)(job, row) : (R)NAN, NULL, c->index + row * c->k);
         if (c->how == SL_DRAWN) V(draw)(job, row);
         for (ptrdiff_t j = 0; c->how == SL_RANK && j < c->k; j++) c->rank[row * c->k + j] = V(rank_of)(job, row, c->index[row * c->k + j]);
     }
 }
+#undef ALL_LANES

@@ -344,7 +344,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
     for (int j = 0; job->choice && j < count; j++) {
         V(results) r;
         V(as_results)(&v[j], &r);
-        V(pick)(job, b->first + j * LANES, (int)V(lanes_of)(b, j), &plan[j], &r, source ? NULL : tile + j * LANES, stride);
+        V(pick)(job, b->first + j * LANES, (int)V(lanes_of)(b, j), &plan[j], &r, source ? NULL : tile + j * LANES, stride, NULL);
     }
     if (op == SL_LOGSUMEXP) {
         for (int j = 0; j < count; j++) {
@@ -568,7 +568,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
             V(store)(k_of_max, plan.k);
         } else if (step == 1) {
             V(finish_rows)(job, outer * job->inner, columns, &plan, V(add_lanes)(sums, columns), block, &results);
-            if (job->choice) V(pick)(job, outer * job->inner, columns, &plan, &results, NULL, 0);
+            if (job->choice) V(pick)(job, outer * job->inner, columns, &plan, &results, NULL, 0, NULL);
             if (job->loss) V(lose_rows)(job, outer * job->inner, columns, &plan, &targets, &results);
             if (job->op == SL_LOGSUMEXP) V(put_values)(job, outer * job->inner, columns, results.a);
             if (!sl_writes_rows(job)) return;

@@ -157,7 +157,9 @@ static int run_units(const sl_job *job, const split *s, int threads) {
 
 /* ---- long rows ------------------------------------------------------------------------------------------------ */
 
-static sl_long lay_out(char *memory, ptrdiff_t blocks) {
+static int wants_maxima(const sl_job *job) { return job->choice && job->choice->how == SL_LARGEST; }
+
+static sl_long lay_out(const sl_job *job, char *memory, ptrdiff_t blocks) {
     sl_long l;
     l.shift = 0;
     l.stats = memory;
@@ -168,10 +170,12 @@ static sl_long lay_out(char *memory, ptrdiff_t blocks) {
     l.spread = l.q + blocks;
     l.distance = l.spread + blocks;
     l.picked = 0;
+    l.maxima = wants_maxima(job) ? l.distance + blocks : NULL;
     return l;
 }
-static size_t long_bytes(ptrdiff_t blocks) {
-    return (SL_STATS + (2 * ALIGN + 4 * sizeof(double)) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
+static size_t long_bytes(const sl_job *job, ptrdiff_t blocks) {
+    const size_t maxima = wants_maxima(job) ? sizeof(double) * SL_BLOCK / SL_FINE : 0;
+    return (SL_STATS + (2 * ALIGN + 4 * sizeof(double) + maxima) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
@@ -226,12 +230,12 @@ static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row,
 static int run_long(const sl_job *job, const split *s, int threads) {
     const ptrdiff_t blocks = sl_block_count(job), rows = job->outer;
     const sl_forms *f = s->forms;
-    const size_t each = s->scratch + long_bytes(blocks);
+    const size_t each = s->scratch + long_bytes(job, blocks);
     if (rows * job->n < PARALLEL_FROM) threads = 1;
     char *memory = malloc((size_t)threads * each + ALIGN);
     if (!memory) return threads > 1 ? run_long(job, s, 1) : -1;
     char *scratch = aligned(memory); /* thread t: scratch at t * each, then its sl_long */
-    sl_long l = lay_out(scratch + s->scratch, blocks);
+    sl_long l = lay_out(job, scratch + s->scratch, blocks);
     if (threads == 1) {
         const sl_job own = own_job(job, s, scratch);
         for (ptrdiff_t row = 0; row < rows; row++) run_row(&own, f, row, blocks, &l, scratch);
@@ -240,7 +244,7 @@ static int run_long(const sl_job *job, const split *s, int threads) {
         for (ptrdiff_t row = 0; row < rows; row++) {
             char *its = scratch + (size_t)thread_number() * each;
             const sl_job own = own_job(job, s, its);
-            sl_long shared = lay_out(its + s->scratch, blocks);
+            sl_long shared = lay_out(job, its + s->scratch, blocks);
             run_row(&own, f, row, blocks, &shared, its);
         }
     } else {

@@ -34,22 +34,30 @@ SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp
 
 /* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
    ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
-   memory would take anyway. x itself where there is none. */
+   memory would take anyway. x itself where there is none. maxima: those of its parts, if n is a multiple of them; or NULL. */
 SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, const V(heat) * heat, R row_ceiling, R *e, const R *y,
-                                  const R *ahead, R *max) {
+                                  const R *ahead, R *max, R *maxima) {
     const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp), ceiling = V(set1)(row_ceiling);
     V(heat) own; /* where no store can change it */
     if (heat) own = *heat;
     heat = heat ? &own : NULL;
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) sum = V(sum_begin)(ceiling);
-    vec m[UNROLL];
-    for (int i = 0; i < UNROLL; i++) m[i] = V(set1)(-INFINITY);
+    vec m[UNROLL], most = V(set1)(-INFINITY);
+    for (int i = 0; i < UNROLL; i++) m[i] = most;
     ptrdiff_t i = 0;
     for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
         V(row_step)(UNROLL, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
-        if ((i + UNROLL * LANES) % (16 * LANES) == 0) sum = V(fast_two_sum)(sum); /* keeps low small, and its rounding */
+        if ((i + UNROLL * LANES) % (SL_FINE * LANES)) continue;
+        sum = V(fast_two_sum)(sum); /* keeps low small, and its rounding */
+        if (!maxima) continue;
+        for (int k = 1; k < UNROLL; k++) m[0] = V(max)(m[k], m[0]);
+        V(store)(maxima, m[0]);
+        maxima += LANES;
+        most = V(max)(m[0], most);
+        for (int k = 0; k < UNROLL; k++) m[k] = V(set1)(-INFINITY);
     }
+    m[0] = V(max)(most, m[0]);
     for (; i + 2 * LANES <= n; i += 2 * LANES)
         V(row_step)(2, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
     for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
@@ -67,10 +75,10 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
 SL_INLINE V(pair)
     V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, const V(heat) * heat, R ceiling, R *e, const R *y, const R *ahead, R *max) {
     if (heat)
-        return e ? V(row_sum_into)(x, n, magic, clamp, heat, ceiling, e, y, ahead, max)
-                 : V(row_sum_into)(x, n, magic, clamp, heat, ceiling, NULL, x, ahead, max);
-    return e ? V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, e, y, ahead, max)
-             : V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, NULL, x, ahead, max);
+        return e ? V(row_sum_into)(x, n, magic, clamp, heat, ceiling, e, y, ahead, max, NULL)
+                 : V(row_sum_into)(x, n, magic, clamp, heat, ceiling, NULL, x, ahead, max, NULL);
+    return e ? V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, e, y, ahead, max, NULL)
+             : V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, NULL, x, ahead, max, NULL);
 }
 
 /* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits */
@@ -306,7 +314,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             sums[i] = V(row_sum)(source, n, magic[i], clamp[i], V(warm_row)(heat, i, &own), C(CEILING), e, g->y[i], ahead, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
-        if (job->choice) V(pick)(job, row, g->rows, &plan, &g->results, NULL, 0);
+        if (job->choice) V(pick)(job, row, g->rows, &plan, &g->results, NULL, 0, NULL);
         if (job->loss) V(lose_rows)(job, row, g->rows, &plan, &g->targets, &g->results);
         V(write_group)(job, g);
     }
@@ -355,8 +363,9 @@ static V(plan) V(block_plan)(R max, R shift, const V(heat) * heat) {
     return V(make_plan)(V(set1)(reduced > lowest ? reduced : lowest), heat, 0);
 }
 
-/* e of a block, unless it is NULL, and its sum */
-static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const R *ahead, R *max, R *block) {
+/* e of a block, unless it is NULL, and its sum; maxima as for row_sum_into, where e is NULL */
+static V(pair)
+    V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const R *ahead, R *max, R *maxima, R *block) {
     R magic[LANES], clamp[LANES];
     V(store)(magic, plan->magic);
     V(store)(clamp, plan->clamp);
@@ -364,7 +373,22 @@ static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * pl
         V(row_shift)(x, n, shift, block);
         x = block;
     }
-    return V(row_sum)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), e, e, ahead, max);
+    if (!maxima) return V(row_sum)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), e, e, ahead, max);
+    if (plan->heat) return V(row_sum_into)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), NULL, x, ahead, max, maxima);
+    return V(row_sum_into)(x, n, magic[0], clamp[0], NULL, C(CEILING), NULL, x, ahead, max, maxima);
+}
+
+/* The maximum of a block, and those of its parts */
+static R V(block_max)(const R *x, ptrdiff_t n, R *maxima) {
+    if (!maxima) return V(row_max)(x, n);
+    const ptrdiff_t part = SL_FINE * LANES;
+    vec most = V(set1)(-INFINITY), unused = most;
+    for (ptrdiff_t i = 0; i < n; i += part, maxima += LANES) {
+        const vec m = V(lane_max)(x + i, n - i < part ? n - i : part, &unused);
+        V(store)(maxima, m);
+        most = V(max)(m, most);
+    }
+    return V(reduce_max)(most);
 }
 
 /* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
@@ -406,13 +430,15 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
         const R *x = V(read)(job, at, n, scratch);
-        if (b == first || !native || n < SL_BLOCK) max = V(row_max)(x, n); /* else known from the block before */
+        R *maxima = shared->maxima ? (R *)shared->maxima + b * SL_BLOCK / SL_FINE : NULL;
+        if (b == first || !native || n < SL_BLOCK) max = V(block_max)(x, n, maxima); /* else known from the block before */
         shared->max[b] = max;
         if (job->loss) V(long_aim)(job, row, b, x, n, shared);
         const V(plan) plan = V(block_plan)(max, (R)shared->shift, heat);
         R *e = sl_keeps_exp(job) ? V(kept)(job, at, scratch) : NULL;
-        const R *ahead = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK ? x + SL_BLOCK : x;
-        const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, ahead, &max, scratch);
+        const int goes_on = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK;
+        R *next = maxima && goes_on ? maxima + SL_BLOCK / SL_FINE : NULL;
+        const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, goes_on ? x + SL_BLOCK : x, &max, next, scratch);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
@@ -446,7 +472,7 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
     V(store)(l, sum.low);
     sum = (V(pair)){V(set1)(h[0]), V(set1)(l[0])};
     V(finish_rows)(job, row, 1, &plan, sum, scratch, &stats->results);
-    if (job->choice) V(pick)(job, row, 1, &plan, &stats->results, NULL, 0);
+    if (job->choice) V(pick)(job, row, 1, &plan, &stats->results, NULL, 0, shared->maxima);
     shared->shift = 0; /* for the next row */
     if (job->loss) {
         V(long_target)(job, row, V(max_of_blocks)(job, shared), shared, &stats->targets);
@@ -470,7 +496,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             if (!V(keeps_e)(job)) {
                 const R *x = V(read)(job, at, n, scratch);
                 R unused;
-                V(block_sum)(x, n, stats->shift, &plan, scratch, x, &unused, scratch);
+                V(block_sum)(x, n, stats->shift, &plan, scratch, x, &unused, NULL, scratch);
                 source = scratch;
             }
         } else source = V(read)(job, at, n, scratch);

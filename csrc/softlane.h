@@ -104,6 +104,7 @@ enum {
 };
 
 enum {
+    SL_FINE = 16,        /* vectors of a part of a row, whose maxima say whether it has one of the largest */
     SL_GROUP = 8,        /* vectors of columns that go through each step together */
     SL_CACHED = 1 << 23, /* bytes of an output that the caches are likely to hold */
     SL_STATS = 4096,     /* bytes of sl_long's stats */
@@ -117,6 +118,7 @@ typedef struct {
     double *q, *spread, *distance; /* of losses.inc.h; or means of values, and what they have rounded away */
     double picked;                 /* x of the class that an index names */
     void *high, *low;
+    void *maxima; /* of each lane of parts of SL_FINE vectors, if the largest classes are wanted; or NULL */
     void *stats; /* what finish found, for write */
 } sl_long;
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from softlane import _choice
+from softlane import _choice, _core
 from softlane._choice import TopK
 
 
@@ -61,6 +61,10 @@ def argmax(
     >>> int(index), round(float(prob), 6)
     (1, 0.665241)
     """
+    if where is None and temperature is None:
+        plain = _core.fast_choice(_core.LARGEST, _core.SOFTMAX, x, axis, 1, False, True, bool(return_probs))
+        if plain is not None:
+            return plain if return_probs else plain[0]
     return _choice.argmax(x, axis, bool(return_probs), where, temperature)
 
 
@@ -121,6 +125,11 @@ def topk(
     >>> values
     array([0.39894129, 0.39894129])
     """
+    if where is None and temperature is None and type(k) is int and (kind == "probs" or kind == "log_probs"):
+        op = _core.SOFTMAX if kind == "probs" else _core.LOG_SOFTMAX
+        plain = _core.fast_choice(_core.LARGEST, op, x, axis, k, True, bool(sorted))
+        if plain is not None:
+            return TopK(plain[1], plain[0])
     return _choice.topk(x, k, axis, kind, bool(sorted), where, temperature)
 
 
@@ -170,6 +179,10 @@ def take_log_probs(
     >>> softlane.take_log_probs(np.array([[0.0, 0.0], [0.0, 40.0]]), [0, 1])
     array([-6.93147181e-01, -4.24835426e-18])
     """
+    if where is None and temperature is None:
+        plain = _core.fast_choice(_core.GIVEN, _core.LOG_SOFTMAX, x, axis, 1, False, given=indices)
+        if plain is not None:
+            return plain
     return _choice.take_log_probs(x, indices, axis, where, temperature)
 
 

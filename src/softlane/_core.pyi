@@ -28,6 +28,17 @@ DRAWN: int
 def fast(
     op: int, x: object, axis: object, out: object, keepdims: bool = ..., where: object = ..., temperature: object = ...
 ) -> Any: ...
+def fast_choice(
+    how: int,
+    op: int,
+    x: object,
+    axis: object,
+    k: int,
+    has_axis: bool,
+    in_order: bool = ...,
+    has_values: bool = ...,
+    given: object = ...,
+) -> Any: ...
 def know_bfloat16(type_num: int) -> None: ...
 def run(
     op: int,

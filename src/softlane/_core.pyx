@@ -216,6 +216,25 @@ cdef inline bint prepare_for(sl_job *job, int op, int type_num, int *result) noe
     return True
 
 
+cdef inline bint take_plain(sl_job *job, int op, x, axis, int *result, long *k) noexcept:
+    """x and the axis into the job, where x is a plain C-contiguous array of a type that the kernels know."""
+    cdef int overflow = 0
+    cdef cnp.ndarray a
+    if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
+        return False
+    a = <cnp.ndarray>x
+    cdef int ndim = cnp.PyArray_NDIM(a)
+    if ndim == 0 or not cnp.PyArray_ISCARRAY_RO(a) or not prepare_for(job, op, cnp.PyArray_TYPE(a), result):
+        return False
+    k[0] = PyLong_AsLongAndOverflow(axis, &overflow)
+    if k[0] < 0:
+        k[0] += ndim
+    if overflow or k[0] < 0 or k[0] >= ndim:
+        return False
+    job.x = cnp.PyArray_DATA(a)
+    return split_shape(job, ndim, cnp.PyArray_DIMS(a), k[0])
+
+
 def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None):
     """The result where x, out and where are plain C-contiguous arrays of the right types, temperature is a float, and
     every argument is in range.
@@ -226,23 +245,11 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
     cdef cnp.ndarray a, y
     cdef cnp.npy_intp dims[64]
     cdef long k
-    cdef int ndim, i, j, ydim, overflow
-    if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
+    cdef int i, j, ydim, type_num
+    if not take_plain(&job, op, x, axis, &type_num, &k):
         return None
     a = <cnp.ndarray>x
-    cdef int type_num
-    if not prepare_for(&job, op, cnp.PyArray_TYPE(a), &type_num):
-        return None
-    ndim = cnp.PyArray_NDIM(a)
-    if ndim == 0 or not cnp.PyArray_ISCARRAY_RO(a):
-        return None
-    k = PyLong_AsLongAndOverflow(axis, &overflow)
-    if k < 0:
-        k += ndim
-    if overflow or k < 0 or k >= ndim:
-        return None
-    if not split_shape(&job, ndim, cnp.PyArray_DIMS(a), k):
-        return None
+    cdef int ndim = cnp.PyArray_NDIM(a)
     ydim = 0
     for i in range(ndim):
         if op == SL_LOGSUMEXP and i == k:
@@ -252,7 +259,6 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
         else:
             dims[ydim] = cnp.PyArray_DIM(a, i)
             ydim += 1
-    job.x = cnp.PyArray_DATA(a)
     cdef cnp.ndarray mask
     if where is not None:
         if not cnp.PyArray_CheckExact(where):
@@ -305,6 +311,70 @@ cdef inline void set_options(sl_job *job, mask, temperature) noexcept:
 cdef inline Py_ssize_t step_of(array) noexcept:
     """From one row's number to the next one's: 0 where there is one for all."""
     return array is not None and cnp.PyArray_SIZE(<cnp.ndarray>array) > 1
+
+
+def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True, bint has_values=True,
+                given=None):
+    """(index, values) of k classes of each row, or values alone of given classes, where x and these are plain.
+
+    None otherwise, as for `fast`. has_axis: the results have an axis of length k.
+    """
+    cdef sl_job job
+    cdef sl_choice choice
+    cdef cnp.ndarray a, y, index
+    cdef cnp.npy_intp dims[64]
+    cdef long place
+    cdef int i, ydim, type_num
+    if not take_plain(&job, op, x, axis, &type_num, &place):
+        return None
+    a = <cnp.ndarray>x
+    if how == SL_GIVEN:
+        if not cnp.PyArray_CheckExact(given):
+            return None
+        index = <cnp.ndarray>given
+        if cnp.PyArray_TYPE(index) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(index):
+            return None
+        has_axis = cnp.PyArray_NDIM(index) == cnp.PyArray_NDIM(a)
+        k = cnp.PyArray_DIM(index, place) if has_axis else 1
+    if k < 1 or k > job.n and how == SL_LARGEST or k != 1 and job.inner != 1:
+        return None
+    ydim = 0
+    for i in range(cnp.PyArray_NDIM(a)):
+        if i != place or has_axis:
+            dims[ydim] = k if i == place else cnp.PyArray_DIM(a, i)
+            ydim += 1
+    if how == SL_GIVEN:
+        if cnp.PyArray_NDIM(index) != ydim:
+            return None
+        for i in range(ydim):
+            if cnp.PyArray_DIM(index, i) != dims[i]:
+                return None
+        if not in_range(<const int64_t *>cnp.PyArray_DATA(index), cnp.PyArray_SIZE(index), job.n):
+            return None
+    else:
+        index = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, cnp.NPY_INT64, 0)
+    y = None
+    if has_values:
+        y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
+    job.y = data(y)
+    job.choice = &choice
+    choice.how = <sl_choosing>how
+    choice.k = k
+    choice.index = <int64_t *>cnp.PyArray_DATA(index)
+    choice.rank = NULL
+    choice.sorted = in_order
+    execute(&job)
+    if how == SL_GIVEN:
+        return y if ydim else y[()]
+    return (index, y) if ydim else (index[()], None if y is None else y[()])
+
+
+cdef bint in_range(const int64_t *index, Py_ssize_t count, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i
+    cdef bint right = True
+    for i in range(count):
+        right &= 0 <= index[i] < n
+    return right
 
 
 def run(int op, int x_storage, int y_storage, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None,
