@@ -84,7 +84,7 @@ static void V(best)(V(entry) * a, ptrdiff_t n, ptrdiff_t k, int sorted) {
 
 /* job->memory: a block, entries, maxima of groups, and for a draw weights and sums of blocks */
 SL_INLINE R *V(own_block)(const sl_job *job) { return job->memory; }
-SL_INLINE V(entry) * V(own_entries)(const sl_job *job) { return (V(entry) *)((char *)job->memory + 8 * SL_BLOCK); }
+SL_INLINE V(entry) * V(own_entries)(const sl_job *job) { return (V(entry) *)((char *)job->memory + sl_block_bytes(job->n)); }
 SL_INLINE R *V(own_maxima)(const sl_job *job) {
     const ptrdiff_t k = sl_listed(job->choice);
     return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n));
@@ -120,6 +120,7 @@ static ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
 /* The first class with the row's maximum, if that is above -inf and there is no NaN. Most of a long row need not be read where
    the maxima of its parts are known. */
 static ptrdiff_t V(first_of_max)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
+    if (V(x_native)(job) && job->inner == 1 && !maxima) return V(first_not_below)((const R *)job->x + row * job->n, job->n, max);
     const ptrdiff_t step = maxima ? SL_FINE * LANES : SL_BLOCK;
     ptrdiff_t k = maxima ? V(first_not_below)(maxima, (job->n + step - 1) / step * LANES, max) / LANES * step : 0;
     for (; k < job->n; k += step) {
@@ -228,7 +229,13 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
             for (ptrdiff_t i = start; i < end; i += LANES) {
                 const vec v = V(load_tail)(x + i, end - i < LANES ? end - i : LANES, -INFINITY);
                 if (!has_threshold) nan = V(select_eq)(v, v, nan, hit);
-                for (unsigned lanes = V(lanes_lt)(above, v); lanes; lanes &= lanes - 1) {
+                unsigned lanes = V(lanes_lt)(above, v);
+                if (lanes == ALL_LANES && count + LANES < room) { /* as where all classes are candidates */
+                    for (int l = 0; l < LANES; l++) entries[count + l] = V(entry_of)(x[i + l], b + i + l);
+                    count += LANES;
+                    continue;
+                }
+                for (; lanes; lanes &= lanes - 1) {
                     const ptrdiff_t l = i + sl_lowest_bit(lanes);
                     if (!(x[l] > bar)) continue; /* the threshold may have risen since */
                     entries[count++] = V(entry_of)(x[l], b + l);
@@ -374,7 +381,9 @@ static double V(weight_in)(const R *x, ptrdiff_t n, R bar, int ties, const V(pla
         vec v[UNROLL], e[UNROLL], T[UNROLL], p[UNROLL], low[UNROLL], magic[1], clamp[1];
         for (int j = 0; j < UNROLL; j++) {
             const ptrdiff_t left = n - i - j * LANES;
-            v[j] = left >= LANES ? V(load)(x + i + j * LANES) : left > 0 ? V(load_tail)(x + i + j * LANES, left, -INFINITY) : V(set1)(-INFINITY);
+            v[j] = left >= LANES ? V(load)(x + i + j * LANES)
+                   : left > 0    ? V(load_tail)(x + i + j * LANES, left, -INFINITY)
+                                 : V(set1)(-INFINITY);
         }
         if (plan) {
             vec r[UNROLL];
@@ -415,7 +424,7 @@ static double V(weight_above)(const sl_job *job, ptrdiff_t row, ptrdiff_t from, 
 
 static int64_t V(rank_of)(const sl_job *job, ptrdiff_t row, int64_t class) {
     const R x = V(class_of)(job, row, class);
-    if (x > -INFINITY) return (int64_t)V(weight_above)(job, row, 0, job->n, (V(cut)){x, (ptrdiff_t)class - 1}, NULL, 0);
+    if (x > -INFINITY) return (int64_t)V(weight_above)(job, row, 0, job->n, (V(cut)){x, (ptrdiff_t) class - 1}, NULL, 0);
     const int hidden = V(is_hidden)(job, row, class);
     int64_t rank = 0;
     for (int64_t c = 0; c < job->n; c++) {

@@ -270,13 +270,50 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
     return b->spare;
 }
 
+/* The means of values of u vectors of columns, whose tile has e, to its class 0 */
+SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, ptrdiff_t stride, const V(verdict) * v) {
+    const vec half = V(set1)((R)0.5), one = V(set1)(1);
+    V(dot) d[4];
+    int few = 0;
+    for (int j = 0; j < u; j++) {
+        d[j] = V(no_products)();
+        few |= v[j].any_few;
+    }
+    for (ptrdiff_t k = 0; k < n; k++) {
+        const vec value = V(set1)(values[k]);
+        for (int j = 0; j < u; j++) {
+            const vec e = V(load)(tile + k * stride + j * LANES);
+            vec p = V(fma)(e, v[j].a, V(mul)(e, v[j].b));
+            if (few) p = V(select_lt)(V(select_lt)(v[j].few, V(set1)(0), half, one), p, one, p); /* as make_certain */
+            V(add_product)(&d[j], p, value);
+        }
+    }
+    for (int j = 0; j < u; j++) {
+        for (int i = 0; i < HALVES; i++) d[j].high[i] = f64_add(d[j].high[i], d[j].low[i]);
+        V(store)(tile + j * LANES, V(from_double)(d[j].high));
+    }
+}
+/* and of lanes without a finite maximum: NaN, or 0 where nothing counts */
+static void V(mean_of_bad)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const V(verdict) * v, R *tile) {
+    R poison[LANES];
+    V(store)(poison, v->poison);
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        if (poison[i] == poison[i]) continue;
+        const ptrdiff_t at = V(column_at)(job, first + i);
+        int counts = !job->mask;
+        for (ptrdiff_t k = 0; k < job->n && !counts; k++) counts = job->mask[at + k * job->inner];
+        tile[i] = counts ? (R)NAN : 0;
+    }
+}
+
 static void V(as_results)(const V(verdict) * v, V(results) * r) {
     R few[LANES], poison[LANES];
     V(store)(r->a, v->a);
     V(store)(r->b, v->b);
+    r->rare = v->any_few || v->any_bad;
+    if (!r->rare) return;
     V(store)(few, v->few);
     V(store)(poison, v->poison);
-    r->rare = v->any_few || v->any_bad;
     for (int i = 0; i < LANES; i++) {
         r->bad[i] = poison[i] != poison[i];
         r->certain[i] = few[i] < 0;
@@ -353,6 +390,14 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
         }
     }
     if (!sl_visits_classes(job)) return;
+    if (job->values) { /* the tile is whole */
+        int j = 0;
+        for (; j + 4 <= count; j += 4) V(mean_of_columns)(4, job->values, n, tile + j * LANES, stride, v + j);
+        for (; j < count; j++) V(mean_of_columns)(1, job->values, n, tile + j * LANES, stride, v + j);
+        for (j = 0; j < count; j++)
+            if (v[j].any_bad) V(mean_of_bad)(job, b->first + j * LANES, V(lanes_of)(b, j), &v[j], tile + j * LANES);
+        return;
+    }
     FOR_EACH_PART {
         if (source) {
             V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
@@ -372,7 +417,8 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
     const ptrdiff_t per_outer = (job->inner + width - 1) / width;
     V(heat) heat;
     const V(heat) *one = V(warm_all)(job, &heat);
-    const int whole = job->n <= SL_BLOCK, direct = whole && job->inner >= LANES && V(y_native)(job) && sl_writes_rows(job); /* from the tile to y */
+    const int whole = job->n <= SL_BLOCK,
+              direct = whole && job->inner >= LANES && V(y_native)(job) && sl_writes_rows(job); /* from the tile to y */
     for (ptrdiff_t t = first; t < last; t++) {
         V(source) s = {.job = job, .first = t * width, .width = width, .tile = scratch};
         ptrdiff_t end = all;
@@ -399,7 +445,6 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
         }
         if (sl_writes_rows(job) && whole && !direct) V(unpack)(&s, 0, job->n);
         if (!sl_reduces(job)) continue;
-        if (job->values) V(mean_of_columns)(s.tile, width, s.columns, job->values, job->n);
         V(put_values)(job, s.first, s.columns, s.tile);
     }
 }
@@ -451,10 +496,7 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
             V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
         const V(batch) b = {job, row, rows, tile, SL_GROUP * LANES, NULL, one, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}};
         V(columns)(NULL, &b);
-        if (sl_reduces(job)) {
-            if (job->values) V(mean_of_columns)(tile, SL_GROUP * LANES, rows, job->values, n);
-            V(put_values)(job, row, rows, tile);
-        }
+        if (sl_reduces(job)) V(put_values)(job, row, rows, tile);
         if (!sl_writes_rows(job)) continue;
         R *y = V(y_native)(job) ? (R *)job->y + row * n : raw;
         for (int j = 0; j < count; j++)

@@ -22,7 +22,7 @@
 #define SL_TEXT(name) SL_TEXT_(name)
 #define SL_PASTE_(a, b) a##b
 #define SL_PASTE(a, b) SL_PASTE_(a, b)
-#define SL_FORMS(P)                                                                           \
-    {P##short_rows, P##rows,       P##tiles,    P##narrow_columns, P##jacobian, P##choose, P##elements, \
+#define SL_FORMS(P)                                                                                         \
+    {P##short_rows, P##rows,       P##tiles,    P##narrow_columns, P##jacobian,   P##choose,   P##elements, \
      P##long_max,   P##long_shift, P##long_sum, P##long_finish,    P##long_write, P##long_mean}
 const sl_kernels SL_PASTE(sl_, SL_ISA) = {SL_TEXT(SL_ISA), SL_FORMS(f32_), SL_FORMS(f64_), sl_wrong_target, sl_total_weight, sl_total};

@@ -607,15 +607,6 @@ static double V(mean_of_row)(const R *p, const R *values, ptrdiff_t n, double *l
     }
     return V(total_of)(&d, lost);
 }
-/* of the columns of a tile, to its class 0 */
-static void V(mean_of_columns)(R *tile, ptrdiff_t stride, ptrdiff_t columns, const R *values, ptrdiff_t n) {
-    for (ptrdiff_t j = 0; j < columns; j += LANES) {
-        V(dot) d = V(no_products)();
-        for (ptrdiff_t k = 0; k < n; k++) V(add_product)(&d, V(load)(tile + k * stride + j), V(set1)(values[k]));
-        for (int i = 0; i < HALVES; i++) d.high[i] = f64_add(d.high[i], d.low[i]);
-        V(store)(tile + j, V(from_double)(d.high));
-    }
-}
 
 #include "losses.inc.h"
 

@@ -32,7 +32,7 @@
 #define F32_SIGMOID_ZERO -104.0f /* sigmoid is less than half the smallest subnormal, 2^-150 */
 #define F32_TINY 0x1p-25f        /* half an ulp of a number just below 1 */
 #define F32_LARGEST 0x1.fffffep+127f
-#define F32_SMALL 0x1p-100f      /* some normal number, and some steps of the last bit: below a threshold */
+#define F32_SMALL 0x1p-100f /* some normal number, and some steps of the last bit: below a threshold */
 #define F32_STEP_BELOW 0x1p-21f
 #define F32_EXACT_TO (1 << 24) /* classes that have a number */
 

@@ -248,7 +248,8 @@ static int run_long(const sl_job *job, const split *s, int threads) {
             run_row(&own, f, row, blocks, &shared, its);
         }
     } else {
-        OMP(omp parallel num_threads(threads)) {
+        OMP(omp parallel num_threads(threads))
+        {
             char *its = scratch + (size_t)thread_number() * each;
             const sl_job own = own_job(job, s, its);
             for (ptrdiff_t row = 0; row < rows; row++) run_row_in_team(&own, f, row, blocks, &l, its);

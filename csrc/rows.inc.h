@@ -364,8 +364,7 @@ static V(plan) V(block_plan)(R max, R shift, const V(heat) * heat) {
 }
 
 /* e of a block, unless it is NULL, and its sum; maxima as for row_sum_into, where e is NULL */
-static V(pair)
-    V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const R *ahead, R *max, R *maxima, R *block) {
+static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const R *ahead, R *max, R *maxima, R *block) {
     R magic[LANES], clamp[LANES];
     V(store)(magic, plan->magic);
     V(store)(clamp, plan->clamp);
@@ -393,7 +392,9 @@ static R V(block_max)(const R *x, ptrdiff_t n, R *maxima) {
 
 /* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
    may have to read again. Then write has to find e once more. */
-SL_INLINE int V(keeps_e)(const sl_job *job) { return V(y_native)(job) && !job->values && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y); }
+SL_INLINE int V(keeps_e)(const sl_job *job) {
+    return V(y_native)(job) && !job->values && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
+}
 SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(keeps_e)(job) ? (R *)job->y + at : scratch; }
 
 /* Distances of a block are from its own maximum, or from 0 if that is not finite. */

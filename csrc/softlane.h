@@ -96,9 +96,9 @@ typedef struct {
 
 /* The shape of the work. These numbers decide the order of summation, so changing one changes the last bits. */
 enum {
-    SL_SHORT = 32,      /* rows of up to this many classes are transposed, one row per lane */
-    SL_BLOCK = 4096,    /* longer rows are cut into blocks of this many classes */
-    SL_TILE = 65536,    /* elements of a packed tile, while at least one vector of columns fits: 256 KiB of float32 */
+    SL_SHORT = 32,       /* rows of up to this many classes are transposed, one row per lane */
+    SL_BLOCK = 4096,     /* longer rows are cut into blocks of this many classes */
+    SL_TILE = 65536,     /* elements of a packed tile, while at least one vector of columns fits: 256 KiB of float32 */
     SL_TILE_WIDTH = 256, /* columns of a packed tile at most */
     SL_LISTED = 1024     /* candidates of a draw in a list; more are drawn from the row itself */
 };
@@ -119,7 +119,7 @@ typedef struct {
     double picked;                 /* x of the class that an index names */
     void *high, *low;
     void *maxima; /* of each lane of parts of SL_FINE vectors, if the largest classes are wanted; or NULL */
-    void *stats; /* what finish found, for write */
+    void *stats;  /* what finish found, for write */
 } sl_long;
 
 typedef void sl_units_fn(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch);
@@ -131,7 +131,7 @@ typedef void sl_elements_fn(const sl_elements *s, ptrdiff_t first, ptrdiff_t las
    of choose a row, or SL_TILE_WIDTH columns of one outer index. */
 typedef struct {
     sl_units_fn *short_rows, *rows, *tiles, *narrow_columns, *jacobian, *choose;
-    sl_elements_fn *elements;                                                  /* in blocks of SL_BLOCK */
+    sl_elements_fn *elements;                                                              /* in blocks of SL_BLOCK */
     sl_blocks_fn *long_max, *long_shift, *long_sum, *long_finish, *long_write, *long_mean; /* one long row; parallel.c has the order */
 } sl_forms;
 
@@ -212,10 +212,13 @@ static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k) { /* of candidates
     const ptrdiff_t maxima = (8 * k < n / 4 ? 8 * k : n / 4) + 128, candidates = sl_candidates(n, k);
     return 16 * (size_t)(maxima > candidates ? maxima : candidates);
 }
+static inline size_t sl_block_bytes(ptrdiff_t n) {
+    return 8 * (size_t)(n > SL_BLOCK ? SL_BLOCK : n < SL_TILE_WIDTH ? SL_TILE_WIDTH : sl_row_stride(n, 8));
+}
 static inline size_t sl_choice_bytes(const sl_job *job) {
     if (!job->choice) return 0;
     const ptrdiff_t n = job->n, k = sl_listed(job->choice);
-    size_t bytes = 8 * SL_BLOCK + sl_entry_bytes(n, k < n ? k : n);
+    size_t bytes = sl_block_bytes(n) + sl_entry_bytes(n, k < n ? k : n);
     if (k) bytes += 8 * (size_t)(n + 64); /* the maxima of smaller groups: n / 16, but where k is a large part of n */
     if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
     return bytes;

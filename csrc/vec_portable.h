@@ -65,15 +65,15 @@ typedef struct {
         SL_EACH (N) { a.lane[i] = a.lane[i] == b.lane[i] ? x.lane[i] : y.lane[i]; }                 \
         return a;                                                                                   \
     }                                                                                               \
-    static inline P##v P##select_lt(P##v a, P##v b, P##v x, P##v y) { \
-        SL_EACH (N) { a.lane[i] = a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i]; } \
-        return a; \
-    } \
-    static inline unsigned P##lanes_lt(P##v a, P##v b) { \
-        unsigned r = 0; \
-        SL_EACH (N) r |= (unsigned)(a.lane[i] < b.lane[i]) << i; \
-        return r; \
-    } \
+    static inline P##v P##select_lt(P##v a, P##v b, P##v x, P##v y) {                               \
+        SL_EACH (N) { a.lane[i] = a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i]; }                  \
+        return a;                                                                                   \
+    }                                                                                               \
+    static inline unsigned P##lanes_lt(P##v a, P##v b) {                                            \
+        unsigned r = 0;                                                                             \
+        SL_EACH (N) r |= (unsigned)(a.lane[i] < b.lane[i]) << i;                                    \
+        return r;                                                                                   \
+    }                                                                                               \
     static inline int P##any_lt(P##v a, P##v b) {                                                   \
         int r = 0;                                                                                  \
         SL_EACH (N) r |= a.lane[i] < b.lane[i];                                                     \

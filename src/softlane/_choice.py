@@ -283,8 +283,10 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
     """One number (0-d), or one for each row."""
     if value is None:
         return None
-    a = as_array(name, value, what)
     whole = what == "top_k"
+    if type(value) is (int if whole else float) and low < value <= high:
+        return np.array(min(value, call.classes) if whole else value)
+    a = as_array(name, value, what)
     if a.dtype.kind not in ("iu" if whole else "fiu") and (whole or not is_bfloat16(a.dtype)):
         expected = "integers" if whole else "real numbers"
         raise TypeError(f"{name}: {what} has dtype {a.dtype}, expected {expected}")

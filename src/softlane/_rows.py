@@ -102,6 +102,8 @@ def _mask(name: str, where: object, shape: tuple[int, ...]) -> Array:
 
 def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
     """float64: one number, or one for each row; None for 1."""
+    if type(temperature) is float and 0 < temperature < np.inf:
+        return None if temperature == 1 else np.array(temperature)
     t = as_array(name, temperature, "temperature")
     if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
         raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
