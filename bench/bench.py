@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import choices
 import losses
 import options as variants
 import peers
@@ -66,6 +67,13 @@ def make_options(cases: list[Case], effort: dict[str, Any]) -> list[Job]:
     seconds, rounds = effort["cases"]
     common = {"kind": "options", "threads": 1, "isa": None, "seconds": seconds, "rounds": rounds}
     return [{**common, "cases": chosen, "steps": len(chosen)}] if chosen else []
+
+
+def make_choices(options: argparse.Namespace, threads: list[int], effort: dict[str, Any]) -> list[Job]:
+    names = [name for name in choices.BY_NAME if not options.cases or options.cases.search(name)]
+    seconds, rounds = effort["cases"]
+    common = {"kind": "choices", "isa": None, "seconds": seconds, "rounds": rounds, "names": names, "steps": len(names)}
+    return [{**common, "threads": count} for count in threads] if names and not options.isa else []
 
 
 def start(job: Job, errors: Any) -> subprocess.Popen[str]:
@@ -123,7 +131,7 @@ def run_all(jobs: list[Job]) -> dict[str, Any]:
                 kept = {key: job[key] for key in ("title", "key", "threads", "isa")}
                 results["groups"].append({**kept, **about, "isa": job["isa"], "active": about["isa"], "rows": rows})
             else:
-                results[job["kind"]] = rows
+                results.setdefault(job["kind"], []).extend(rows)
     return results
 
 
@@ -146,15 +154,18 @@ def parse() -> argparse.Namespace:
 def plan(options: argparse.Namespace) -> list[Job]:
     effort = QUICK if options.quick else FULL
     cases = [case for case in CASES if not options.cases or options.cases.search(case.name)]
-    if not cases:
-        sys.exit(f"no case matches {options.cases.pattern!r}; there are: {', '.join(case.name for case in CASES)}")
     threads = options.threads or list(dict.fromkeys((1, softlane.get_num_threads())))
+    chosen = make_choices(options, threads, effort)
+    if not cases and not chosen:
+        names = [case.name for case in CASES] + list(choices.BY_NAME)
+        sys.exit(f"no case matches {options.cases.pattern!r}; there are: {', '.join(names)}")
     groups = [(count, isa) for isa in options.isa or [None] for count in threads]
     if not options.isa and not options.threads and "avx2" in _core.available_isas()[1:]:
         groups.append((1, "avx2"))
     curves = [] if options.cases or options.isa else make_curves(effort)
     once = make_memory(cases) + (make_options(cases, effort) if 1 in threads and not options.isa else [])
-    return [make_group(count, isa, cases, effort) for count, isa in groups] + once + curves
+    timed = [make_group(count, isa, cases, effort) for count, isa in groups] if cases else []
+    return timed + chosen + once + curves
 
 
 def main() -> None:
@@ -169,6 +180,8 @@ def main() -> None:
     report.judge_memory(results.get("memory", []))
     for row in results.get("options", []):
         variants.judge(row, report.BY_NAME[row["name"]])
+    for row in results.get("choices", []):
+        choices.judge(row)
     results["summary"] = report.summary(results)
     folder = options.json.parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -214,7 +214,7 @@ def contenders(choice: Choice, x: Array, threads: int) -> list[Contender]:
 # ---- verdicts -------------------------------------------------------------------------------------------------------
 
 
-def judge(row: dict[str, Any], threads: int) -> None:
+def judge(row: dict[str, Any]) -> None:
     """Adds the ratios and the misses to the times of a row; targets are for one thread, but for that over the peers."""
     choice = BY_NAME[row["name"]]
     times = {name: t["minimum"] for name, t in row["times"].items()}
@@ -225,19 +225,20 @@ def judge(row: dict[str, Any], threads: int) -> None:
     if choice.op == "sample":  # the usual NumPy code is what the target is about
         row["faster"] = times["NumPy"] / own
     row["misses"] = []
-    if threads == 1 and choice.of_max and row["of max"] > choice.of_max:
+    if row["threads"] == 1 and choice.of_max and row["of max"] > choice.of_max:
         row["misses"].append(f"{row['of max']:.2f}x the time of x.max(), wanted {choice.of_max:g}x")
-    if threads == 1 and choice.of_beside and row["of beside"] > choice.of_beside:
+    if row["threads"] == 1 and choice.of_beside and row["of beside"] > choice.of_beside:
         row["misses"].append(f"{row['of beside']:.2f}x the time of {choice.beside}, wanted {choice.of_beside:g}x")
     if row["faster"] < choice.faster:
         row["misses"].append(f"{row['faster']:.2f}x as fast as the best peer, wanted {choice.faster:g}x")
 
 
-HEADER = ["choice", "softlane", *NAMES, "best peer", "of x.max()", "of logsumexp", "verdict"]
+HEADER = ["choice", "threads", "softlane", *NAMES, "best peer", "of x.max()", "of logsumexp", "verdict"]
 NOTES = (
     "us for the call. topk with probabilities, argmax with its probability, take_log_probs and rank of one class of "
-    "each row, sample with top_k=50 and top_p=0.95. Best peer: how many times faster than it softlane is, for sample than NumPy. Of x.max(), "
-    "of logsumexp: softlane's time over theirs on the same array (for expectation along an axis, of its softmax)."
+    "each row, sample with top_k=50 and top_p=0.95. Best peer: how many times faster than it softlane is, for sample "
+    "than NumPy. Of x.max(), of logsumexp: softlane's time over theirs on the same array (expectation along an axis: "
+    "of its softmax)."
 )
 
 
@@ -249,6 +250,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     times = {name: t["minimum"] for name, t in row["times"].items()}
     return [
         row["name"],
+        str(row["threads"]),
         *(_shown(times.get(name)) for name in ("softlane", *NAMES)),
         f"{row['faster']:.2f}x" if row["faster"] < 100 else f"{row['faster']:.0f}x",
         f"{row['of max']:.2f}x",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import choices
 import numpy as np
 import options
 from cases import CASES, FASTER, FASTER_AVX2, FASTER_GRADIENT, FASTER_MEAN, FIXED_BYTES, ROW_BYTES, Case
@@ -113,6 +114,8 @@ def summary(results: dict[str, Any]) -> list[str]:
             )
     for row in results.get("options", []):
         lines += [f"MISSED  {row['name']}, {miss}" for miss in row["misses"]]
+    for row in results.get("choices", []):
+        lines += [f"MISSED  {row['name']}, {row['threads']} threads: {miss}" for miss in row["misses"]]
     for row in results.get("memory", []):
         lines += [f"MISSED  memory: {row['name']}: {miss}" for miss in row["misses"]]
     return lines
@@ -213,6 +216,9 @@ def print_tables(results: dict[str, Any]) -> None:
         title = f"{group['title']} ({results['processor']})"
         print_table(console, title, header(group), [cells(row, group) for row in group["rows"]])
         console.print(notes(group), "", sep="\n")
+    if rows := results.get("choices"):
+        print_table(console, "choices among classes", choices.HEADER, [choices.cells(row) for row in rows])
+        console.print(choices.NOTES, "", sep="\n")
     if rows := results.get("options"):
         cells_of = [options.cells(row, BY_NAME[row["name"]]) for row in rows]
         print_table(console, "dtypes and options", options.HEADER, cells_of)
@@ -237,6 +243,9 @@ def markdown(results: dict[str, Any]) -> str:
     for group in results["groups"]:
         table = markdown_table(header(group), [cells(row, group) for row in group["rows"]])
         lines += [f"### {group['title']}", "", *table, "", notes(group), ""]
+    if rows := results.get("choices"):
+        table = markdown_table(choices.HEADER, [choices.cells(row) for row in rows])
+        lines += ["### choices among classes", "", *table, "", choices.NOTES, ""]
     if rows := results.get("options"):
         table = markdown_table(options.HEADER, [options.cells(row, BY_NAME[row["name"]]) for row in rows])
         lines += ["### dtypes and options", "", *table, "", options.NOTES, ""]

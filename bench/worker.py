@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import choices
 import memory
 import numpy as np
 import options
@@ -94,6 +95,22 @@ def run_options(job: Job) -> Iterator[dict[str, Any]]:
         yield {"result": {"name": case.name, "times": {name: timing._asdict() for name, timing in times.items()}}}
 
 
+def run_choices(job: Job) -> Iterator[dict[str, Any]]:
+    """The functions that choose among classes."""
+    for name in job["names"]:
+        choice = choices.BY_NAME[name]
+        yield {"step": name}
+        entries = choices.contenders(choice, logits(choice.shape, "float32"), job["threads"])
+        times = interleave(entries, job["seconds"], job["rounds"], threads=job["threads"])
+        yield {
+            "result": {
+                "name": name,
+                "threads": job["threads"],
+                "times": {name: timing._asdict() for name, timing in times.items()},
+            }
+        }
+
+
 def run_lengths(job: Job) -> Iterator[dict[str, Any]]:
     """Time against row length, softmax of float32."""
     for n in job["lengths"]:
@@ -125,6 +142,7 @@ def run_accuracy(job: Job) -> Iterator[dict[str, Any]]:
 KINDS = {
     "cases": run_cases,
     "options": run_options,
+    "choices": run_choices,
     "memory": run_memory,
     "lengths": run_lengths,
     "accuracy": run_accuracy,

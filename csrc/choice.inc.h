@@ -89,7 +89,9 @@ SL_INLINE R *V(own_maxima)(const sl_job *job) {
     const ptrdiff_t k = sl_listed(job->choice);
     return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n));
 }
-SL_INLINE double *V(own_weights)(const sl_job *job) { return (double *)((char *)V(own_maxima)(job) + 8 * (job->n + 64)); }
+SL_INLINE double *V(own_weights)(const sl_job *job) {
+    return (double *)((char *)V(own_maxima)(job) + sl_maxima_bytes(job->n, sl_listed(job->choice)));
+}
 
 SL_INLINE R V(class_of)(const sl_job *job, ptrdiff_t row, int64_t k) {
     const ptrdiff_t at = job->inner == 1 ? row * job->n + (ptrdiff_t)k : V(column_at)(job, row) + (ptrdiff_t)k * job->inner;

@@ -209,8 +209,12 @@ static inline ptrdiff_t sl_group(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
 static inline ptrdiff_t sl_candidates(ptrdiff_t n, ptrdiff_t k) { return 2 * k + 64 < n ? 2 * k + 64 : n; }
 static inline ptrdiff_t sl_listed(const sl_choice *c) { return c->how == SL_DRAWN ? SL_LISTED : c->how == SL_LARGEST ? c->k : 0; }
 static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k) { /* of candidates for up to k, or of those maxima */
-    const ptrdiff_t maxima = (8 * k < n / 4 ? 8 * k : n / 4) + 128, candidates = sl_candidates(n, k);
+    const ptrdiff_t maxima = (8 * k < n ? 8 * k : n) + 128, candidates = sl_candidates(n, k);
     return 16 * (size_t)(maxima > candidates ? maxima : candidates);
+}
+static inline size_t sl_maxima_bytes(ptrdiff_t n, ptrdiff_t k) { /* of parts of SL_FINE vectors, or smaller ones for a large k */
+    const ptrdiff_t group = sl_group(n, k < n ? k : n, 16), part = group < SL_FINE ? group : SL_FINE;
+    return 8 * (size_t)(2 * n / part + 64);
 }
 static inline size_t sl_block_bytes(ptrdiff_t n) {
     return 8 * (size_t)(n > SL_BLOCK ? SL_BLOCK : n < SL_TILE_WIDTH ? SL_TILE_WIDTH : sl_row_stride(n, 8));
@@ -219,7 +223,7 @@ static inline size_t sl_choice_bytes(const sl_job *job) {
     if (!job->choice) return 0;
     const ptrdiff_t n = job->n, k = sl_listed(job->choice);
     size_t bytes = sl_block_bytes(n) + sl_entry_bytes(n, k < n ? k : n);
-    if (k) bytes += 8 * (size_t)(n + 64); /* the maxima of smaller groups: n / 16, but where k is a large part of n */
+    if (k) bytes += sl_maxima_bytes(n, k);
     if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
     return bytes;
 }

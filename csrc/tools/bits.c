@@ -107,7 +107,61 @@ static uint64_t losses(uint64_t h, sl_job job) {
     return h;
 }
 
-/* Masks, temperatures and small integers, through the first three operations. */
+/* Classes chosen from the rows, and the means of values. */
+static uint64_t choices(uint64_t h, sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner, k = job.inner > 1 ? 1 : job.n < 40 ? job.n : 40;
+    const size_t width = (size_t)size[job.y_storage];
+    int64_t *index = malloc((size_t)(rows * k) * sizeof *index), *rank = malloc((size_t)(rows * k) * sizeof *rank);
+    double *uniform = malloc((size_t)rows * sizeof *uniform), top_p = 0.9, min_p = 0.01;
+    const int64_t top_k = 30;
+    char *values = malloc((size_t)job.n * 8);
+    if (!index || !rank || !uniform || !values) exit(1);
+    for (ptrdiff_t i = 0; i < rows; i++) uniform[i] = ldexp((double)(next() % 65536), -16);
+    for (ptrdiff_t i = 0; i < job.n; i++) {
+        const double v = ldexp((double)(next() % 4096), -8) - 8;
+        if (job.y_storage == SL_FLOAT64) ((double *)values)[i] = v;
+        else ((float *)values)[i] = (float)v;
+    }
+    job.op = SL_SOFTMAX;
+    if (job.n <= SL_BLOCK || job.inner == 1) {
+        job.values = values;
+        if (sl_run(&job, 1)) exit(1);
+        h = hash(h, job.y, (size_t)rows * width);
+        job.values = NULL;
+    }
+    sl_choice c = {.how = SL_LARGEST, .k = k, .index = index, .rank = rank, .sorted = 1, .uniform = uniform};
+    job.choice = &c;
+    for (int op = SL_SOFTMAX; op <= SL_LOG_SOFTMAX; op++)
+        for (int how = SL_LARGEST; how >= SL_GIVEN; how--) {
+            job.op = (sl_op)op;
+            c.how = (sl_choosing)how;
+            if (sl_run(&job, 1)) exit(1);
+            h = hash(h, job.y, (size_t)(rows * k) * width);
+            h = hash(h, (unsigned char *)index, (size_t)(rows * k) * sizeof *index);
+        }
+    c.how = SL_RANK;
+    if (job.inner == 1 && rows * k * job.n < 1 << 22) {
+        if (sl_run(&job, 1)) exit(1);
+        h = hash(h, (unsigned char *)rank, (size_t)(rows * k) * sizeof *rank);
+    }
+    c.how = SL_DRAWN;
+    c.k = 1;
+    for (int filters = 0; filters < 4 && job.inner == 1; filters++) {
+        c.top_k = filters & 1 ? &top_k : NULL;
+        c.top_p = filters & 2 ? &top_p : NULL;
+        c.min_p = filters == 3 ? &min_p : NULL;
+        if (sl_run(&job, 1)) exit(1);
+        h = hash(h, job.y, (size_t)rows * width);
+        h = hash(h, (unsigned char *)index, (size_t)rows * sizeof *index);
+    }
+    free(index);
+    free(rank);
+    free(uniform);
+    free(values);
+    return h;
+}
+
+/* Masks, temperatures and small integers, through the first three operations and the choices. */
 static uint64_t options(uint64_t h, sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
     unsigned char *mask = malloc((size_t)count);
@@ -115,7 +169,7 @@ static uint64_t options(uint64_t h, sl_job job) {
     if (!mask || !temperature) exit(1);
     for (ptrdiff_t i = 0; i < count; i++) mask[i] = next() % 4 != 0;
     for (ptrdiff_t i = 0; i < rows; i++) temperature[i] = 0.25 + ldexp((double)(next() % 1024), -8);
-    for (int choice = 0; choice < 4; choice++)
+    for (int choice = 0; choice < 4; choice++) {
         for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
             job.op = (sl_op)op;
             job.mask = choice == 1 || choice == 3 ? mask : NULL;
@@ -124,6 +178,8 @@ static uint64_t options(uint64_t h, sl_job job) {
             if (sl_run(&job, 1)) exit(1);
             h = hash(h, job.y, (size_t)(op == SL_LOGSUMEXP ? rows : count) * size[job.y_storage]);
         }
+        h = choices(h, job);
+    }
     free(mask);
     free(temperature);
     return h;
@@ -146,25 +202,6 @@ int main(void) {
                         else if (storage == SL_FLOAT64) ((double *)x)[i] = v;
                         else ((uint16_t *)x)[i] = (uint16_t)next(); /* any bits: subnormals, NaN, infinities */
                     }
-                    for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
-                        const sl_job job = {.op = (sl_op)op,
-                                            .x_storage = (sl_storage)storage,
-                                            .y_storage = (sl_storage)storage,
-                                            .x = x,
-                                            .y = y,
-                                            .outer = outer,
-                                            .n = n,
-                                            .inner = inner};
-                        if (sl_run(&job, 1)) return 1;
-                        h = hash(h, y, (size_t)(op == SL_LOGSUMEXP ? outer * inner : count) * size[storage]);
-                    }
-                    h = losses(h, (sl_job){.x_storage = (sl_storage)storage,
-                                           .y_storage = (sl_storage)storage,
-                                           .x = x,
-                                           .y = y,
-                                           .outer = outer,
-                                           .n = n,
-                                           .inner = inner});
                     sl_job job = {.x_storage = (sl_storage)storage,
                                   .y_storage = (sl_storage)storage,
                                   .x = x,
@@ -172,6 +209,7 @@ int main(void) {
                                   .outer = outer,
                                   .n = n,
                                   .inner = inner};
+                    h = losses(h, job);
                     h = options(h, job);
                     if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
                         job.x_storage = (sl_storage)(SL_INT8 + kind);

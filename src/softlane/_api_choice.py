@@ -125,7 +125,7 @@ def topk(
     >>> values
     array([0.39894129, 0.39894129])
     """
-    if where is None and temperature is None and type(k) is int and (kind == "probs" or kind == "log_probs"):
+    if where is None and temperature is None and type(k) is int and 0 < k < 1 << 32 and kind in ("probs", "log_probs"):
         op = _core.SOFTMAX if kind == "probs" else _core.LOG_SOFTMAX
         plain = _core.fast_choice(_core.LARGEST, op, x, axis, k, True, bool(sorted))
         if plain is not None:
