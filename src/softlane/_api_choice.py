@@ -123,7 +123,7 @@ def topk(
     >>> indices
     array([1, 3])
     >>> values
-    array([0.39894129, 0.39894129])
+    array([0.3994863, 0.3994863])
     """
     if where is None and temperature is None and type(k) is int and 0 < k < 1 << 32 and kind in ("probs", "log_probs"):
         op = _core.SOFTMAX if kind == "probs" else _core.LOG_SOFTMAX

@@ -1,6 +1,6 @@
 """Check: arrays, dtypes, axes and outputs of a call, and how large arrays are cut into pieces.
 
-With _softmax.py, _losses.py and _elements.py the only files that reject an array. It knows no operation.
+With _rows.py and the files that decide the only ones that reject an array. It knows no operation.
 """
 
 from __future__ import annotations

@@ -30,7 +30,21 @@ from softlane._rows import Rows, of_rows, options, per_row
 
 
 class TopK(NamedTuple):
-    """What `topk` returns."""
+    """What `topk` returns: a tuple with names.
+
+    Parameters
+    ----------
+    values : ndarray
+        Probabilities, their logarithms or logits, with length `k` along the class axis.
+    indices : ndarray of int64
+        The classes, in the same shape.
+
+    Examples
+    --------
+    >>> import softlane
+    >>> softlane.topk([0.0, 2.0, 1.0], 2).indices
+    array([1, 2])
+    """
 
     values: Any
     indices: Any
