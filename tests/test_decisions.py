@@ -1039,3 +1039,10 @@ def test_log_probs_and_ranks_of_all_classes(problem):
     assert_same_bits(places, np.argsort(ref.the_order(x, axis, where), axis))
     log_p = softlane.take_log_probs(x, every, axis, where=where)
     assert_close(log_p, ref.exact_values("log_probs", x, axis, where))
+
+
+@pytest.mark.any_isa
+def test_values_beyond_the_compute_type_are_an_error_without_a_warning(recwarn):
+    with pytest.raises(ValueError, match="values must be finite in float32"):
+        softlane.expectation(np.zeros(2, np.float32), [1e300, 0])
+    assert not recwarn.list

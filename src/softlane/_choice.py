@@ -358,7 +358,8 @@ def expectation(x: object, values: object, axis: object, where: object, temperat
     rows, n = call.rows, call.classes
     v = as_array(name, values, "values")
     result_dtype(name, v.dtype, "values")
-    v = v.astype(rows.compute)
+    with np.errstate(all="ignore"):
+        v = v.astype(rows.compute)
     if not np.isfinite(v).all():
         raise ValueError(f"{name}: values must be finite in {rows.compute}")
     v = v.reshape(1) if call.is_scalar and v.ndim == 0 else v
