@@ -6,6 +6,10 @@
 #include <math.h>
 #include <string.h>
 
+/* What the other headers need inlined, as an operation is one instruction there, is here more than a compiler should repeat. */
+#undef SL_INLINE
+#define SL_INLINE static inline
+
 #define UNROLL 2 /* vectors that go through exp together: what the registers hold */
 
 typedef struct {
@@ -90,7 +94,7 @@ typedef struct {
         return m;                                                                                   \
     }                                                                                               \
     /* Groups of w lanes of a, then b: those in even places to even, those in odd places to odd. */ \
-    SL_INLINE void P##unzip(const int w, P##v a, P##v b, P##v *even, P##v *odd) {                   \
+    static inline void P##unzip(const int w, P##v a, P##v b, P##v *even, P##v *odd) {               \
         SL_EACH (N / 2) {                                                                           \
             const int from = i / w * 2 * w + i % w;                                                 \
             even->lane[i] = a.lane[from];                                                           \
@@ -249,5 +253,4 @@ static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, d
     return 0;
 }
 
-/* Always inlined: GCC takes a function that only prefetches for one without effects, and drops the calls. */
-SL_INLINE void sl_prefetch(const void *p) { (void)p; }
+static inline void sl_prefetch(const void *p) { (void)p; }
