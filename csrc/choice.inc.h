@@ -5,23 +5,34 @@
 
 /* ---- the order ------------------------------------------------------------------------------------------------ */
 
+/* Numbers as integers of the same order, which one can pack, and bisect between */
+#if SL_REAL == 32
+typedef uint32_t V(key);
+#else
+typedef uint64_t V(key);
+#endif
+#define SIGN ((V(key))1 << (8 * sizeof(R) - 1))
+SL_INLINE V(key) V(key_of)(R x) {
+    V(key) b;
+    memcpy(&b, &x, sizeof b);
+    return b & SIGN ? ~b : b | SIGN;
+}
+SL_INLINE R V(of_key)(V(key) b) {
+    R x;
+    b = b & SIGN ? b & ~SIGN : ~b;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
+#undef SIGN
+
 /* A class: its value, not NaN, and its index, as one number where it has the bits. The smaller comes before. */
 #if SL_REAL == 32
 typedef uint64_t V(entry);
 SL_INLINE V(entry) V(entry_of)(R value, int64_t index) {
-    uint32_t b;
     if (value == 0) value = 0; /* not -0 */
-    memcpy(&b, &value, sizeof b);
-    b = b & 0x80000000u ? b : b ^ 0x7FFFFFFFu; /* falls as the value grows */
-    return (uint64_t)b << 32 | (uint64_t)index;
+    return (uint64_t)~V(key_of)(value) << 32 | (uint64_t)index;
 }
-SL_INLINE R V(value_in)(V(entry) e) {
-    uint32_t b = (uint32_t)(e >> 32);
-    R value;
-    b = b & 0x80000000u ? b : b ^ 0x7FFFFFFFu;
-    memcpy(&value, &b, sizeof value);
-    return value;
-}
+SL_INLINE R V(value_in)(V(entry) e) { return V(of_key)(~(V(key))(e >> 32)); }
 SL_INLINE int64_t V(index_in)(V(entry) e) { return (int64_t)(e & 0xFFFFFFFFu); }
 SL_INLINE int V(before)(V(entry) a, V(entry) b) { return a < b; }
 #else
@@ -440,26 +451,6 @@ static int64_t V(rank_of)(const sl_job *job, ptrdiff_t row, int64_t class) {
 
 /* ---- a draw ----------------------------------------------------------------------------------------------------- */
 
-/* Numbers as integers of the same order, between which one can bisect */
-#if SL_REAL == 32
-typedef uint32_t V(key);
-#else
-typedef uint64_t V(key);
-#endif
-#define SIGN ((V(key))1 << (8 * sizeof(R) - 1))
-static V(key) V(key_of)(R x) {
-    V(key) b;
-    memcpy(&b, &x, sizeof b);
-    return b & SIGN ? ~b : b | SIGN;
-}
-static R V(of_key)(V(key) b) {
-    R x;
-    b = b & SIGN ? b & ~SIGN : ~b;
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-#undef SIGN
-
 /* weights e of n classes */
 static void V(weights_of)(const R *x, ptrdiff_t n, const V(plan) * plan, double *w) {
     const V(table) table = V(load_table)(V_TABLE);
@@ -633,8 +624,9 @@ static void V(draw)(const sl_job *job, ptrdiff_t row) {
         for (ptrdiff_t i = 1; i < kept; i++) others = sl_add(others, w[i], &lost);
         others += lost;
         *index = V(draw_from_list)(job, row, kept, d.uniform, &plan);
+        if (!job->y) return;
         const R y = V(log_of_draw)(job, row, *index, others, largest, &plan);
-        if (job->y) V(put_values)(job, row, 1, &y);
+        V(put_values)(job, row, 1, &y);
         return;
     }
     const double largest = V(weight_of)(max, &plan);

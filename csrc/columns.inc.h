@@ -444,8 +444,7 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
             V(columns)(whole ? NULL : &s, &b);
         }
         if (sl_writes_rows(job) && whole && !direct) V(unpack)(&s, 0, job->n);
-        if (!sl_reduces(job)) continue;
-        V(put_values)(job, s.first, s.columns, s.tile);
+        if (sl_reduces(job)) V(put_values)(job, s.first, s.columns, s.tile);
     }
 }
 

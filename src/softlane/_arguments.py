@@ -147,12 +147,22 @@ def _torch_bfloat16(name: str, x: Any, what: str) -> Array:
     return np.asarray(x.view(sys.modules["torch"].int16)).view(ml_dtypes.bfloat16)
 
 
+def integer(name: str, what: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: {what} must be an integer, got {value!r} ({type(value).__name__})") from None
+
+
+def element(what: str, a: Array, flat: int) -> tuple[str, Any]:
+    """One element as errors name it, ``what[i, j]``, and its value."""
+    place = tuple(int(i) for i in np.unravel_index(flat, a.shape))
+    return what + (f"[{', '.join(map(str, place))}]" if place else ""), a[place]
+
+
 def normalise_axis(name: str, axis: object, ndim: int) -> int:
     """The axis as 0 <= k < ndim; a 0-d array is one class, so it has an axis 0 as well."""
-    try:
-        k = operator.index(axis)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name}: axis must be an integer, got {axis!r} ({type(axis).__name__})") from None
+    k = integer(name, "axis", axis)
     axes = max(ndim, 1)
     if not -axes <= k < axes:
         raise AxisError(k, ndim)

@@ -5,7 +5,6 @@ Inside, everything about k classes of each row has the shape (*batch, k). It kno
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +18,8 @@ from softlane._arguments import (
     broadcast_shapes,
     check_out,
     compute_dtype,
+    element,
+    integer,
     is_bfloat16,
     normalise_axis,
     pieces,
@@ -201,7 +202,9 @@ def topk(x: object, k: object, axis: object, kind: object, in_order: bool, where
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
     call = _call("topk", x, axis, where, temperature)
-    count = _integer("topk", "k", k)
+    if isinstance(k, bool | np.bool_):
+        raise TypeError(f"topk: k must be an integer, got {k!r} ({type(k).__name__})")
+    count = integer("topk", "k", k)
     if not 0 <= count <= call.classes:
         raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
     op = _KINDS[kind]
@@ -224,15 +227,6 @@ def _logits_of(call: _Call, index: Array) -> Array:
         y[hidden] = -np.inf
     np.copyto(y, np.nan, where=np.isnan(y[..., :1]) & ~np.asarray(hidden))
     return y
-
-
-def _integer(name: str, what: str, k: object) -> int:
-    if isinstance(k, bool | np.bool_):
-        raise TypeError(f"{name}: {what} must be an integer, got {k!r} ({type(k).__name__})")
-    try:
-        return operator.index(k)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name}: {what} must be an integer, got {k!r} ({type(k).__name__})") from None
 
 
 # ---- given classes --------------------------------------------------------------------------------------------------
@@ -272,9 +266,8 @@ def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]
 def _check_range(name: str, indices: Array, n: int) -> None:
     if not indices.size or (int(indices.min()) >= 0 and int(indices.max()) < n):
         return
-    place = tuple(int(i) for i in np.argwhere((indices < 0) | (indices >= n))[0])
-    at = f"[{', '.join(map(str, place))}]" if place else ""
-    raise IndexError(f"{name}: indices{at} = {indices[place]} is outside [0, {n})")
+    what, value = element("indices", indices, int(np.argmax((indices < 0) | (indices >= n))))
+    raise IndexError(f"{name}: {what} = {value} is outside [0, {n})")
 
 
 def take_log_probs(x: object, indices: object, axis: object, where: object, temperature: object) -> Any:
@@ -308,10 +301,9 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
         a = a.astype(np.float64)
     wrong = ~((a >= low) & (a <= high)) if what != "top_p" else ~((a > low) & (a <= high))
     if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        at = f"[{', '.join(map(str, place))}]" if place else ""
+        at, found = element(what, a, int(wrong.argmax()))
         expected = {"top_k": "at least 1", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
-        raise ValueError(f"{name}: {what}{at} is {a[place]}, expected {expected}")
+        raise ValueError(f"{name}: {at} is {found}, expected {expected}")
     if whole:
         a = np.minimum(a.astype(np.uint64), np.uint64(call.classes)).astype(np.int64)
     kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))

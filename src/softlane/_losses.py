@@ -6,7 +6,6 @@ It rejects what is not a loss and knows nothing of how one is computed. `_softma
 from __future__ import annotations
 
 import numbers
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -89,10 +88,7 @@ def _check(
     n = a.shape[k]
     if n == 0:
         raise ValueError(f"{name}: {what} has shape {a.shape}, without a class along axis {k}")
-    try:
-        ignore = operator.index(ignore_index)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name}: ignore_index must be an integer, got {ignore_index!r}") from None
+    ignore = _arguments.integer(name, "ignore_index", ignore_index)
     compute = _arguments.compute_dtype(dtype)
     w = None
     if weight is not None:
@@ -147,12 +143,8 @@ def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int,
 
 
 def _raise_wrong(name: str, target: Array, flat: int, n: int, ignore: int) -> None:
-    position = np.unravel_index(flat, target.shape)
-    where = ", ".join(str(int(i)) for i in position)
-    value = target[position]
-    raise IndexError(
-        f"{name}: target{f'[{where}]' if where else ''} = {value} is outside [0, {n}); ignore_index is {ignore}"
-    )
+    what, value = _arguments.element("target", target, flat)
+    raise IndexError(f"{name}: {what} = {value} is outside [0, {n}); ignore_index is {ignore}")
 
 
 def cross_entropy(

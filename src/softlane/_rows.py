@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softlane._arguments import Array, as_array, broadcast, is_plain, normalise_axes, storage, without
+from softlane._arguments import Array, as_array, broadcast, element, is_plain, normalise_axes, storage, without
 
 # Temperatures whose powers the kernels can take: beyond, rows are scaled by a power of two first.
 _TEMPERATURES = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**100}
@@ -111,10 +111,9 @@ def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: t
         t = t.astype(np.float64)
     wrong = ~((t > 0) & (t < np.inf))
     if wrong.any():
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        at = f"[{', '.join(map(str, index))}]" if index else ""
+        what, value = element("temperature", t, int(wrong.argmax()))
         raise ValueError(
-            f"{name}: temperature{at} is {t[index]}, expected positive, finite numbers; "
+            f"{name}: {what} is {value}, expected positive, finite numbers; "
             f"the limit towards 0 is the class with the largest logit: argmax"
         )
     t = per_row(name, "temperature", t, kept, batch)

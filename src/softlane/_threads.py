@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from pathlib import Path
 
 from softlane import _core
+from softlane._arguments import integer
 
 _origin = ""
 
@@ -107,12 +107,9 @@ def set_num_threads(n: int) -> int:
     1
     """
     global _origin
-    try:
-        count = operator.index(n)
-    except TypeError:
-        raise TypeError(f"n must be an integer, got {n!r} ({type(n).__name__})") from None
+    count = integer("set_num_threads", "n", n)
     if not 1 <= count <= 1024:
-        raise ValueError(f"n must be between 1 and 1024, got {count}")
+        raise ValueError(f"set_num_threads: n must be between 1 and 1024, got {count}")
     before = _core.get_threads()
     _core.set_threads(count)
     _origin = "set_num_threads"
