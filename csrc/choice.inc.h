@@ -1,11 +1,11 @@
 /* choice.inc.h: compute. Some classes of each row: the largest, how many come before one, one drawn at random; and the
    probabilities of the chosen. Part of kernels.inc.h, which has the steps that all forms share.
 
-   softlane.h has the order of classes. Nothing sorts a row: what is kept of it is a list of candidates. */
+   softlane.h has the order of classes. Rows are not sorted, but lists of candidates, which most classes never enter. */
 
 /* ---- the order ------------------------------------------------------------------------------------------------ */
 
-/* Numbers as integers of the same order, which one can pack, and bisect between */
+/* Numbers, not NaN, as integers of the same order, which one can pack, and bisect between. -0 is 0. No branch hangs on a sign. */
 #if SL_REAL == 32
 typedef uint32_t V(key);
 #else
@@ -15,11 +15,12 @@ typedef uint64_t V(key);
 SL_INLINE V(key) V(key_of)(R x) {
     V(key) b;
     memcpy(&b, &x, sizeof b);
-    return b & SIGN ? ~b : b | SIGN;
+    b = b == SIGN ? 0 : b;
+    return b ^ (SIGN | (0 - (b >> (8 * sizeof(R) - 1))));
 }
 SL_INLINE R V(of_key)(V(key) b) {
     R x;
-    b = b & SIGN ? b & ~SIGN : ~b;
+    b ^= SIGN | ((b >> (8 * sizeof(R) - 1)) - 1);
     memcpy(&x, &b, sizeof x);
     return x;
 }
@@ -28,77 +29,67 @@ SL_INLINE R V(of_key)(V(key) b) {
 /* A class: its value, not NaN, and its index, as one number where it has the bits. The smaller comes before. */
 #if SL_REAL == 32
 typedef uint64_t V(entry);
-SL_INLINE V(entry) V(entry_of)(R value, int64_t index) {
-    if (value == 0) value = 0; /* not -0 */
-    return (uint64_t)~V(key_of)(value) << 32 | (uint64_t)index;
-}
+SL_INLINE V(entry) V(entry_of)(R value, int64_t index) { return (uint64_t)~V(key_of)(value) << 32 | (uint64_t)index; }
 SL_INLINE R V(value_in)(V(entry) e) { return V(of_key)(~(V(key))(e >> 32)); }
 SL_INLINE int64_t V(index_in)(V(entry) e) { return (int64_t)(e & 0xFFFFFFFFu); }
 SL_INLINE int V(before)(V(entry) a, V(entry) b) { return a < b; }
+SL_INLINE unsigned V(digit)(V(entry) e, int d) { return e >> (8 * d) & 255; }
+#define RANKED 96
 #else
 typedef struct {
-    R value;
+    uint64_t key;
     int64_t index;
 } V(entry);
-SL_INLINE V(entry) V(entry_of)(R value, int64_t index) { return (V(entry)){value, index}; }
-SL_INLINE R V(value_in)(V(entry) e) { return e.value; }
+SL_INLINE V(entry) V(entry_of)(R value, int64_t index) { return (V(entry)){~V(key_of)(value), index}; }
+SL_INLINE R V(value_in)(V(entry) e) { return V(of_key)(~e.key); }
 SL_INLINE int64_t V(index_in)(V(entry) e) { return e.index; }
-SL_INLINE int V(before)(V(entry) a, V(entry) b) { return (a.value > b.value) | ((a.value == b.value) & (a.index < b.index)); }
+SL_INLINE int V(before)(V(entry) a, V(entry) b) { return (a.key < b.key) | ((a.key == b.key) & (a.index < b.index)); }
+SL_INLINE unsigned V(digit)(V(entry) e, int d) { return (d < 8 ? (uint64_t)e.index : e.key) >> (8 * (d % 8)) & 255; }
+#define RANKED 24
 #endif
-_Static_assert(sizeof(V(entry)) <= 16, "sl_entry_bytes");
+#define DIGITS ((int)sizeof(V(entry)) / 2) /* bytes of the index; those of the value follow */
 
-SL_INLINE V(entry) V(middle)(V(entry) a, V(entry) b, V(entry) c) {
-    if (V(before)(b, a)) {
-        const V(entry) t = a;
-        a = b;
-        b = t;
-    }
-    return V(before)(c, a) ? a : V(before)(c, b) ? c : b;
-}
-
-/* The entries before the pivot to the front; how many. No branch hangs on them: it would be foreseen half of the time. */
-static ptrdiff_t V(divide)(V(entry) * a, ptrdiff_t n, V(entry) pivot) {
-    ptrdiff_t left = 0;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const V(entry) e = a[i];
-        a[i] = a[left];
-        a[left] = e;
-        left += V(before)(e, pivot);
-    }
-    return left;
-}
-
-/* The first k of n entries to the front, in their order if sorted: quicksort of the parts that are asked for. */
-static void V(best)(V(entry) * a, ptrdiff_t n, ptrdiff_t k, int sorted) {
-    while (n > 12) {
-        if (k <= 0 || (k >= n && !sorted)) return;
-        const V(entry) pivot = V(middle)(a[n / 4], a[n / 2], a[n / 4 * 3]);
-        const ptrdiff_t left = V(divide)(a, n, pivot), right = n - left; /* both have some, as entries are all different */
-        if (k <= left) n = left;
-        else if (!sorted || left < right) {
-            if (sorted) V(best)(a, left, left, 1);
-            a += left;
-            n = right;
-            k -= left;
-        } else {
-            V(best)(a + left, right, k - left, 1);
-            n = k = left;
+/* Sorts entries by value, those with one value keeping their order; or by index, if their values are one. The few that are
+   RANKED by a count of those before, in loops without a branch that depends on them; the others digit by digit. */
+static void V(sort)(V(entry) * a, ptrdiff_t n, int by_index, V(entry) * spare) {
+    if (n <= RANKED) {
+        memcpy(spare, a, (size_t)n * sizeof *a);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            ptrdiff_t rank = 0;
+            for (ptrdiff_t j = 0; j < n; j++) rank += V(before)(spare[j], spare[i]);
+            a[rank] = spare[i];
         }
+        return;
     }
-    for (ptrdiff_t i = 1; i < n; i++) {
-        const V(entry) e = a[i];
-        ptrdiff_t j = i;
-        for (; j > 0 && V(before)(e, a[j - 1]); j--) a[j] = a[j - 1];
-        a[j] = e;
+    ptrdiff_t end[DIGITS][256] = {{0}};
+    const int first = by_index ? 0 : DIGITS;
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (int d = 0; d < DIGITS; d++) end[d][V(digit)(a[i], first + d)]++;
+    V(entry) *from = a, *to = spare;
+    for (int d = 0; d < DIGITS; d++) {
+        ptrdiff_t *place = end[d], before = 0;
+        if (place[V(digit)(from[0], first + d)] == n) continue; /* all the same */
+        for (int i = 0; i < 256; i++) {
+            const ptrdiff_t count = place[i];
+            place[i] = before;
+            before += count;
+        }
+        for (ptrdiff_t i = 0; i < n; i++) to[place[V(digit)(from[i], first + d)]++] = from[i];
+        V(entry) *last = from;
+        from = to;
+        to = last;
     }
+    if (from != a) memcpy(a, from, (size_t)n * sizeof *a);
 }
+#undef RANKED
+#undef DIGITS
 
-/* job->memory: a block, entries, maxima of groups, and for a draw weights and sums of blocks */
+/* job->memory: a block, entries and as many spare ones, maxima of groups, and for a draw weights and sums of blocks */
 SL_INLINE R *V(own_block)(const sl_job *job) { return job->memory; }
 SL_INLINE V(entry) * V(own_entries)(const sl_job *job) { return (V(entry) *)((char *)job->memory + sl_block_bytes(job->n)); }
 SL_INLINE R *V(own_maxima)(const sl_job *job) {
     const ptrdiff_t k = sl_listed(job->choice);
-    return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n));
+    return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n, sizeof(V(entry))));
 }
 SL_INLINE double *V(own_weights)(const sl_job *job) {
     return (double *)((char *)V(own_maxima)(job) + sl_maxima_bytes(job->n, sl_listed(job->choice)));
@@ -181,12 +172,6 @@ SL_INLINE vec V(lane_max)(const R *x, ptrdiff_t n, vec *nan) {
     return V(max)(a, b);
 }
 
-static R V(least_of)(const V(entry) * entries, ptrdiff_t n) {
-    V(entry) last = entries[0];
-    for (ptrdiff_t i = 1; i < n; i++) last = V(before)(last, entries[i]) ? entries[i] : last;
-    return V(value_in)(last);
-}
-
 /* The maxima of each lane of parts of so many vectors; *nan as above */
 static void V(part_maxima)(const sl_job *job, ptrdiff_t row, ptrdiff_t vectors, R *maxima, vec *nan) {
     for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
@@ -197,20 +182,57 @@ static void V(part_maxima)(const sl_job *job, ptrdiff_t row, ptrdiff_t vectors, 
     }
 }
 
-/* A number that at least k classes are above: just below the k-th largest maximum of a lane of some parts. */
-static R V(threshold)(const R *maxima, ptrdiff_t parts, ptrdiff_t together, ptrdiff_t k, V(entry) * entries) {
+/* How many of n numbers are above one; n is a multiple of LANES. More than EXACT_TO in a lane would be too few, and do no harm. */
+static ptrdiff_t V(count_above)(const R *x, ptrdiff_t n, R bar) {
+    const vec v = V(set1)(bar), none = V(set1)(0), one = V(set1)(1);
+    vec a = none, b = none;
+    ptrdiff_t i = 0, count = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        a = V(add)(a, V(select_lt)(v, V(load)(x + i), one, none));
+        b = V(add)(b, V(select_lt)(v, V(load)(x + i + LANES), one, none));
+    }
+    if (i < n) a = V(add)(a, V(select_lt)(v, V(load)(x + i), one, none));
     R lane[LANES];
+    V(store)(lane, V(add)(a, b));
+    for (int l = 0; l < LANES; l++) count += (ptrdiff_t)lane[l];
+    return count;
+}
+
+/* A number that at least k of those n are above, and not many more: found by halves, of values, at times of their keys, as values
+   may be too far apart. -inf where there are fewer, or too many equals. */
+static R V(bar_for)(const R *x, ptrdiff_t n, ptrdiff_t k) {
+    const vec lowest = V(set1)(-INFINITY), zero = V(set1)(0);
+    vec top = lowest, bottom = lowest; /* bottom: of what is above -inf, negated */
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const vec v = V(load)(x + i);
+        top = V(max)(v, top);
+        bottom = V(max)(V(select_lt)(lowest, v, V(sub)(zero, v), lowest), bottom);
+    }
+    R low = -INFINITY, high = V(reduce_max)(top);
+    const R least = -V(reduce_max)(bottom);
+    for (int step = 0; step < 40; step++) {
+        const R from = low < least ? least : low;
+        R middle = from + (high - from) / 2;
+        if (step % 4 == 3 || !(middle > low && middle < high)) middle = V(of_key)(V(key_of)(low) + (V(key_of)(high) - V(key_of)(low)) / 2);
+        if (!(middle > low && middle < high)) break;
+        const ptrdiff_t count = V(count_above)(x, n, middle);
+        if (count < k) high = middle;
+        else low = middle;
+        if (count >= k && count <= k + k / 8 + 8) break;
+    }
+    return low;
+}
+
+/* The same for maxima of the lanes of parts, so many parts together. */
+static R V(threshold)(const R *maxima, ptrdiff_t parts, ptrdiff_t together, ptrdiff_t k, R *tops) {
+    if (together == 1) return V(bar_for)(maxima, parts * LANES, k);
     ptrdiff_t count = 0;
-    for (ptrdiff_t p = 0; p < parts; p += together) {
+    for (ptrdiff_t p = 0; p < parts; p += together, count += LANES) {
         vec top = V(load)(maxima + p * LANES);
         for (ptrdiff_t i = p + 1; i < p + together && i < parts; i++) top = V(max)(V(load)(maxima + i * LANES), top);
-        V(store)(lane, top);
-        for (int l = 0; l < LANES; l++, count++) entries[count] = V(entry_of)(lane[l], count);
+        V(store)(tops + count, top);
     }
-    V(best)(entries, count, k, 0);
-    const R bar = V(least_of)(entries, k);
-    if (bar - bar != 0) return bar > 0 ? C(LARGEST) : -INFINITY;
-    return bar - (bar < 0 ? -bar : bar) * C(STEP_BELOW) - C(SMALL); /* no matter how far below, but not subnormal steps */
+    return V(bar_for)(tops, count, k);
 }
 
 /* The first k classes above -inf to job->memory's entries; returns how many there are. NaN is not among them. maxima: of parts
@@ -220,6 +242,7 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
     const int has_threshold = sl_has_threshold(job->n, k);
     const ptrdiff_t group = sl_group(job->n, k, LANES), room = sl_candidates(job->n, k);
     const ptrdiff_t fine = group < SL_FINE ? group : SL_FINE;
+    V(entry) *spare = entries + room;
     vec nan = V(set1)(0);
     const vec hit = V(set1)(NAN);
     R bar = -INFINITY;
@@ -228,7 +251,7 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
             V(part_maxima)(job, row, fine, V(own_maxima)(job), &nan);
             maxima = V(own_maxima)(job);
         }
-        bar = V(threshold)(maxima, (job->n + fine * LANES - 1) / (fine * LANES), group / fine, k, entries);
+        bar = V(threshold)(maxima, (job->n + fine * LANES - 1) / (fine * LANES), group / fine, k, (R *)entries);
     }
     vec above = V(set1)(bar);
     ptrdiff_t count = 0, part = 0;
@@ -243,26 +266,31 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
                 const vec v = V(load_tail)(x + i, end - i < LANES ? end - i : LANES, -INFINITY);
                 if (!has_threshold) nan = V(select_eq)(v, v, nan, hit);
                 unsigned lanes = V(lanes_lt)(above, v);
-                if (lanes == ALL_LANES && count + LANES < room) { /* as where all classes are candidates */
-                    for (int l = 0; l < LANES; l++) entries[count + l] = V(entry_of)(x[i + l], b + i + l);
-                    count += LANES;
+                const unsigned two_less = (lanes & (lanes - 1)) & ((lanes & (lanes - 1)) - 1);
+                if (lanes && two_less && end - i >= LANES && count + LANES <= room) { /* three or more: sooner all than one by one */
+                    V(entry) all[LANES];
+                    for (int l = 0; l < LANES; l++) all[l] = V(entry_of)(x[i + l], b + i + l);
+                    for (int l = 0; l < LANES; l++) {
+                        entries[count] = all[l];
+                        count += lanes >> l & 1;
+                    }
                     continue;
                 }
                 for (; lanes; lanes &= lanes - 1) {
                     const ptrdiff_t l = i + sl_lowest_bit(lanes);
-                    if (!(x[l] > bar)) continue; /* the threshold may have risen since */
-                    entries[count++] = V(entry_of)(x[l], b + l);
-                    if (count < room) continue;
-                    V(best)(entries, count, k, 0); /* equals that follow have a higher index, and come too late */
-                    count = k;
-                    bar = V(least_of)(entries, k);
-                    above = V(set1)(bar);
+                    if (count == room) {
+                        V(sort)(entries, count, 0, spare); /* equals that follow have a higher index, and come too late */
+                        count = k;
+                        bar = V(value_in)(entries[k - 1]);
+                        above = V(set1)(bar);
+                    }
+                    if (x[l] > bar) entries[count++] = V(entry_of)(x[l], b + l); /* it may have risen since */
                 }
             }
         }
     }
     *has_nan = V(any_nan)(nan);
-    V(best)(entries, count, k, sorted);
+    if (sorted || count > k) V(sort)(entries, count, 0, spare);
     return count < k ? count : k;
 }
 
@@ -276,7 +304,7 @@ static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, const R *ma
     int has_nan;
     V(entry) *entries = V(own_entries)(job);
     const ptrdiff_t count = V(select)(job, row, k, job->choice->sorted, max == max ? maxima : NULL, &has_nan);
-    if (has_nan) V(best)(entries, count, count, 1); /* the last of them have no place */
+    if (has_nan) V(sort)(entries, count, 0, entries + count); /* the last of them have no place */
     if (has_nan || count < k) V(complete)(job, row, k, entries, count, index);
     else
         for (ptrdiff_t i = 0; i < k; i++) index[i] = V(index_in)(entries[i]);
@@ -529,7 +557,7 @@ static int64_t V(draw_from_list)(const sl_job *job, ptrdiff_t row, ptrdiff_t kep
     double *w = V(own_weights)(job), total = 0, sum = 0;
     R *x = V(own_block)(job);
     for (ptrdiff_t i = 0; i < kept; i++) entries[i] = V(entry_of)(0, V(index_in)(entries[i])); /* the index alone orders them */
-    V(best)(entries, kept, kept, 1);
+    V(sort)(entries, kept, 1, entries + kept);
     for (ptrdiff_t i = 0; i < kept; i++) x[i] = V(class_of)(job, row, V(index_in)(entries[i]));
     V(weights_of)(x, kept, plan, w);
     for (ptrdiff_t i = 0; i < kept; i++) total += w[i];

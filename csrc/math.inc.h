@@ -31,10 +31,7 @@
 #define F32_SIGMOID_BIAS -40
 #define F32_SIGMOID_ZERO -104.0f /* sigmoid is less than half the smallest subnormal, 2^-150 */
 #define F32_TINY 0x1p-25f        /* half an ulp of a number just below 1 */
-#define F32_LARGEST 0x1.fffffep+127f
-#define F32_SMALL 0x1p-100f /* some normal number, and some steps of the last bit: below a threshold */
-#define F32_STEP_BELOW 0x1p-21f
-#define F32_EXACT_TO (1 << 24) /* classes that have a number */
+#define F32_EXACT_TO (1 << 24)   /* classes that have a number */
 
 /* J = 4; |r| <= 0.0870; x within 2^17 of zero. The polynomial's error is 0.05 u, the table's 0.004 u. */
 #define F64_J 4
@@ -52,9 +49,6 @@
 #define F64_SIGMOID_BIAS -100
 #define F64_SIGMOID_ZERO -746.0
 #define F64_TINY 0x1p-54
-#define F64_LARGEST 0x1.fffffffffffffp+1023
-#define F64_SMALL 0x1p-1000
-#define F64_STEP_BELOW 0x1p-50
 #define F64_EXACT_TO ((ptrdiff_t)1 << 53)
 
 /* The bits of F * 2^(j/J), less j << (mantissa bits - log2 J): the operation pow2 adds the whole k, j included. */

@@ -197,9 +197,9 @@ static inline ptrdiff_t sl_tile_count(const sl_job *job, ptrdiff_t lanes) {
     if (job->inner < lanes) return (job->outer * job->inner + width - 1) / width;
     return job->outer * ((job->inner + width - 1) / width);
 }
-/* The k largest are sought above a threshold, the k-th of the maxima of groups of so many vectors' lanes: some 3 k maxima at
-   least, of which few groups have two of the k. Rows of fewer than 4 k classes are all candidates. */
-static inline int sl_has_threshold(ptrdiff_t n, ptrdiff_t k) { return n >= 4 * k; }
+/* The k largest are sought above a threshold, below k of the maxima of groups of so many vectors' lanes: some 3 k maxima at
+   least, of which few groups have two of the k. Where k is most of a row, all classes are candidates. */
+static inline int sl_has_threshold(ptrdiff_t n, ptrdiff_t k) { return n >= k + k / 4 + 16; }
 static inline ptrdiff_t sl_group(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
     const ptrdiff_t all = (n + lanes - 1) / lanes;
     ptrdiff_t vectors = 1;
@@ -208,9 +208,8 @@ static inline ptrdiff_t sl_group(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
 }
 static inline ptrdiff_t sl_candidates(ptrdiff_t n, ptrdiff_t k) { return 2 * k + 64 < n ? 2 * k + 64 : n; }
 static inline ptrdiff_t sl_listed(const sl_choice *c) { return c->how == SL_DRAWN ? SL_LISTED : c->how == SL_LARGEST ? c->k : 0; }
-static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k) { /* of candidates for up to k, or of those maxima */
-    const ptrdiff_t maxima = (8 * k < n ? 8 * k : n) + 128, candidates = sl_candidates(n, k);
-    return 16 * (size_t)(maxima > candidates ? maxima : candidates);
+static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k, size_t each) { /* of the list, and as much to sort it */
+    return 2 * each * (size_t)sl_candidates(n, k);
 }
 static inline size_t sl_maxima_bytes(ptrdiff_t n, ptrdiff_t k) { /* of parts of SL_FINE vectors, or smaller ones for a large k */
     const ptrdiff_t group = sl_group(n, k < n ? k : n, 16), part = group < SL_FINE ? group : SL_FINE;
@@ -222,7 +221,7 @@ static inline size_t sl_block_bytes(ptrdiff_t n) {
 static inline size_t sl_choice_bytes(const sl_job *job) {
     if (!job->choice) return 0;
     const ptrdiff_t n = job->n, k = sl_listed(job->choice);
-    size_t bytes = sl_block_bytes(n) + sl_entry_bytes(n, k < n ? k : n);
+    size_t bytes = sl_block_bytes(n) + sl_entry_bytes(n, k < n ? k : n, job->x_storage == SL_FLOAT64 ? 16 : 8);
     if (k) bytes += sl_maxima_bytes(n, k);
     if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
     return bytes;

@@ -272,6 +272,8 @@ ROWS = {
     "far apart": lambda n, rng: rng.choice([-1, 1], n) * 10.0 ** rng.uniform(-4, 4, n),
     "few above -inf": lambda n, rng: np.where(rng.random(n) < 3 / n, rng.standard_normal(n), -np.inf),
     "few NaN": lambda n, rng: np.where(rng.random(n) < 3 / n, np.nan, rng.standard_normal(n)),
+    "one far above": lambda n, rng: np.where(np.arange(n) == n // 2, 6e4, rng.standard_normal(n) / 1000),
+    "some infinite": lambda n, rng: np.where(rng.random(n) < 3 / n, np.inf, rng.standard_normal(n)),
     "the largest last": lambda n, rng: np.where(np.arange(n) < n - 3, -5.0, np.arange(n) - n),
 }
 
@@ -280,7 +282,8 @@ ROWS = {
 def row_and_masks(make, dtype, n):
     """A row, and masks with the order and the logits that these leave."""
     rng = np.random.default_rng([list(ROWS).index(make), n])
-    x = np.clip(ROWS[make](n, rng), -60000, 60000).astype(dtype)
+    x = ROWS[make](n, rng)
+    x = np.where(np.isfinite(x), np.clip(x, -60000, 60000), x).astype(dtype)
     masks = [None, rng.random(n) < 0.5, rng.random(n) < 3 / n]
     return x, [(m, ref.the_order(x, -1, m), ref.exact_values("logits", x, -1, m)) for m in masks]
 
@@ -291,7 +294,7 @@ def row_and_masks(make, dtype, n):
 def test_topk_of_one_row(make, n, dtype):
     x, masks = row_and_masks(make, dtype, n)
     for where, order, exact in masks:
-        for k in sorted({min(k, n) for k in (1, 17, 700, 3000, n)}):
+        for k in sorted({min(k, n) for k in (1, 5, 17, 60, 97, 700, 3000, n)}):
             values, indices = softlane.topk(x, k, kind="logits", where=where)
             assert_same_bits(indices, order[:k], f"{k} of {n}")
             np.testing.assert_array_equal(values.astype(np.longdouble), exact[indices])
