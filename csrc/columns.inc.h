@@ -218,28 +218,32 @@ static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, c
     const int keeps_exp = sl_keeps_exp(job);
     const int full = (int)(to.columns / LANES), count = (int)((to.columns + LANES - 1) / LANES);
     const ptrdiff_t soon = PLANES_AHEAD / 2 * to.stride;
+    const vec one = V(set1)(1), half = V(set1)((R)0.5), none = V(set1)(INFINITY);
+    vec one_from[SL_GROUP]; /* as make_certain */
+    int any_certain = 0, any_bad = 0;
+    for (int j = 0; j < count; j++) {
+        one_from[j] = V(select_lt)(v[j].few, V(set1)(0), half, none);
+        any_certain |= op == SL_SOFTMAX && v[j].any_few;
+        any_bad |= v[j].any_bad;
+    }
     for (ptrdiff_t k = 0; k < n; k++)
         for (int j = 0; j < count; j++) {
             const vec x = V(load)(tile + k * stride + j * LANES);
             R *y = to.y + k * to.stride + j * LANES;
             sl_prefetch(y + soon);
-            const vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(log_of)(x, &plan[j], v[j].b);
+            vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(log_of)(x, &plan[j], v[j].b);
+            if (any_certain) r = V(select_lt)(one_from[j], r, one, r);
             if (j < full) V(store)(y, r);
             else V(store_tail)(y, to.columns - j * LANES, r);
         }
-    for (int j = 0; j < count; j++) {
-        if (!v[j].any_bad && (op != SL_SOFTMAX || !v[j].any_few)) continue;
-        R few[LANES], poison[LANES];
-        V(store)(few, v[j].few);
-        V(store)(poison, v[j].poison);
-        for (int i = 0; i < LANES && j * LANES + i < to.columns; i++) {
-            R *y = to.y + j * LANES + i;
-            if (poison[i] != poison[i]) {
-                const ptrdiff_t at = V(column_at)(job, first + j * LANES + i) + k0 * job->inner;
-                V(fill_bad)(job, at, job->inner, n, y, to.stride);
-            } else if (op == SL_SOFTMAX && few[i] < 0)
-                for (ptrdiff_t k = 0; k < n; k++)
-                    if (y[k * to.stride] > (R)0.5) y[k * to.stride] = 1;
+    for (int j = 0; any_bad && j < count; j++) {
+        const vec zero = V(set1)(0);
+        unsigned bad = V(lanes_lt)(zero, V(select_eq)(v[j].poison, v[j].poison, zero, one));
+        for (; bad; bad &= bad - 1) {
+            const ptrdiff_t i = j * LANES + sl_lowest_bit(bad);
+            if (i >= to.columns) break;
+            const ptrdiff_t at = V(column_at)(job, first + i) + k0 * job->inner;
+            V(fill_bad)(job, at, job->inner, n, to.y + i, to.stride);
         }
     }
 }
@@ -272,7 +276,7 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
 
 /* The means of values of u vectors of columns, whose tile has e, to its class 0 */
 SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, ptrdiff_t stride, const V(verdict) * v) {
-    const vec half = V(set1)((R)0.5), one = V(set1)(1);
+    const vec half = V(set1)((R)0.5), one = V(set1)(1), none = V(set1)(INFINITY);
     V(dot) d[4];
     int few = 0;
     for (int j = 0; j < u; j++) {
@@ -284,7 +288,7 @@ SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, 
         for (int j = 0; j < u; j++) {
             const vec e = V(load)(tile + k * stride + j * LANES);
             vec p = V(fma)(e, v[j].a, V(mul)(e, v[j].b));
-            if (few) p = V(select_lt)(V(select_lt)(v[j].few, V(set1)(0), half, one), p, one, p); /* as make_certain */
+            if (few) p = V(select_lt)(V(select_lt)(v[j].few, V(set1)(0), half, none), p, one, p); /* as make_certain */
             V(add_product)(&d[j], p, value);
         }
     }

@@ -225,7 +225,9 @@ typedef struct {
 
 static const V(heat) * V(warm)(const sl_job *job, ptrdiff_t row, ptrdiff_t rows, V(heat) * h) {
     if (!job->temperature) return NULL;
-    for (ptrdiff_t i = 0; i < LANES; i++) h->exact[i] = job->temperature[job->temperature_step * (row + (i < rows ? i : rows - 1))];
+    if (job->temperature_step && rows >= LANES) memcpy(h->exact, job->temperature + row, sizeof h->exact);
+    else
+        for (ptrdiff_t i = 0; i < LANES; i++) h->exact[i] = job->temperature[job->temperature_step * (row + (i < rows ? i : rows - 1))];
     const f64_v below = f64_set1(SL_REAL == 32 ? 1 - 0x1p-23 : 1 - 0x1p-51);
     f64_v t[HALVES], inverse[HALVES], part[HALVES], rest[HALVES];
     for (int i = 0; i < HALVES; i++) {

@@ -258,6 +258,30 @@ def test_a_row_of_temperatures_is_each_alone(function, form):
         assert (np.asarray(other != expected).sum() > 0) and np.asarray(other == expected).sum() > 0
 
 
+@functions
+@forms
+def test_temperatures_of_every_dtype_and_layout(function, form):
+    shape, axis = FORMS[form]
+    x = random(shape, np.float32, seed=10)
+    batch = [n for i, n in enumerate(shape) if i != axis % len(shape)]
+    t = np.random.default_rng(10).integers(1, 100, batch) / 16  # exact in every dtype
+    expected = FUNCTIONS[function](x, axis, temperature=np.ascontiguousarray(t))
+    strided = np.repeat(t, 2).reshape(*t.shape, 2)[..., 0]
+    for same in (
+        t.astype(np.float32),
+        t.astype(np.float16),
+        t.astype(">f8"),
+        np.asfortranarray(t),
+        strided,
+        t.tolist(),
+    ):
+        assert_same_bits(FUNCTIONS[function](x, axis, temperature=same), expected)
+        kept = np.expand_dims(np.asarray(same), axis)
+        assert_same_bits(FUNCTIONS[function](x, axis, temperature=kept), expected)
+    for whole in (3, np.int8(3), np.array([3]), [3], np.float64(3)):
+        assert_same_bits(FUNCTIONS[function](x, axis, temperature=whole), FUNCTIONS[function](x, axis, temperature=3.0))
+
+
 # ---- dtypes --------------------------------------------------------------------------------------------------------
 
 
@@ -477,6 +501,11 @@ def test_outputs_that_overlap_a_mask_or_a_temperature(function):
     if function == "logsumexp":
         own = t.copy()
         assert_same_bits(FUNCTIONS[function](x, where=mask[:, :8], temperature=own, out=own), expected)
+    expected = FUNCTIONS[function](x, temperature=t)
+    memory = np.empty(x.size)
+    memory[: len(t)] = t
+    out = memory.reshape(x.shape) if function != "logsumexp" else memory[: len(t)]
+    assert_same_bits(FUNCTIONS[function](x, temperature=memory[: len(t)], out=out), expected)
 
 
 # ---- other libraries -----------------------------------------------------------------------------------------------

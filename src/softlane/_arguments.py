@@ -217,6 +217,11 @@ def overlaps(a: Array, out: Array) -> bool:
     return not same and bool(np.may_share_memory(a, out))
 
 
+def is_same(a: Array, b: Array) -> bool:
+    """Are two views of one array the same elements? As pieces of a broadcast array may be."""
+    return _address(a) == _address(b) and a.shape == b.shape and a.strides == b.strides
+
+
 def _address(a: Array) -> int:
     return int(a.__array_interface__["data"][0])
 

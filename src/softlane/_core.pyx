@@ -7,7 +7,7 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t
-from cpython.float cimport PyFloat_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 
 cnp.import_array()
@@ -235,9 +235,51 @@ cdef inline bint take_plain(sl_job *job, int op, x, axis, int *result, long *k) 
     return split_shape(job, ndim, cnp.PyArray_DIMS(a), k[0])
 
 
+cdef inline bint may_heat(double t) noexcept:
+    return t * TEMPERATURE_LIMIT >= 1 and t <= TEMPERATURE_LIMIT
+
+
+cdef inline bint take_temperature(sl_job *job, temperature, cnp.ndarray a, long k, double *heat) noexcept:
+    """A number, which stays in heat, or a plain array of float64 of one for each row of a along axis k."""
+    cdef int i, j = 0, overflow = 0, ndim = cnp.PyArray_NDIM(a)
+    cdef Py_ssize_t row
+    cdef cnp.ndarray t
+    cdef const double *numbers
+    if PyFloat_CheckExact(temperature):
+        heat[0] = PyFloat_AS_DOUBLE(temperature)
+    elif PyLong_CheckExact(temperature):
+        heat[0] = <double>PyLong_AsLongAndOverflow(temperature, &overflow)  # -1 where that is no long
+    else:
+        if not cnp.PyArray_CheckExact(temperature):
+            return False
+        t = <cnp.ndarray>temperature
+        if cnp.PyArray_TYPE(t) != cnp.NPY_DOUBLE or not cnp.PyArray_ISCARRAY_RO(t):
+            return False
+        if cnp.PyArray_NDIM(t) != ndim and cnp.PyArray_NDIM(t) != ndim - 1:
+            return False
+        for i in range(ndim):
+            if i == k and cnp.PyArray_NDIM(t) < ndim:
+                continue
+            if cnp.PyArray_DIM(t, j) != (1 if i == k else cnp.PyArray_DIM(a, i)):
+                return False
+            j += 1
+        numbers = <const double *>cnp.PyArray_DATA(t)
+        for row in range(cnp.PyArray_SIZE(t)):
+            if not may_heat(numbers[row]):
+                return False
+        if cnp.PyArray_SIZE(t) > 1:
+            job.temperature = numbers
+            job.temperature_step = 1
+            return True
+        heat[0] = numbers[0]
+    if heat[0] != 1:
+        job.temperature = heat
+    return may_heat(heat[0])
+
+
 def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None):
-    """The result where x, out and where are plain C-contiguous arrays of the right types, temperature is a float, and
-    every argument is in range.
+    """The result where x, out, where and temperature are plain C-contiguous arrays of the right types, temperature may
+    also be a number, and every argument is in range.
 
     None otherwise: then nothing was computed, and the general path decides.
     """
@@ -270,13 +312,8 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
         job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
     cdef double heat
     if temperature is not None:
-        if not PyFloat_CheckExact(temperature):
+        if not take_temperature(&job, temperature, a, k, &heat):
             return None
-        heat = <double>temperature
-        if not (heat * TEMPERATURE_LIMIT >= 1 and heat <= TEMPERATURE_LIMIT):
-            return None
-        if heat != 1:
-            job.temperature = &heat
     if out is None:
         y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
         job.y = cnp.PyArray_DATA(y)
@@ -292,6 +329,9 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
         job.y = cnp.PyArray_DATA(y)
         if job.mask and not apart(<const char *>job.mask, <char *>job.y,
                                   cnp.PyArray_NBYTES(mask), cnp.PyArray_NBYTES(y)):
+            return None
+        if job.temperature_step and not apart(<const char *>job.temperature, <char *>job.y,
+                                              cnp.PyArray_NBYTES(<cnp.ndarray>temperature), cnp.PyArray_NBYTES(y)):
             return None
         if not ((job.y == job.x and op != SL_LOGSUMEXP and job.x_storage == job.y_storage)
                 or apart(<char *>job.x, <char *>job.y, cnp.PyArray_NBYTES(a), cnp.PyArray_NBYTES(y))):

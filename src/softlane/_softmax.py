@@ -18,6 +18,7 @@ from softlane._arguments import (
     check_out,
     compute_dtype,
     is_plain,
+    is_same,
     output_dtype,
     overlaps,
     pieces,
@@ -119,8 +120,12 @@ def run(op: int, rows: Rows, y: Array) -> None:
     if stores and rows.is_readable:
         _run_readable(op, rows, y)
         return
+    mask, last = None, None
     for piece in pieces(x.shape, axis):
-        small = rows.part(piece).readable()
+        part = rows.part(piece)
+        if last is None or part.mask is None or not is_same(part.mask, last):
+            last, mask = part.mask, None if part.mask is None else np.ascontiguousarray(part.mask)
+        small = part._replace(mask=mask).readable()
         own = y[piece if op != _core.LOGSUMEXP else _all_along(axis, piece)]
         stored = compute if compute == np.float64 else y.dtype
         if is_plain(own) and reads(own, compute):
