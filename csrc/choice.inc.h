@@ -88,11 +88,10 @@ static void V(sort)(V(entry) * a, ptrdiff_t n, int by_index, V(entry) * spare) {
 SL_INLINE R *V(own_block)(const sl_job *job) { return job->memory; }
 SL_INLINE V(entry) * V(own_entries)(const sl_job *job) { return (V(entry) *)((char *)job->memory + sl_block_bytes(job->n)); }
 SL_INLINE R *V(own_maxima)(const sl_job *job) {
-    const ptrdiff_t k = sl_listed(job->choice);
-    return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, k < job->n ? k : job->n, sizeof(V(entry))));
+    return (R *)((char *)V(own_entries)(job) + sl_entry_bytes(job->n, sl_listed(job->choice, job->n), sizeof(V(entry))));
 }
 SL_INLINE double *V(own_weights)(const sl_job *job) {
-    return (double *)((char *)V(own_maxima)(job) + sl_maxima_bytes(job->n, sl_listed(job->choice)));
+    return (double *)((char *)V(own_maxima)(job) + sl_maxima_bytes(job->n, sl_listed(job->choice, job->n), LANES));
 }
 
 SL_INLINE R V(class_of)(const sl_job *job, ptrdiff_t row, int64_t k) {
@@ -106,14 +105,14 @@ SL_INLINE int V(is_hidden)(const sl_job *job, ptrdiff_t row, int64_t k) {
 
 #define ALL_LANES (unsigned)((1u << LANES) - 1)
 
-/* The first of n numbers, none of them NaN, that is not below this one; or n */
+/* The first of n numbers, none of them NaN, that is not below this one; or n. 64 at a time: which of them it is, nothing foresees. */
 static ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
     const vec v = V(set1)(value);
     ptrdiff_t i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        const unsigned a = V(lanes_lt)(V(load)(x + i), v) & V(lanes_lt)(V(load)(x + i + LANES), v);
-        const unsigned b = V(lanes_lt)(V(load)(x + i + 2 * LANES), v) & V(lanes_lt)(V(load)(x + i + 3 * LANES), v);
-        if ((a & b) != ALL_LANES) break;
+    for (; i + 64 <= n; i += 64) {
+        uint64_t below = 0;
+        for (int j = 0; j < 64; j += LANES) below |= (uint64_t)V(lanes_lt)(V(load)(x + i + j), v) << j;
+        if (~below) return i + sl_lowest_bit(~below);
     }
     for (; i < n; i += LANES) {
         const unsigned below = V(lanes_lt)(V(load_tail)(x + i, n - i < LANES ? n - i : LANES, -INFINITY), v);
@@ -198,8 +197,8 @@ static ptrdiff_t V(count_above)(const R *x, ptrdiff_t n, R bar) {
     return count;
 }
 
-/* A number that at least k of those n are above, and not many more: found by halves, of values, at times of their keys, as values
-   may be too far apart. -inf where there are fewer, or too many equals. */
+/* A number that at least k of those n are above, and not many more, unless more are equal: found by halves, of values, at times of
+   their keys, as values may be too far apart. -inf where fewer than k are above that. */
 static R V(bar_for)(const R *x, ptrdiff_t n, ptrdiff_t k) {
     const vec lowest = V(set1)(-INFINITY), zero = V(set1)(0);
     vec top = lowest, bottom = lowest; /* bottom: of what is above -inf, negated */
@@ -210,15 +209,22 @@ static R V(bar_for)(const R *x, ptrdiff_t n, ptrdiff_t k) {
     }
     R low = -INFINITY, high = V(reduce_max)(top);
     const R least = -V(reduce_max)(bottom);
-    for (int step = 0; step < 40; step++) {
+    ptrdiff_t above_low = n, above_high = 0;
+    for (int step = 0, idle = 0; step < 40 && idle < 8; step++) { /* idle: nothing lies between, as among equals */
         const R from = low < least ? least : low;
         R middle = from + (high - from) / 2;
         if (step % 4 == 3 || !(middle > low && middle < high)) middle = V(of_key)(V(key_of)(low) + (V(key_of)(high) - V(key_of)(low)) / 2);
         if (!(middle > low && middle < high)) break;
         const ptrdiff_t count = V(count_above)(x, n, middle);
-        if (count < k) high = middle;
-        else low = middle;
-        if (count >= k && count <= k + k / 8 + 8) break;
+        idle = count == above_low || count == above_high ? idle + 1 : 0;
+        if (count < k) {
+            high = middle;
+            above_high = count;
+            continue;
+        }
+        low = middle;
+        above_low = count;
+        if (count <= k + k / 8 + 8) break;
     }
     return low;
 }
@@ -240,7 +246,7 @@ static R V(threshold)(const R *maxima, ptrdiff_t parts, ptrdiff_t together, ptrd
 static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int sorted, const R *maxima, int *has_nan) {
     V(entry) *entries = V(own_entries)(job);
     const int has_threshold = sl_has_threshold(job->n, k);
-    const ptrdiff_t group = sl_group(job->n, k, LANES), room = sl_candidates(job->n, k);
+    const ptrdiff_t group = sl_vectors_per_maximum(job->n, k, LANES), room = sl_candidates(job->n, k);
     const ptrdiff_t fine = group < SL_FINE ? group : SL_FINE;
     V(entry) *spare = entries + room;
     vec nan = V(set1)(0);
@@ -266,8 +272,8 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
                 const vec v = V(load_tail)(x + i, end - i < LANES ? end - i : LANES, -INFINITY);
                 if (!has_threshold) nan = V(select_eq)(v, v, nan, hit);
                 unsigned lanes = V(lanes_lt)(above, v);
-                const unsigned two_less = (lanes & (lanes - 1)) & ((lanes & (lanes - 1)) - 1);
-                if (lanes && two_less && end - i >= LANES && count + LANES <= room) { /* three or more: sooner all than one by one */
+                const unsigned but_one = lanes & (lanes - 1), but_two = but_one & (but_one - 1);
+                if (but_two && end - i >= LANES && count + LANES <= room) { /* three or more: sooner all than one by one */
                     V(entry) all[LANES];
                     for (int l = 0; l < LANES; l++) all[l] = V(entry_of)(x[i + l], b + i + l);
                     for (int l = 0; l < LANES; l++) {

@@ -297,17 +297,17 @@ SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, 
         V(store)(tile + j * LANES, V(from_double)(d[j].high));
     }
 }
-/* and of lanes without a finite maximum: NaN, or 0 where nothing counts */
+/* and of a row without a finite maximum: NaN, or 0 where nothing counts */
+static R V(mean_of_none)(const sl_job *job, ptrdiff_t row) {
+    int counts = !job->mask;
+    for (ptrdiff_t k = 0; k < job->n && !counts; k++) counts = !V(is_hidden)(job, row, k);
+    return counts ? (R)NAN : 0;
+}
 static void V(mean_of_bad)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const V(verdict) * v, R *tile) {
     R poison[LANES];
     V(store)(poison, v->poison);
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        if (poison[i] == poison[i]) continue;
-        const ptrdiff_t at = V(column_at)(job, first + i);
-        int counts = !job->mask;
-        for (ptrdiff_t k = 0; k < job->n && !counts; k++) counts = job->mask[at + k * job->inner];
-        tile[i] = counts ? (R)NAN : 0;
-    }
+    for (ptrdiff_t i = 0; i < rows; i++)
+        if (poison[i] != poison[i]) tile[i] = V(mean_of_none)(job, first + i);
 }
 
 static void V(as_results)(const V(verdict) * v, V(results) * r) {
@@ -527,6 +527,17 @@ static void V(turn_back)(const sl_job *job, const R *rows, ptrdiff_t stride, ptr
     }
 }
 
+/* What turned rows, in which hidden classes are -inf, have come to: a row with nothing above -inf again, with the mask. */
+static void V(mend_turned)(const sl_job *job, ptrdiff_t first, ptrdiff_t count, const R *rows, R *result) {
+    for (ptrdiff_t i = 0; job->choice && i < count; i++) {
+        int64_t *index = job->choice->index + first + i;
+        if (job->choice->how == SL_LARGEST && rows[i * job->n + *index] == -INFINITY) V(complete)(job, first + i, 1, NULL, 0, index);
+        if (job->y && result[i] != result[i]) result[i] = V(mended)(job, first + i, *index, result[i], 1, 0);
+    }
+    for (ptrdiff_t i = 0; job->values && i < count; i++)
+        if (result[i] != result[i]) result[i] = V(mean_of_none)(job, first + i);
+}
+
 /* Some outer indices, together no more rows than LANES */
 static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n, size = n * job->inner, count = (last - first) * job->inner;
@@ -554,6 +565,7 @@ static void V(narrow_whole)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     turned.inner = 1;
     V(rows)(&turned, 0, count, work);
     if (!sl_writes_rows(job)) {
+        if (job->mask) V(mend_turned)(job, first * job->inner, count, rows, result);
         if (job->y) V(put_values)(job, first * job->inner, count, result);
         return;
     }

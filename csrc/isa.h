@@ -9,12 +9,12 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
 #define SL_INLINE static __forceinline
-SL_INLINE int sl_lowest_bit(unsigned bits) {
+SL_INLINE int sl_lowest_bit(uint64_t bits) {
     unsigned long place;
-    _BitScanForward(&place, bits);
+    _BitScanForward64(&place, bits);
     return (int)place;
 }
 #else
 #define SL_INLINE static inline __attribute__((always_inline))
-SL_INLINE int sl_lowest_bit(unsigned bits) { return __builtin_ctz(bits); }
+SL_INLINE int sl_lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
 #endif

@@ -484,7 +484,8 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp, 
         m.high = V(div)(p->max, p->heat->t);
         m.low = V(mul)(V(fma)(V(sub)(V(set1)(0), m.high), p->heat->t, p->max), p->heat->high);
     }
-    *logsumexp = V(fast_two_sum)(V(two_sum)(m, l)).high;
+    const vec zero = V(set1)(0), sum = V(fast_two_sum)(V(two_sum)(m, l)).high;
+    *logsumexp = V(select_eq)(V(sub)(m.high, m.high), zero, sum, m.high); /* infinity: it has no low part */
     return l.high;
 #endif
 }

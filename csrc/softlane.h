@@ -63,13 +63,13 @@ typedef struct {
     const void *x;
     void *y; /* may be x itself, if it is of the same type; no other overlap */
     ptrdiff_t outer, n, inner;
-    const unsigned char *mask; /* one for each element of x, 0 where it does not count; or NULL */
-    const double *temperature; /* of row r at temperature[r * temperature_step]; or NULL: all 1 */
-    ptrdiff_t temperature_step;
-    const sl_loss *loss; /* for the cross-entropies */
-    const void *output;  /* of softmax or log_softmax, for their gradients, where x is the gradient that comes in */
-    const void *values;  /* n numbers of the compute type, whose mean is wanted in place of softmax; or NULL. Rows of more than
-                           SL_BLOCK then lie side by side. */
+    const unsigned char *mask;  /* one for each element of x, 0 where it does not count; or NULL */
+    const double *temperature;  /* of row r at temperature[r * temperature_step]; or NULL: all 1 */
+    ptrdiff_t temperature_step; /* 0 (one for all) or 1 */
+    const sl_loss *loss;        /* for the cross-entropies */
+    const void *output;         /* of softmax or log_softmax, for their gradients, where x is the gradient that comes in */
+    const void *values;         /* n numbers of the compute type, whose mean is wanted in place of softmax; or NULL. Rows of more than
+                                  SL_BLOCK then lie side by side. */
     const sl_choice *choice;
     void *memory; /* for the choice: sl_choice_bytes, of one thread */
 } sl_job;
@@ -200,29 +200,33 @@ static inline ptrdiff_t sl_tile_count(const sl_job *job, ptrdiff_t lanes) {
 /* The k largest are sought above a threshold, below k of the maxima of groups of so many vectors' lanes: some 3 k maxima at
    least, of which few groups have two of the k. Where k is most of a row, all classes are candidates. */
 static inline int sl_has_threshold(ptrdiff_t n, ptrdiff_t k) { return n >= k + k / 4 + 16; }
-static inline ptrdiff_t sl_group(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
+static inline ptrdiff_t sl_vectors_per_maximum(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) {
     const ptrdiff_t all = (n + lanes - 1) / lanes;
     ptrdiff_t vectors = 1;
     while (vectors < all && (all + 2 * vectors - 1) / (2 * vectors) * lanes >= 3 * k) vectors *= 2;
     return vectors;
 }
 static inline ptrdiff_t sl_candidates(ptrdiff_t n, ptrdiff_t k) { return 2 * k + 64 < n ? 2 * k + 64 : n; }
-static inline ptrdiff_t sl_listed(const sl_choice *c) { return c->how == SL_DRAWN ? SL_LISTED : c->how == SL_LARGEST ? c->k : 0; }
+static inline ptrdiff_t sl_listed(const sl_choice *c, ptrdiff_t n) { /* classes for which there is a list */
+    const ptrdiff_t k = c->how == SL_DRAWN ? SL_LISTED : c->how == SL_LARGEST ? c->k : 0;
+    return k < n ? k : n;
+}
 static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k, size_t each) { /* of the list, and as much to sort it */
     return 2 * each * (size_t)sl_candidates(n, k);
 }
-static inline size_t sl_maxima_bytes(ptrdiff_t n, ptrdiff_t k) { /* of parts of SL_FINE vectors, or smaller ones for a large k */
-    const ptrdiff_t group = sl_group(n, k < n ? k : n, 16), part = group < SL_FINE ? group : SL_FINE;
-    return 8 * (size_t)(2 * n / part + 64);
+static inline size_t sl_maxima_bytes(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) { /* of parts of SL_FINE vectors, or fewer for a large k */
+    const ptrdiff_t vectors = sl_vectors_per_maximum(n, k, lanes), part = (vectors < SL_FINE ? vectors : SL_FINE) * lanes;
+    return 64 * (size_t)((n + part - 1) / part); /* a vector has 64 bytes */
 }
 static inline size_t sl_block_bytes(ptrdiff_t n) {
     return 8 * (size_t)(n > SL_BLOCK ? SL_BLOCK : n < SL_TILE_WIDTH ? SL_TILE_WIDTH : sl_row_stride(n, 8));
 }
 static inline size_t sl_choice_bytes(const sl_job *job) {
-    if (!job->choice) return 0;
-    const ptrdiff_t n = job->n, k = sl_listed(job->choice);
-    size_t bytes = sl_block_bytes(n) + sl_entry_bytes(n, k < n ? k : n, job->x_storage == SL_FLOAT64 ? 16 : 8);
-    if (k) bytes += sl_maxima_bytes(n, k);
+    if (!job->choice || job->choice->how == SL_GIVEN) return 0;
+    const ptrdiff_t n = job->n, k = sl_listed(job->choice, n);
+    const int wide = job->x_storage == SL_FLOAT64;
+    size_t bytes = sl_block_bytes(n);
+    if (k) bytes += sl_entry_bytes(n, k, wide ? 16 : 8) + sl_maxima_bytes(n, k, wide ? 8 : 16);
     if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
     return bytes;
 }

@@ -170,7 +170,6 @@ static inline f64_v f64_split(f64_v w, f64_v *e) {
     return w;
 }
 
-/* between 16 float32 and two vectors of 8 float64 */
 /* float16 (storage.h) */
 static inline f32_v f32_from_float16(const uint16_t *p) {
     f32_v r;
@@ -220,6 +219,7 @@ static inline f64_v f64_hide(const unsigned char *mask, f64_v x) {
     return x;
 }
 
+/* between 16 float32 and two vectors of 8 float64 */
 static inline void f32_widen(f32_v a, f64_v *low, f64_v *high) {
     SL_EACH (8) {
         low->lane[i] = a.lane[i];

@@ -17,6 +17,7 @@ FORMS = {
     "long rows": ((2, 9001), -1),
     "tiles": ((3, 7, 45), 1),
     "narrow tiles": ((5, 9, 3), 1),
+    "narrow columns": ((5, 40, 3), 1),
     "long columns": ((1, 4099, 19), 1),
     "narrow long columns": ((2, 4100, 3), 1),
 }

@@ -149,9 +149,13 @@ def problems(form, dtype):
     classes = tuple(n if i == axis % len(shape) else 1 for i, n in enumerate(shape))
     tied = np.round(logits(shape, np.dtype(np.float64), seed=2)).astype(dtype)
     with_specials = [special(shape, dtype, seed) if dtype in STORED else tied for seed in (3, 4)]
+    visible, low = rng.random(shape) < 0.7, tied.copy()
+    np.moveaxis(visible, axis, -1)[(0,) * len(batch)] = False
+    if dtype in STORED:  # the classes of one row are all hidden, those of another all -inf
+        np.moveaxis(low, axis, -1)[(-1,) * len(batch)] = -np.inf
     given = [
         (logits(shape, dtype, seed=1), None, None),
-        (tied, rng.random(shape) < 0.7, 0.7),
+        (low, visible, 0.7),
         (tied, rng.random(classes) < 0.5, rng.uniform(0.05, 4, batch)),
         (with_specials[0], None, None),
         (with_specials[1], rng.random(shape) < 0.5, rng.uniform(0.05, 4, batch)),
@@ -767,6 +771,13 @@ def test_lists_and_other_sequences():
 
 
 @pytest.mark.any_isa
+@pytest.mark.parametrize("name", ["argmax", "topk", "sample"])
+def test_classes_have_numbers_of_32_bits(name):
+    x = np.broadcast_to(np.float32(0), 2**32)
+    with pytest.raises(ValueError, match=f"{name}: x has 4294967296 classes, expected less than 2\\^32"):
+        getattr(softlane, name)(x, **{"k": 2} if name == "topk" else {})
+
+
 def test_what_k_may_be():
     x = random((3, 5), np.float32)
     expected = softlane.topk(x, 2)

@@ -433,6 +433,13 @@ def test_no_warnings_escape(dtype, form):
                 call(name, given, given, axis)
         x.view(f"u{dtype.itemsize}").flat[0] = (1 << (8 * dtype.itemsize - 1)) + 1  # the smallest number, negative
         softlane.binary_cross_entropy_with_logits_with_grad(x, y, weight=np.full_like(x, 1e-3))
+        for value in (1e300, 1e-300):  # no number in narrower types
+            wide = {"weight": np.full(rows.shape[-1], value)}
+            for name in (*OVER_CLASSES, WITH_GRAD[0]):
+                call(name, np.ones_like(x), target, axis=axis, **wide)
+                call(name, np.ones_like(x), np.full(x.shape, value), axis=axis, **wide)
+            for name in (*BINARY, WITH_GRAD[1]):
+                call(name, np.ones_like(x), np.full(x.shape, min(value, 1)), weight=value)
         np.add(np.float32(1), np.float32(2))  # nothing is left behind for the next ufunc to report
 
 

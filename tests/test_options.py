@@ -442,6 +442,18 @@ def test_a_far_temperature_leaves_other_rows_alone():
     assert (tiny == [0.5, 0, 0.5]).all() and softlane.logsumexp([1.0, 2.0], temperature=1e-305) == 2 / 1e-305
 
 
+@forms
+def test_a_quotient_beyond_the_largest_number(form):
+    shape, axis = FORMS[form]
+    batch = [n for i, n in enumerate(shape) if i != axis % len(shape)]
+    for sign in (1, -1):
+        x = np.full(shape, sign * 1e308)
+        for t in (0.5, np.full(batch, 0.1), 1e-9, 1e-300):
+            assert (softlane.logsumexp(x, axis, temperature=t) == sign * np.inf).all()
+            np.testing.assert_allclose(softlane.softmax(x, axis, temperature=t), 1 / shape[axis], rtol=1e-15)
+    assert (softlane.softmax(x, axis, temperature=10**20) == softlane.softmax(x, axis, temperature=1e20)).all()
+
+
 def test_empty_outputs_and_outputs_that_overlap_themselves():
     empty = np.empty((0, 7))
     assert softlane.softmax(empty, out=np.empty((0, 7))).shape == (0, 7)
@@ -465,6 +477,8 @@ def test_empty_outputs_and_outputs_that_overlap_themselves():
         (ValueError, r"temperature\[1\] is -2.0.*argmax", {"temperature": [1, -2]}),
         (ValueError, r"temperature is nan.*argmax", {"temperature": np.nan}),
         (ValueError, r"temperature is inf.*", {"temperature": np.inf}),
+        (ValueError, r"temperature is inf.*", {"temperature": 10**400}),
+        (ValueError, r"temperature is -inf.*", {"temperature": -(10**400)}),
         (ValueError, r"temperature has shape \(3,\), expected a number, or one for each row: \(2,\)",
          {"temperature": [1, 2, 3]}),
         (TypeError, "temperature has dtype complex128", {"temperature": 1j}),

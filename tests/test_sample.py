@@ -521,6 +521,7 @@ def test_temperatures_towards_0_and_infinity():
         ("top_p", {"top_p": 0}),
         ("top_p", {"top_p": -0.5}),
         ("top_p", {"top_p": 1.0001}),
+        ("top_p is 1.8", {"top_p": 2**64}),
         ("top_p", {"top_p": np.nan}),
         (r"top_p\[0\]", {"top_p": [2.0, 0.5]}),
         (r"top_p\[1\]", {"top_p": np.float32([0.5, 0])}),
@@ -555,5 +556,5 @@ def test_wrong_types_of_options():
     for wrong in ("seed", 1.5, object()):
         with pytest.raises(TypeError):
             softlane.sample(x, rng=wrong)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="sample: rng must be"):
         softlane.sample(x, rng=-1)

@@ -113,8 +113,8 @@ def topk(
     Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
     NaN. A visible -inf comes before hidden classes.
 
-    Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is sorted or copied: beside the
-    results, memory is some multiple of `k` and a sixteenth of a row for each thread.
+    Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is copied, and only candidates
+    are sorted: beside the results, memory is some multiple of `k` and a sixteenth of a row for each thread.
 
     Examples
     --------

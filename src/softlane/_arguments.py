@@ -217,6 +217,12 @@ def overlaps(a: Array, out: Array) -> bool:
     return not same and bool(np.may_share_memory(a, out))
 
 
+def contiguous(a: Array, dtype: np.dtype[Any]) -> Array:
+    """C-contiguous, of that dtype; values that do not fit become 0 or infinite."""
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(a, dtype=dtype)
+
+
 def is_same(a: Array, b: Array) -> bool:
     """Are two views of one array the same elements? As pieces of a broadcast array may be."""
     return _address(a) == _address(b) and a.shape == b.shape and a.strides == b.strides

@@ -15,7 +15,6 @@ from softlane._arguments import (
     Array,
     as_array,
     broadcast,
-    broadcast_shapes,
     check_out,
     compute_dtype,
     element,
@@ -27,7 +26,7 @@ from softlane._arguments import (
     storage,
     without,
 )
-from softlane._rows import Rows, of_rows, options, per_row
+from softlane._rows import Rows, as_float, of_rows, options, per_row
 
 
 class TopK(NamedTuple):
@@ -81,9 +80,12 @@ def _call(name: str, x: object, axis: object, where: object, temperature: object
     return _Call(rows, dtype, asked.batch, a.ndim == 0)
 
 
-def _needs_a_class(name: str, call: _Call) -> None:
-    if call.classes == 0:
+def _check_classes(name: str, call: _Call, least: int = 1) -> None:
+    """Are there so many at least, and no more than the kernels' lists have numbers for?"""
+    if call.classes < least:
         raise ValueError(f"{name}: x has shape {call.rows.x.shape}: axis {call.rows.axis} needs at least one class")
+    if call.classes >= 1 << 32 and call.rows.compute == np.float32:
+        raise ValueError(f"{name}: x has {call.classes} classes, expected less than 2^32 where dtype is {call.dtype}")
 
 
 # ---- on the way to the kernels --------------------------------------------------------------------------------------
@@ -192,7 +194,7 @@ def _largest(call: _Call, k: int, op: int | None, in_order: bool = True) -> tupl
 
 def argmax(x: object, axis: object, return_probs: bool, where: object, temperature: object) -> Any:
     call = _call("argmax", x, axis, where, temperature)
-    _needs_a_class("argmax", call)
+    _check_classes("argmax", call)
     index, y = _largest(call, 1, _core.SOFTMAX if return_probs else None)
     found = call.result(index, has_axis=False)
     return found if y is None else (found, call.result(y, has_axis=False))
@@ -202,7 +204,8 @@ def topk(x: object, k: object, axis: object, kind: object, in_order: bool, where
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
     call = _call("topk", x, axis, where, temperature)
-    if isinstance(k, bool | np.bool_):
+    _check_classes("topk", call, 0)
+    if isinstance(k, bool):
         raise TypeError(f"topk: k must be an integer, got {k!r} ({type(k).__name__})")
     count = integer("topk", "k", k)
     if not 0 <= count <= call.classes:
@@ -246,7 +249,13 @@ def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]
     has_axis = a.ndim == rows.x.ndim and not (call.is_scalar and a.ndim == 0)
     _check_range(name, a, call.classes)
     index = np.moveaxis(a, rows.axis, -1) if has_axis else a[..., None]
-    batch = broadcast_shapes(name, call.batch, "indices", index.shape[:-1])
+    try:
+        batch = np.broadcast_shapes(call.batch, index.shape[:-1])
+    except ValueError:
+        raise ValueError(
+            f"{name}: indices has shape {a.shape}, which does not broadcast with {rows.x.shape}, that of x, "
+            f"but for axis {rows.axis}"
+        ) from None
     index = np.ascontiguousarray(np.broadcast_to(index, (*batch, index.shape[-1])), dtype=np.int64)
     if batch != call.batch:
         x = np.broadcast_to(np.moveaxis(rows.x, rows.axis, -1), (*batch, call.classes))
@@ -293,7 +302,7 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
     whole = what == "top_k"
     if type(value) is (int if whole else float) and low < value <= high:
         return np.array(min(value, call.classes) if whole else value)
-    a = as_array(name, value, what)
+    a = as_array(name, value if whole else as_float(value), what)
     if a.dtype.kind not in ("iu" if whole else "fiu") and (whole or not is_bfloat16(a.dtype)):
         expected = "integers" if whole else "real numbers"
         raise TypeError(f"{name}: {what} has dtype {a.dtype}, expected {expected}")
@@ -322,7 +331,7 @@ def sample(
     return_log_probs: bool,
 ) -> Any:
     call = _call("sample", x, axis, where, temperature)
-    _needs_a_class("sample", call)
+    _check_classes("sample", call)
     filters = [
         _parameter("sample", "top_k", top_k, call, 1, np.inf),
         _parameter("sample", "top_p", top_p, call, 0, 1),
@@ -330,8 +339,9 @@ def sample(
     ]
     try:
         uniform = np.asarray(np.random.default_rng(rng).random(call.batch))  # type: ignore[arg-type]
-    except TypeError as error:
-        raise TypeError(f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}") from None
+    except (TypeError, ValueError) as error:
+        wrong = f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
+        raise type(error)(wrong) from None
     index = np.empty((*call.batch, 1), np.int64)
     y = np.empty(index.shape, call.dtype) if return_log_probs else None
     # (*batch, 1) like the others, that a batch without dimensions is one number for each row as well

@@ -133,6 +133,9 @@ BLOCK = <int>SL_BLOCK
 cdef enum:
     TEMPERATURE_LIMIT = 1 << 24
 
+# Rows of so many classes are left to the path that knows their compute type.
+cdef int64_t MOST_CLASSES = 1LL << 32
+
 # Elements from which a call is worth giving the GIL away: some 2 us of work.
 cdef enum:
     RELEASE_FROM = 16384
@@ -376,7 +379,7 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
             return None
         has_axis = cnp.PyArray_NDIM(index) == cnp.PyArray_NDIM(a)
         k = cnp.PyArray_DIM(index, place) if has_axis else 1
-    if k < 1 or k > job.n and how == SL_LARGEST or k != 1 and job.inner != 1:
+    if k < 1 or k > job.n and how == SL_LARGEST or k != 1 and job.inner != 1 or job.n >= MOST_CLASSES:
         return None
     ydim = 0
     for i in range(cnp.PyArray_NDIM(a)):

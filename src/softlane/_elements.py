@@ -52,7 +52,7 @@ def _broadcast(name: str, what: str, a: object, shape: tuple[int, ...], of: str)
 
 
 def _contiguous(a: Array | None, piece: tuple[slice, ...], dtype: np.dtype[Any]) -> Array | None:
-    return None if a is None else np.ascontiguousarray(a[piece], dtype=dtype)
+    return None if a is None else _arguments.contiguous(a[piece], dtype)
 
 
 def binary_cross_entropy_with_logits(
@@ -146,7 +146,7 @@ def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: obj
     g, a = _arguments.as_array(name, grad, "grad"), _arguments.as_array(name, y, "y")
     dtype = _arguments.result_dtype(name, a.dtype, "y")
     if (other := _arguments.result_dtype(name, g.dtype, "grad")) != dtype:
-        raise TypeError(f"{name}: grad has dtype {g.dtype}, to be computed in {other}, and y has {a.dtype}, in {dtype}")
+        raise TypeError(f"{name}: grad is computed in {other} and y in {dtype}, expected the same dtype")
     if g.shape != a.shape:
         raise ValueError(f"{name}: grad has shape {g.shape}, expected that of y, {a.shape}")
     k = _arguments.normalise_axis(name, axis, a.ndim)
@@ -160,6 +160,6 @@ def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: obj
     else:
         for piece in _arguments.pieces(a.shape, k):
             part = np.array(g[piece], dtype=dtype, order="C")
-            _core.jacobian(op, storage, part, np.ascontiguousarray(a[piece], dtype=dtype), part, k)
+            _core.jacobian(op, storage, part, _arguments.contiguous(a[piece], dtype), part, k)
             z[piece] = part
     return result[()] if out is None else out

@@ -13,6 +13,7 @@ import numpy as np
 
 from softlane import _arguments, _core
 from softlane._arguments import Array
+from softlane._rows import as_float
 
 _REDUCTIONS = ("mean", "sum", "none")
 _INT64 = np.iinfo(np.int64)
@@ -95,8 +96,8 @@ def _check(
         w = _real(name, "weight", weight)
         if w.shape != (n,):
             raise ValueError(f"{name}: weight has shape {w.shape}, expected ({n},), one weight for each class")
-        w = np.ascontiguousarray(w, dtype=compute)
-    t = _arguments.as_array(name, target, "target")
+        w = _arguments.contiguous(w, compute)
+    t = _real(name, "target", target)
     batch = _arguments.without(a.shape, k)
     if t.ndim == a.ndim:
         if t.shape != a.shape:
@@ -106,7 +107,7 @@ def _check(
         if ignore >= 0:
             raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
         samples = int(np.prod(batch, dtype=np.int64))
-        return _Call(a, k, dtype, None, _real(name, "target", t), w, ignore, samples)
+        return _Call(a, k, dtype, None, t, w, ignore, samples)
     if t.shape != batch:
         raise ValueError(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices "
@@ -163,9 +164,10 @@ def cross_entropy(
     call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction)
     if not isinstance(label_smoothing, numbers.Real):
         raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}")
-    smoothing = float(label_smoothing)
+    smoothing: Any = as_float(label_smoothing)
     if not 0 <= smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing is {smoothing}, expected 0 to 1")
+    smoothing = float(smoothing)
     losses = np.empty(call.batch)
     if not with_grad:
         _run(call, None, smoothing, 1.0, losses)
@@ -208,7 +210,7 @@ def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses
         rows = _arguments.without(piece, call.axis)
         x = np.empty(call.x[piece].shape, call.dtype)
         np.copyto(x, call.x[piece], casting="unsafe")
-        y = None if dense is None else np.ascontiguousarray(dense[piece], dtype=compute)
+        y = None if dense is None else _arguments.contiguous(dense[piece], compute)
         classes = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
         part = np.empty(_arguments.without(x.shape, call.axis))
         in_place = None if grad is None else x

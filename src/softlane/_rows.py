@@ -5,6 +5,7 @@ And whether the kernels can read them where they are. It knows no operation.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +105,7 @@ def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: t
     """float64: one number, or one for each row; None for 1."""
     if type(temperature) is float and 0 < temperature < np.inf:
         return None if temperature == 1 else np.array(temperature)
-    t = as_array(name, temperature, "temperature")
+    t = as_array(name, as_float(temperature), "temperature")
     if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
         raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
     with np.errstate(all="ignore"):
@@ -118,6 +119,16 @@ def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: t
         )
     t = per_row(name, "temperature", t, kept, batch)
     return None if t.size == 1 and t.item() == 1 else t
+
+
+def as_float(number: object) -> object:
+    """A Python integer as the nearest float, or infinity, as NumPy has no type for large ones; all else as it is."""
+    if type(number) is not int:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def per_row(name: str, what: str, a: Array, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array:
