@@ -10,7 +10,8 @@
 #undef SL_INLINE
 #define SL_INLINE static inline
 
-#define UNROLL 2 /* vectors that go through exp together: what the registers hold */
+#define UNROLL 2   /* vectors that go through exp together: what the registers hold */
+#define STREAMED 1 /* as in vec_avx512.h */
 
 typedef struct {
     float lane[16];
