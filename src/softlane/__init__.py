@@ -1,4 +1,4 @@
-"""Compiled softmax, logsumexp, losses and their gradients over NumPy arrays, on any axis."""
+"""Compiled softmax, logsumexp, losses with gradients and decisions over NumPy arrays, on any axis."""
 
 from softlane import _config, _threads
 from softlane._api import log_softmax, logsumexp, softmax
