@@ -164,10 +164,9 @@ def cross_entropy(
     call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction)
     if not isinstance(label_smoothing, numbers.Real):
         raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}")
-    smoothing: Any = as_float(label_smoothing)
+    smoothing = float(as_float(label_smoothing))  # type: ignore[arg-type]
     if not 0 <= smoothing <= 1:
         raise ValueError(f"{name}: label_smoothing is {smoothing}, expected 0 to 1")
-    smoothing = float(smoothing)
     losses = np.empty(call.batch)
     if not with_grad:
         _run(call, None, smoothing, 1.0, losses)

@@ -123,8 +123,8 @@ def run(op: int, rows: Rows, y: Array) -> None:
     mask, last = None, None
     for piece in pieces(x.shape, axis):
         part = rows.part(piece)
-        if last is None or part.mask is None or not is_same(part.mask, last):
-            last, mask = part.mask, None if part.mask is None else np.ascontiguousarray(part.mask)
+        if part.mask is not None and (last is None or not is_same(part.mask, last)):
+            last, mask = part.mask, np.ascontiguousarray(part.mask)
         small = part._replace(mask=mask).readable()
         own = y[piece if op != _core.LOGSUMEXP else _all_along(axis, piece)]
         stored = compute if compute == np.float64 else y.dtype
