@@ -613,7 +613,7 @@ static void V(narrow_long)(const sl_job *job, ptrdiff_t outer, void *scratch) {
                     sums[i] = V(fast_two_sum)(V(two_sum)(sums[i], s));
                 } else {
                     if (sl_keeps_exp(job)) V(row_sum)(row, n, magic[i], clamp[i], heat, C(CEILING), row, row, row, &unused);
-                    V(write_row)(job, at + i, row, n, &results, i, 1, row);
+                    V(make_row)(job, at + i, row, n, &results, i, 1, row);
                 }
             }
             if (step < 2) continue;

@@ -68,6 +68,7 @@ SL_INLINE void V(store_whole)(const sl_storage storage, void *y, vec v) {
 SL_INLINE vec V(load_as)(const sl_storage storage, const void *x, ptrdiff_t i, ptrdiff_t count) {
     const char *at = (const char *)x + i * (ptrdiff_t)V(size_of)(storage);
     if (count >= LANES) return V(load_whole)(storage, at);
+    if (storage == OWN_STORAGE) return V(load_tail)((const R *)at, count, 0);
     char some[LANES * sizeof(R)] = {0};
     memcpy(some, at, (size_t)count * V(size_of)(storage));
     return V(load_whole)(storage, some);
@@ -78,9 +79,30 @@ SL_INLINE void V(store_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdi
         V(store_whole)(storage, at, v);
         return;
     }
+    if (storage == OWN_STORAGE) {
+        V(store_tail)((R *)at, count, v);
+        return;
+    }
     char some[LANES * sizeof(R)];
     V(store_whole)(storage, some, v);
     memcpy(at, some, (size_t)count * V(size_of)(storage));
+}
+
+/* A whole vector, of many that follow each other. Where y is not of the type that is read, nobody has fetched it yet. */
+SL_INLINE void V(store_ahead)(const sl_storage storage, void *y, ptrdiff_t i, vec v) {
+    if (storage != OWN_STORAGE) sl_prefetch((const char *)y + i * (ptrdiff_t)V(size_of)(storage) + SL_PREFETCH / 2);
+    V(store_as)(storage, y, i, LANES, v);
+}
+
+/* One vector of them, with -inf beyond count and where the mask, if there is one, hides them. */
+SL_INLINE vec V(load_visible)(const sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t count) {
+    if (storage == OWN_STORAGE && !mask && count < LANES) return V(load_tail)((const R *)x + i, count, -INFINITY);
+    const vec v = V(load_as)(storage, x, i, count);
+    if (count >= LANES) return mask ? V(hide)(mask + i, v) : v;
+    R some[LANES];
+    V(store)(some, v);
+    for (ptrdiff_t j = 0; j < LANES; j++) some[j] = j < count && (!mask || mask[i + j]) ? some[j] : (R)-INFINITY;
+    return V(load)(some);
 }
 
 /* n elements from index i on, with -inf where the mask hides them; returns their maximum, without NaN. */
@@ -88,36 +110,23 @@ SL_INLINE R V(convert_as)(const sl_storage storage, const void *x, const unsigne
     vec a = V(set1)(-INFINITY), b = a;
     ptrdiff_t k = 0;
     for (; k + 2 * LANES <= n; k += 2 * LANES) {
-        vec u = V(load_as)(storage, x, i + k, LANES), v = V(load_as)(storage, x, i + k + LANES, LANES);
+        const vec u = V(load_visible)(storage, x, mask, i + k, LANES), v = V(load_visible)(storage, x, mask, i + k + LANES, LANES);
         const char *at = (const char *)x + (i + k) * (ptrdiff_t)V(size_of)(storage) + SL_PREFETCH;
         sl_prefetch(at);
         if (V(size_of)(storage) * LANES >= 64) sl_prefetch(at + 64);
-        if (mask) {
-            sl_prefetch(mask + i + k + SL_PREFETCH / 4);
-            u = V(hide)(mask + i + k, u);
-            v = V(hide)(mask + i + k + LANES, v);
-        }
+        if (mask) sl_prefetch(mask + i + k + SL_PREFETCH / 4);
         V(store)(to + k, u);
         V(store)(to + k + LANES, v);
         a = V(max)(u, a);
         b = V(max)(v, b);
     }
-    if (k + LANES <= n) {
-        vec u = V(load_as)(storage, x, i + k, LANES);
-        if (mask) u = V(hide)(mask + i + k, u);
-        V(store)(to + k, u);
+    for (; k < n; k += LANES) {
+        const vec u = V(load_visible)(storage, x, mask, i + k, n - k);
+        if (k + LANES <= n) V(store)(to + k, u);
+        else V(store_tail)(to + k, n - k, u);
         a = V(max)(u, a);
-        k += LANES;
     }
-    R most = V(reduce_max)(V(max)(a, b));
-    if (k == n) return most;
-    R rest[LANES];
-    V(store)(rest, V(load_as)(storage, x, i + k, n - k));
-    for (ptrdiff_t j = 0; j < n - k; j++) {
-        to[k + j] = mask && !mask[i + k + j] ? (R)-INFINITY : rest[j];
-        if (to[k + j] > most) most = to[k + j];
-    }
-    return most;
+    return V(reduce_max)(V(max)(a, b));
 }
 static R V(convert)(sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t n, R *restrict to) {
 #define CASE(storage) \
@@ -168,10 +177,7 @@ static const R *V(read_row)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdi
 SL_INLINE R *V(target)(const sl_job *job, ptrdiff_t i, R *scratch) { return V(y_native)(job) ? (R *)job->y + i : scratch; }
 SL_INLINE void V(written_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
     ptrdiff_t k = 0;
-    for (; k + LANES <= n; k += LANES) {
-        sl_prefetch((const char *)y + (i + k) * (ptrdiff_t)V(size_of)(storage) + SL_PREFETCH / 2);
-        V(store_as)(storage, y, i + k, LANES, V(load)(scratch + k));
-    }
+    for (; k + LANES <= n; k += LANES) V(store_ahead)(storage, y, i + k, V(load)(scratch + k));
     if (k < n) V(store_as)(storage, y, i + k, n - k, V(load_tail)(scratch + k, n - k, 0));
 }
 static void V(written)(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const R *scratch) {

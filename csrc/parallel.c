@@ -105,7 +105,7 @@ static split split_job(const sl_job *job) {
         s.run = s.forms->rows;
         s.together = smaller(sl_rows_together(job, lanes), job->outer);
         elements = sl_rows_scratch(job, lanes);
-    } else elements = SL_BLOCK;
+    } else elements = sl_long_scratch(job);
     s.memory = (sl_choice_bytes(job) + ALIGN - 1) / ALIGN * ALIGN;
     s.scratch = ((size_t)elements * (wide ? 8 : 4) + ALIGN - 1) / ALIGN * ALIGN + s.memory;
     return s;

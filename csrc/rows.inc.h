@@ -18,11 +18,31 @@ static R V(row_max)(const R *x, ptrdiff_t n) {
     return V(reduce_max)(V(max)(V(max)(a, b), V(max)(c, d)));
 }
 
+/* The row, or block, that is computed after another one, and read along with it, in time that its way from memory would take
+   anyway: its maximum is found, and what cannot be read where it is goes to scratch. */
+typedef struct {
+    const void *x; /* its elements from number at on */
+    ptrdiff_t at;
+    const unsigned char *mask;
+    R *to; /* NULL: it is read where it is */
+} V(ahead);
+
+SL_INLINE V(ahead) V(ahead_of)(const R *x) { return (V(ahead)){x, 0, NULL, NULL}; }
+
+/* count of its elements from i on; storage is R's own where that is NULL */
+SL_INLINE vec V(take_ahead)(const sl_storage storage, const V(ahead) * next, ptrdiff_t i, ptrdiff_t count) {
+    const vec v = V(load_visible)(storage, next->x, next->mask, next->at + i, count);
+    if (next->to) V(store)(next->to + i, v);
+    return v;
+}
+
 SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp, const V(heat) * heat, V(table) table, V(pair) * sum, R *e,
-                           const R *y, const R *ahead, vec *ahead_max) {
+                           const R *y, const sl_storage storage, const V(ahead) * next, ptrdiff_t at, vec *most) {
+    const ptrdiff_t size = (ptrdiff_t)V(size_of)(storage), line = 64 / (LANES * size);
     vec v[UNROLL];
-    for (int i = 0; i < u; i++) ahead_max[i] = V(max)(V(load)(ahead + i * LANES), ahead_max[i]);
-    for (int i = 0; i < u; i++) sl_prefetch((const char *)(ahead + i * LANES) + SL_PREFETCH);
+    for (int i = 0; i < u; i++) most[i] = V(max)(V(take_ahead)(storage, next, at + i * LANES, LANES), most[i]);
+    for (int i = 0; i < u; i += (int)line) sl_prefetch((const char *)next->x + (next->at + at + i * LANES) * size + SL_PREFETCH);
+    if (next->mask) sl_prefetch(next->mask + next->at + at + SL_PREFETCH / 4);
     for (int i = 0; i < u; i++) v[i] = V(load)(x + i * LANES);
     V(add_exp)(u, v, magic, clamp, heat, table, sum, v);
     if (!e) return;
@@ -33,10 +53,10 @@ SL_INLINE void V(row_step)(int u, const R *x, const vec *magic, const vec *clamp
 }
 
 /* The sum of e(x) in LANES fixed lanes; e itself into e, unless that is NULL. e may be x.
-   ahead is another row of n elements, the next to be worked on: its maximum goes along, in time that its way from
-   memory would take anyway. x itself where there is none. maxima: those of its parts, if n is a multiple of them; or NULL. */
+   next is the row to be worked on then, x itself where there is none: n elements, whose maximum goes to max.
+   maxima: those of its parts, if n is a multiple of them; or NULL. */
 SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_clamp, const V(heat) * heat, R row_ceiling, R *e, const R *y,
-                                  const R *ahead, R *max, R *maxima) {
+                                  const sl_storage storage, const V(ahead) next, R *max, R *maxima) {
     const vec magic = V(set1)(row_magic), clamp = V(set1)(row_clamp), ceiling = V(set1)(row_ceiling);
     V(heat) own; /* where no store can change it */
     if (heat) own = *heat;
@@ -47,7 +67,7 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
     for (int i = 0; i < UNROLL; i++) m[i] = most;
     ptrdiff_t i = 0;
     for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
-        V(row_step)(UNROLL, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+        V(row_step)(UNROLL, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, storage, &next, i, m);
         if ((i + UNROLL * LANES) % (SL_FINE * LANES)) continue;
         sum = V(fast_two_sum)(sum); /* keeps low small, and its rounding */
         if (!maxima) continue;
@@ -59,11 +79,12 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
     }
     m[0] = V(max)(most, m[0]);
     for (; i + 2 * LANES <= n; i += 2 * LANES)
-        V(row_step)(2, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
-    for (; i + LANES <= n; i += LANES) V(row_step)(1, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, ahead + i, m);
+        V(row_step)(2, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, storage, &next, i, m);
+    for (; i + LANES <= n; i += LANES)
+        V(row_step)(1, x + i, &magic, &clamp, heat, table, &sum, e ? e + i : NULL, y + i, storage, &next, i, m);
     if (i < n) {
         vec v = V(load_tail)(x + i, n - i, -INFINITY);
-        m[0] = V(max)(V(load_tail)(ahead + i, n - i, -INFINITY), m[0]);
+        m[0] = V(max)(V(take_ahead)(storage, &next, i, n - i), m[0]);
         V(add_exp)(1, &v, &magic, &clamp, heat, table, &sum, &v);
         if (e && e != y) V(store)(e + i, v);
         else if (e) V(store_tail)(e + i, n - i, v);
@@ -72,44 +93,56 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
     *max = V(reduce_max)(m[0]);
     return V(sum_end)(sum, ceiling);
 }
+#define SUM(heat, storage, next)                                                            \
+    (e ? V(row_sum_into)(x, n, magic, clamp, heat, ceiling, e, y, storage, next, max, NULL) \
+       : V(row_sum_into)(x, n, magic, clamp, heat, ceiling, NULL, x, storage, next, max, NULL))
 SL_INLINE V(pair)
     V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, const V(heat) * heat, R ceiling, R *e, const R *y, const R *ahead, R *max) {
-    if (heat)
-        return e ? V(row_sum_into)(x, n, magic, clamp, heat, ceiling, e, y, ahead, max, NULL)
-                 : V(row_sum_into)(x, n, magic, clamp, heat, ceiling, NULL, x, ahead, max, NULL);
-    return e ? V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, e, y, ahead, max, NULL)
-             : V(row_sum_into)(x, n, magic, clamp, NULL, ceiling, NULL, x, ahead, max, NULL);
+    return heat ? SUM(heat, OWN_STORAGE, V(ahead_of)(ahead)) : SUM(NULL, OWN_STORAGE, V(ahead_of)(ahead));
 }
+/* The same where the next row goes to scratch, for the types of sl_converts_ahead. */
+static V(pair) V(row_sum_and_convert)(const R *x, ptrdiff_t n, R magic, R clamp, R ceiling, R *e, const R *y, sl_storage storage,
+                                      const V(ahead) * next, R *max) {
+    const V(ahead) all = {next->x, next->at, NULL, next->to};
+#if SL_REAL == 32
+    switch (storage) {
+        case SL_FLOAT16: return next->mask ? SUM(NULL, SL_FLOAT16, *next) : SUM(NULL, SL_FLOAT16, all);
+        case SL_BFLOAT16: return next->mask ? SUM(NULL, SL_BFLOAT16, *next) : SUM(NULL, SL_BFLOAT16, all);
+        case SL_UINT8: return SUM(NULL, SL_UINT8, all);
+        default: break;
+    }
+#endif
+    (void)storage, (void)all;
+    return SUM(NULL, OWN_STORAGE, *next);
+}
+#undef SUM
 
-/* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits */
-SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R *y) {
+/* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits. y from index at
+   on, of any type for results. */
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, const sl_storage storage, void *y, ptrdiff_t at) {
     const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low);
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vec v = V(mul)(V(load)(e + i), s);
-        V(store)(y + i, V(fma)(v, h, V(mul)(v, l)));
+        const vec v = V(mul)(V(load)(e + i), s);
+        V(store_ahead)(storage, y, at + i, V(fma)(v, h, V(mul)(v, l)));
     }
-    if (i < n) {
-        vec v = V(mul)(V(load_tail)(e + i, n - i, 0), s);
-        V(store_tail)(y + i, n - i, V(fma)(v, h, V(mul)(v, l)));
-    }
+    if (i == n) return;
+    const vec v = V(mul)(V(load_tail)(e + i, n - i, 0), s);
+    V(store_as)(storage, y, at + i, n - i, V(fma)(v, h, V(mul)(v, l)));
 }
 
 /* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
-SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, const V(heat) * heat, R *y) {
+SL_INLINE vec V(subtract)(vec x, vec max, vec log, const V(heat) * heat) {
+    const vec d = V(sub)(x, max);
+    if (!heat) return V(sub)(d, log);
+    return V(fma)(d, heat->high, V(fma)(d, heat->low, V(sub)(V(set1)(0), log))); /* low is positive: -inf stays -inf */
+}
+SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, const V(heat) * heat, const sl_storage storage, void *y,
+                               ptrdiff_t at) {
     const vec m = V(set1)(max), l = V(set1)(log);
-    if (heat) { /* the low part is positive: -inf stays -inf */
-        const vec minus = V(set1)(-log);
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            const ptrdiff_t k = n - i < LANES ? n - i : LANES;
-            const vec d = V(sub)(V(load_tail)(x + i, k, 0), m);
-            V(store_tail)(y + i, k, V(fma)(d, heat->high, V(fma)(d, heat->low, minus)));
-        }
-        return;
-    }
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) V(store)(y + i, V(sub)(V(sub)(V(load)(x + i), m), l));
-    if (i < n) V(store_tail)(y + i, n - i, V(sub)(V(sub)(V(load_tail)(x + i, n - i, 0), m), l));
+    for (; i + LANES <= n; i += LANES) V(store_ahead)(storage, y, at + i, V(subtract)(V(load)(x + i), m, l, heat));
+    if (i < n) V(store_as)(storage, y, at + i, n - i, V(subtract)(V(load_tail)(x + i, n - i, 0), m, l, heat));
 }
 
 static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
@@ -118,8 +151,12 @@ static void V(row_shift)(const R *x, ptrdiff_t n, R shift, R *y) {
 
 /* Rows of which one class takes all: the product may be an ulp short of 1. */
 static void V(make_certain)(R *y, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i++)
-        if (y[i] > (R)0.5) y[i] = 1;
+    const vec half = V(set1)((R)0.5), one = V(set1)(1);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const ptrdiff_t k = n - i < LANES ? n - i : LANES;
+        const vec v = V(load_tail)(y + i, k, 0);
+        V(store_tail)(y + i, k, V(select_lt)(half, v, one, v));
+    }
 }
 
 static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
@@ -220,14 +257,32 @@ static void V(lose_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(p
     V(store)(r->b, b);
 }
 
-/* The last step of (a block of) row i of those, from index at on. source: e for softmax, x for log_softmax. */
-SL_INLINE void V(write_row)(const sl_job *job, ptrdiff_t at, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
+/* The last step of (a block of) row i of those, into y from index `to` on. source: e for softmax, x for log_softmax. */
+SL_INLINE void V(make_row_as)(const sl_job *job, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale,
+                              const sl_storage storage, void *y, ptrdiff_t to) {
     V(heat) own;
-    if (sl_keeps_exp(job)) V(row_scale)(source, n, scale, r->a[i], r->b[i], y);
-    else V(row_subtract)(source, n, r->a[i], r->b[i], V(warm_row)(r->heat, i, &own), y);
+    if (sl_keeps_exp(job)) V(row_scale)(source, n, scale, r->a[i], r->b[i], storage, y, to);
+    else V(row_subtract)(source, n, r->a[i], r->b[i], V(warm_row)(r->heat, i, &own), storage, y, to);
+}
+/* The same for any row; at is where it begins in x. */
+SL_INLINE void V(make_row)(const sl_job *job, ptrdiff_t at, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
+    V(make_row_as)(job, source, n, r, i, scale, OWN_STORAGE, y, 0);
     if (!r->rare) return;
     if (r->bad[i]) V(fill_bad)(job, at, job->inner, n, y, 1);
     else if (job->op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
+}
+/* The same into the job's y: from y here if the results are of another type, but at once where nothing is left to do to them. */
+SL_INLINE void V(write_row)(const sl_job *job, ptrdiff_t at, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
+    const int last_step = !job->loss && !job->values;
+#if SL_REAL == 32
+    if (last_step && !V(y_native)(job) && !(r->rare && r->bad[i])) {
+        if (job->y_storage == SL_FLOAT16) V(make_row_as)(job, source, n, r, i, scale, SL_FLOAT16, job->y, at);
+        else V(make_row_as)(job, source, n, r, i, scale, SL_BFLOAT16, job->y, at);
+        return;
+    }
+#endif
+    V(make_row)(job, at, source, n, r, i, scale, y);
+    if (last_step) V(written)(job, at, n, y);
 }
 
 /* Some rows on their way: what is read, where the result goes, and where e is kept in between. */
@@ -257,8 +312,8 @@ static void V(write_group)(const sl_job *job, V(group) * g) {
         V(put_values)(job, g->first, g->rows, mean);
         return;
     }
-    if (job->loss) V(aim_gradient)(job, g->first, g->rows, 0, job->n, &g->targets, g->y[0], g->y_step, 1);
-    if (V(y_native)(job)) return;
+    if (!job->loss) return;
+    V(aim_gradient)(job, g->first, g->rows, 0, job->n, &g->targets, g->y[0], g->y_step, 1);
     for (int i = 0; i < g->rows; i++) V(written)(job, (g->first + i) * job->n, job->n, g->y[i]);
 }
 
@@ -268,11 +323,11 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     const ptrdiff_t stride = sl_row_stride(n, LANES);
     ptrdiff_t together = sl_rows_together(job, LANES);
     if (together > last - first) together = last - first;
-    R *block = scratch, *kept = block + SL_BLOCK;
-    const int native = V(x_native)(job);
+    R *block = scratch, *kept = block + SL_BLOCK, *kept_next = kept + together * stride;
+    const int native = V(x_native)(job), converts = sl_converts_ahead(job);
     /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. And a
        gradient in place must leave x for those rows that finish_rows reads again. */
-    const int aside = (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
+    const int aside = converts || (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
     V(group) group = {0}, *g = &group; /* lanes without a row are computed with as well */
     V(heat) warm, own;
     const V(heat) *heat = NULL;
@@ -285,7 +340,7 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             if (native) g->x[i] = (const R *)job->x + (row + i) * n;
             else {
                 g->x[i] = kept + i * stride;
-                max[i] = V(convert)(job->x_storage, job->x, job->mask, (row + i) * n, n, kept + i * stride);
+                if (!converts || row == first) max[i] = V(convert)(job->x_storage, job->x, job->mask, (row + i) * n, n, kept + i * stride);
             }
             g->y[i] = job->values ? kept + i * stride : V(target)(job, (row + i) * n, kept + i * stride);
             g->e[i] = aside ? kept + i * stride : g->y[i];
@@ -309,14 +364,24 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
                 V(row_shift)(source, n, shift[i], block);
                 source = block;
             }
-            const R *ahead = native && row + together + i < last ? g->x[i] + together * n : source;
+            const ptrdiff_t next = row + together + i;
             R *e = sl_keeps_exp(job) ? g->e[i] : NULL;
+            if (converts && next < last) {
+                const V(ahead) ahead = {job->x, next * n, job->mask, kept_next + i * stride};
+                sums[i] = V(row_sum_and_convert)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], job->x_storage, &ahead, &max[i]);
+                continue;
+            }
+            const R *ahead = native && next < last ? g->x[i] + together * n : source;
             sums[i] = V(row_sum)(source, n, magic[i], clamp[i], V(warm_row)(heat, i, &own), C(CEILING), e, g->y[i], ahead, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
         if (job->choice) V(pick)(job, row, g->rows, &plan, &g->results, NULL, 0, NULL);
         if (job->loss) V(lose_rows)(job, row, g->rows, &plan, &g->targets, &g->results);
         V(write_group)(job, g);
+        if (!converts) continue;
+        R *spare = kept;
+        kept = kept_next;
+        kept_next = spare;
     }
 }
 
@@ -364,7 +429,8 @@ static V(plan) V(block_plan)(R max, R shift, const V(heat) * heat) {
 }
 
 /* e of a block, unless it is NULL, and its sum; maxima as for row_sum_into, where e is NULL */
-static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const R *ahead, R *max, R *maxima, R *block) {
+static V(pair) V(block_sum)(const sl_job *job, const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const V(ahead) * next, R *max,
+                            R *maxima, R *block) {
     R magic[LANES], clamp[LANES];
     V(store)(magic, plan->magic);
     V(store)(clamp, plan->clamp);
@@ -372,9 +438,12 @@ static V(pair) V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * pl
         V(row_shift)(x, n, shift, block);
         x = block;
     }
+    if (next && next->to) return V(row_sum_and_convert)(x, n, magic[0], clamp[0], C(CEILING), e, e, job->x_storage, next, max);
+    const R *ahead = next ? (const R *)next->x + next->at : x;
+    const V(ahead) own = V(ahead_of)(ahead);
     if (!maxima) return V(row_sum)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), e, e, ahead, max);
-    if (plan->heat) return V(row_sum_into)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), NULL, x, ahead, max, maxima);
-    return V(row_sum_into)(x, n, magic[0], clamp[0], NULL, C(CEILING), NULL, x, ahead, max, maxima);
+    if (plan->heat) return V(row_sum_into)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), NULL, x, OWN_STORAGE, own, max, maxima);
+    return V(row_sum_into)(x, n, magic[0], clamp[0], NULL, C(CEILING), NULL, x, OWN_STORAGE, own, max, maxima);
 }
 
 /* The maximum of a block, and those of its parts */
@@ -393,9 +462,38 @@ static R V(block_max)(const R *x, ptrdiff_t n, R *maxima) {
 /* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
    may have to read again. Then write has to find e once more. */
 SL_INLINE int V(keeps_e)(const sl_job *job) {
-    return V(y_native)(job) && !job->values && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
+    return sl_keeps_exp(job) && V(y_native)(job) && !job->values && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
 }
-SL_INLINE R *V(kept)(const sl_job *job, ptrdiff_t at, R *scratch) { return V(keeps_e)(job) ? (R *)job->y + at : scratch; }
+
+/* Blocks of a long row, one after the other: the one that is computed, and the whole one after it, read along with it. */
+typedef struct {
+    const sl_job *job;
+    ptrdiff_t row, last;
+    R *scratch, *spare; /* where blocks become R: this one, and the one that is read along */
+    const R *x;
+    ptrdiff_t at, n;
+    V(ahead) next;
+    int goes_on;
+} V(walk);
+SL_INLINE V(walk) V(walk_from)(const sl_job *job, ptrdiff_t row, ptrdiff_t last, R *scratch) {
+    return (V(walk)){.job = job, .row = row, .last = last, .scratch = scratch, .spare = scratch + SL_BLOCK};
+}
+/* To block b; returns whether its maximum is known from the one before. */
+static int V(step_to)(V(walk) * w, ptrdiff_t b) {
+    const sl_job *job = w->job;
+    const int native = V(x_native)(job), converts = sl_converts_ahead(job), known = w->goes_on;
+    if (known && converts) {
+        R *spare = w->scratch;
+        w->scratch = w->spare;
+        w->spare = spare;
+    }
+    w->at = w->row * job->n + b * SL_BLOCK;
+    w->n = V(block)(job, b);
+    w->x = known && converts ? w->scratch : V(read)(job, w->at, w->n, w->scratch);
+    w->goes_on = (native || converts) && b + 1 < w->last && V(block)(job, b + 1) == SL_BLOCK;
+    w->next = (V(ahead)){job->x, w->at + SL_BLOCK, job->mask, converts ? w->spare : NULL};
+    return known;
+}
 
 /* Distances of a block are from its own maximum, or from 0 if that is not finite. */
 SL_INLINE double V(long_origin)(const sl_long *shared, ptrdiff_t b) { return isfinite(shared->max[b]) ? shared->max[b] : 0; }
@@ -424,22 +522,19 @@ static void V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_
 
 /* The maxima and sums of the blocks; for softmax in R the e of the row into y, which write takes from there. */
 static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
-    const int native = V(x_native)(job);
     V(heat) warm;
     const V(heat) *heat = V(warm)(job, row, 1, &warm);
+    V(walk) w = V(walk_from)(job, row, last, scratch);
     R max = 0;
     for (ptrdiff_t b = first; b < last; b++) {
-        const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
-        const R *x = V(read)(job, at, n, scratch);
         R *maxima = shared->maxima ? (R *)shared->maxima + b * SL_BLOCK / SL_FINE : NULL;
-        if (b == first || !native || n < SL_BLOCK) max = V(block_max)(x, n, maxima); /* else known from the block before */
+        if (!V(step_to)(&w, b)) max = V(block_max)(w.x, w.n, maxima);
         shared->max[b] = max;
-        if (job->loss) V(long_aim)(job, row, b, x, n, shared);
+        if (job->loss) V(long_aim)(job, row, b, w.x, w.n, shared);
         const V(plan) plan = V(block_plan)(max, (R)shared->shift, heat);
-        R *e = sl_keeps_exp(job) ? V(kept)(job, at, scratch) : NULL;
-        const int goes_on = native && b + 1 < last && V(block)(job, b + 1) == SL_BLOCK;
-        R *next = maxima && goes_on ? maxima + SL_BLOCK / SL_FINE : NULL;
-        const V(pair) s = V(block_sum)(x, n, (R)shared->shift, &plan, e, goes_on ? x + SL_BLOCK : x, &max, next, scratch);
+        R *e = V(keeps_e)(job) ? (R *)job->y + w.at : NULL;
+        R *later = maxima && w.goes_on ? maxima + SL_BLOCK / SL_FINE : NULL;
+        const V(pair) s = V(block_sum)(job, w.x, w.n, (R)shared->shift, &plan, e, w.goes_on ? &w.next : NULL, &max, later, w.scratch);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
@@ -486,28 +581,31 @@ static void V(long_finish)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
 static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
     const V(long_stats) *stats = shared->stats;
     const V(results) *r = &stats->results;
+    const int keeps_e = V(keeps_e)(job);
+    V(walk) w = V(walk_from)(job, row, last, scratch);
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
-        R *y = job->values ? scratch : V(target)(job, at, scratch);
-        const R *source = y;
+        if (!keeps_e) V(step_to)(&w, b);
+        R *y = job->values ? w.scratch : V(target)(job, at, w.scratch);
+        const R *source = keeps_e ? y : w.x;
         R scale = 1;
         if (sl_keeps_exp(job)) {
             const V(plan) plan = V(block_plan)((R)shared->max[b], stats->shift, r->heat);
             scale = V(block_scale)(&plan, stats->k);
-            if (!V(keeps_e)(job)) {
-                const R *x = V(read)(job, at, n, scratch);
+            if (!keeps_e) {
                 R unused;
-                V(block_sum)(x, n, stats->shift, &plan, scratch, x, &unused, NULL, scratch);
-                source = scratch;
+                V(block_sum)(job, w.x, n, stats->shift, &plan, w.scratch, w.goes_on ? &w.next : NULL, &unused, NULL, w.scratch);
+                source = w.scratch;
             }
-        } else source = V(read)(job, at, n, scratch);
+        } else w.goes_on = 0; /* there is nothing to compute meanwhile */
         V(write_row)(job, at, source, n, r, 0, scale, y);
         if (job->values) {
             shared->spread[b] = 0;
             shared->q[b] = V(mean_of_row)(y, (const R *)job->values + b * SL_BLOCK, n, &shared->spread[b]);
             continue;
         }
-        if (job->loss) V(aim_gradient)(job, row, 1, b * SL_BLOCK, n, &stats->targets, y, n, 1);
+        if (!job->loss) continue;
+        V(aim_gradient)(job, row, 1, b * SL_BLOCK, n, &stats->targets, y, n, 1);
         V(written)(job, at, n, y);
     }
 }

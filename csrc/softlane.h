@@ -174,6 +174,12 @@ static inline int sl_cached(const sl_job *job) {
     return (size_t)job->outer * job->n * job->inner * size < SL_CACHED;
 }
 
+/* Does x become float32 or float64, in scratch, while the rows before it are computed? Where the kernels are made for its type. */
+static inline int sl_converts_ahead(const sl_job *job) {
+    if (job->temperature || (job->choice && job->n > SL_BLOCK)) return 0; /* the choice wants maxima of parts of long rows */
+    if (job->x_storage == SL_FLOAT16 || job->x_storage == SL_BFLOAT16) return 1;
+    return job->mask ? job->x_storage == SL_FLOAT32 || job->x_storage == SL_FLOAT64 : job->x_storage == SL_UINT8;
+}
 /* What is done once for a group wants many rows, which the first-level cache has to hold with the next ones and their
    results; from memory, with what is prefetched as well. A loss is worth more rows: each needs a logarithm. */
 static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
@@ -182,8 +188,9 @@ static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {
     return rows < 1 ? 1 : rows > lanes ? lanes : rows;
 }
 static inline ptrdiff_t sl_rows_scratch(const sl_job *job, ptrdiff_t lanes) { /* elements that the form rows needs */
-    return SL_BLOCK + sl_rows_together(job, lanes) * sl_row_stride(job->n, lanes);
+    return SL_BLOCK + (1 + sl_converts_ahead(job)) * sl_rows_together(job, lanes) * sl_row_stride(job->n, lanes);
 }
+static inline ptrdiff_t sl_long_scratch(const sl_job *job) { return (1 + sl_converts_ahead(job)) * SL_BLOCK; } /* long rows */
 static inline ptrdiff_t sl_tile_width(ptrdiff_t n, ptrdiff_t inner, ptrdiff_t lanes) {
     ptrdiff_t limit = n > 0 ? SL_TILE / n : SL_TILE_WIDTH;
     if (limit > SL_TILE_WIDTH) limit = SL_TILE_WIDTH;
