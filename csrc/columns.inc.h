@@ -210,6 +210,9 @@ typedef struct {
     ptrdiff_t stride, columns;
 } V(sink);
 
+/* From where on a probability is 1: as make_certain */
+SL_INLINE vec V(one_from)(const V(verdict) * v) { return V(select_lt)(v->few, V(set1)(0), V(set1)((R)0.5), V(set1)(INFINITY)); }
+
 /* The last step: x or e to results, class by class over all columns, as they lie in memory. The tile has n classes from k0
    on, of the rows from first on. */
 static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, const R *tile, ptrdiff_t stride, ptrdiff_t n,
@@ -218,11 +221,11 @@ static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, c
     const int keeps_exp = sl_keeps_exp(job);
     const int full = (int)(to.columns / LANES), count = (int)((to.columns + LANES - 1) / LANES);
     const ptrdiff_t soon = PLANES_AHEAD / 2 * to.stride;
-    const vec one = V(set1)(1), half = V(set1)((R)0.5), none = V(set1)(INFINITY);
-    vec one_from[SL_GROUP]; /* as make_certain */
+    const vec one = V(set1)(1);
+    vec one_from[SL_GROUP];
     int any_certain = 0, any_bad = 0;
     for (int j = 0; j < count; j++) {
-        one_from[j] = V(select_lt)(v[j].few, V(set1)(0), half, none);
+        one_from[j] = V(one_from)(&v[j]);
         any_certain |= op == SL_SOFTMAX && v[j].any_few;
         any_bad |= v[j].any_bad;
     }
@@ -231,7 +234,7 @@ static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, c
             const vec x = V(load)(tile + k * stride + j * LANES);
             R *y = to.y + k * to.stride + j * LANES;
             sl_prefetch(y + soon);
-            vec r = keeps_exp ? V(fma)(x, v[j].a, V(mul)(x, v[j].b)) : V(log_of)(x, &plan[j], v[j].b);
+            vec r = keeps_exp ? V(share)(x, v[j].least, v[j].a, v[j].b) : V(log_of)(x, &plan[j], v[j].b);
             if (any_certain) r = V(select_lt)(one_from[j], r, one, r);
             if (j < full) V(store)(y, r);
             else V(store_tail)(y, to.columns - j * LANES, r);
@@ -277,19 +280,20 @@ static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
 
 /* The means of values of u vectors of columns, whose tile has e, to its class 0 */
 SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, ptrdiff_t stride, const V(verdict) * v) {
-    const vec half = V(set1)((R)0.5), one = V(set1)(1), none = V(set1)(INFINITY);
+    const vec one = V(set1)(1);
+    vec one_from[4];
     V(dot) d[4];
     int few = 0;
     for (int j = 0; j < u; j++) {
         d[j] = V(no_products)();
+        one_from[j] = V(one_from)(&v[j]);
         few |= v[j].any_few;
     }
     for (ptrdiff_t k = 0; k < n; k++) {
         const vec value = V(set1)(values[k]);
         for (int j = 0; j < u; j++) {
-            const vec e = V(load)(tile + k * stride + j * LANES);
-            vec p = V(fma)(e, v[j].a, V(mul)(e, v[j].b));
-            if (few) p = V(select_lt)(V(select_lt)(v[j].few, V(set1)(0), half, none), p, one, p); /* as make_certain */
+            vec p = V(share)(V(load)(tile + k * stride + j * LANES), v[j].least, v[j].a, v[j].b);
+            if (few) p = V(select_lt)(one_from[j], p, one, p);
             V(add_product)(&d[j], p, value);
         }
     }
@@ -314,6 +318,7 @@ static void V(mean_of_bad)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, c
 static void V(as_results)(const V(verdict) * v, V(results) * r) {
     R few[LANES], poison[LANES];
     V(store)(r->a, v->a);
+    V(store)(r->least, v->least);
     V(store)(r->b, v->b);
     r->rare = v->any_few || v->any_bad;
     if (!r->rare) return;

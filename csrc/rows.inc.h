@@ -119,16 +119,11 @@ static V(pair) V(row_sum_and_convert)(const R *x, ptrdiff_t n, R magic, R clamp,
 
 /* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits. y from index at
    on, of any type for results. */
-SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, const sl_storage storage, void *y, ptrdiff_t at) {
-    const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low);
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R gone, const sl_storage storage, void *y, ptrdiff_t at) {
+    const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low), least = V(set1)(gone);
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const vec v = V(mul)(V(load)(e + i), s);
-        V(store_ahead)(storage, y, at + i, V(fma)(v, h, V(mul)(v, l)));
-    }
-    if (i == n) return;
-    const vec v = V(mul)(V(load_tail)(e + i, n - i, 0), s);
-    V(store_as)(storage, y, at + i, n - i, V(fma)(v, h, V(mul)(v, l)));
+    for (; i + LANES <= n; i += LANES) V(store_ahead)(storage, y, at + i, V(share)(V(mul)(V(load)(e + i), s), least, h, l));
+    if (i < n) V(store_as)(storage, y, at + i, n - i, V(share)(V(mul)(V(load_tail)(e + i, n - i, 0), s), least, h, l));
 }
 
 /* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
@@ -240,6 +235,7 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
         V(store)(r->poison, v.poison);
     }
     V(store)(r->a, v.a);
+    V(store)(r->least, v.least);
     V(store)(r->b, v.b);
     if (!r->rare) return;
     for (int i = 0; i < rows; i++) {
@@ -261,7 +257,7 @@ static void V(lose_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(p
 SL_INLINE void V(make_row_as)(const sl_job *job, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale,
                               const sl_storage storage, void *y, ptrdiff_t to) {
     V(heat) own;
-    if (sl_keeps_exp(job)) V(row_scale)(source, n, scale, r->a[i], r->b[i], storage, y, to);
+    if (sl_keeps_exp(job)) V(row_scale)(source, n, scale, r->a[i], r->b[i], r->least[i], storage, y, to);
     else V(row_subtract)(source, n, r->a[i], r->b[i], V(warm_row)(r->heat, i, &own), storage, y, to);
 }
 /* The same for any row; at is where it begins in x. */
