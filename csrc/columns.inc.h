@@ -10,45 +10,38 @@ SL_INLINE vec V(column_max)(const R *tile, ptrdiff_t stride, ptrdiff_t n, vec m)
     return m;
 }
 
-/* Adds the e of n classes to sum, and stores them over x if store is set. Classes equal to exclude do not count. */
-SL_INLINE void V(column_step)(int u, R *tile, ptrdiff_t stride, const V(plan) * p, const V(heat) * heat, V(table) table, const vec *exclude,
-                              int store, V(pair) * sum) {
+/* Adds the e of n classes to sum, and stores them over x if store is set. */
+SL_INLINE void V(column_step)(int u, R *tile, ptrdiff_t stride, const V(plan) * p, const V(heat) * heat, V(table) table, int store,
+                              V(pair) * sum) {
     vec v[UNROLL];
     for (int i = 0; i < u; i++) v[i] = V(load)(tile + i * stride);
-    if (exclude)
-        for (int i = 0; i < u; i++) v[i] = V(select_eq)(v[i], *exclude, V(set1)(-INFINITY), v[i]);
     V(add_exp)(u, v, &p->magic, &p->clamp, heat, table, sum, v);
     if (store)
         for (int i = 0; i < u; i++) V(store)(tile + i * stride, v[i]);
 }
-SL_INLINE void V(column_sum_with)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const V(heat) * heat, const vec *exclude,
-                                  int store, V(pair) * sum) {
+SL_INLINE void V(column_sum_with)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const V(heat) * heat, int store,
+                                  V(pair) * sum) {
     const V(table) table = V(load_table)(V_TABLE);
     V(pair) s = *sum;
     ptrdiff_t k = 0;
     for (; k + UNROLL <= n; k += UNROLL) {
-        V(column_step)(UNROLL, tile + k * stride, stride, p, heat, table, exclude, store, &s);
+        V(column_step)(UNROLL, tile + k * stride, stride, p, heat, table, store, &s);
         if ((k + UNROLL) % 16 == 0) s = V(fast_two_sum)(s);
     }
-    for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, heat, table, exclude, store, &s);
-    if (k < n) V(column_step)(1, tile + k * stride, stride, p, heat, table, exclude, store, &s);
+    for (; k + 2 <= n; k += 2) V(column_step)(2, tile + k * stride, stride, p, heat, table, store, &s);
+    if (k < n) V(column_step)(1, tile + k * stride, stride, p, heat, table, store, &s);
     *sum = s;
 }
 
-SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const vec *exclude, int store, V(pair) * sum) {
-    if (p->heat) V(column_sum_with)(tile, stride, n, p, p->heat, exclude, store, sum);
-    else V(column_sum_with)(tile, stride, n, p, NULL, exclude, store, sum);
+SL_INLINE void V(column_sum)(R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, int store, V(pair) * sum) {
+    if (p->heat) V(column_sum_with)(tile, stride, n, p, p->heat, store, sum);
+    else V(column_sum_with)(tile, stride, n, p, NULL, store, sum);
 }
 
 /* ceiling_of for each lane of a part of a column; CEILING itself where the part is the whole */
-static vec V(column_ceiling)(int whole, const R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, const vec *exclude) {
+static vec V(column_ceiling)(int whole, const R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p) {
     if (whole) return V(set1)(C(CEILING));
-    const vec lowest = V(set1)(-INFINITY);
-    vec highest = lowest;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const vec x = V(load)(tile + i * stride);
-        highest = V(max)(exclude ? V(select_eq)(x, *exclude, lowest, x) : x, highest);
-    }
+    const vec highest = V(column_max)(tile, stride, n, V(set1)(-INFINITY));
     R m[LANES], k[LANES];
     V(store)(m, highest);
     V(store)(k, p->k);
@@ -137,6 +130,36 @@ static void V(unpack)(V(source) * s, ptrdiff_t k0, ptrdiff_t k1) {
     }
 }
 
+/* ---- short rows to columns and back: width <= LANES classes from c on are transposed ---------------------------- */
+
+SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile, ptrdiff_t stride) {
+    vec v[LANES];
+    if (rows == LANES && width == LANES)
+        for (int i = 0; i < LANES; i++) v[i] = V(load)(x + i * n + c);
+    else if (rows == LANES)
+        for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + i * n + c, width, 0);
+    else
+        for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + (i < rows ? i : rows - 1) * n + c, width, 0); /* repeats the last row */
+    V(transpose)(v);
+    for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * stride, v[i]);
+}
+static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile, ptrdiff_t stride) {
+    if (rows == LANES && V(load_few)(x, (int)n, tile, stride)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile, stride);
+}
+SL_INLINE void V(store_part)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *y) {
+    vec v[LANES];
+    for (int i = 0; i < LANES; i++) v[i] = V(load)(tile + (c + (i < width ? i : 0)) * stride);
+    V(transpose)(v);
+    if (rows == LANES && width == LANES)
+        for (int i = 0; i < LANES; i++) V(store)(y + i * n + c, v[i]);
+    else
+        for (int i = 0; i < rows; i++) V(store_tail)(y + i * n + c, width, v[i]);
+}
+static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, R *y) {
+    if (rows == LANES && V(store_few)(tile, stride, (int)n, y)) return;
+    for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, stride, n, rows, c, n - c < LANES ? n - c : LANES, y);
+}
 /* ---- columns: the steps, over tiles that are whole (source NULL) or packed again part by part ---- */
 
 #define FOR_EACH_PART                                                                                                      \
@@ -149,41 +172,24 @@ SL_INLINE int V(fetch)(V(source) * source, ptrdiff_t k0, ptrdiff_t rows) {
 }
 
 /* The odds of the confident lanes of one vector of columns, from the classes below their maximum. */
-static void V(column_others)(V(source) * source, R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * plan, V(verdict) * v) {
-    const vec lowest = V(set1)(-INFINITY);
-    vec second = lowest;
-    FOR_EACH_PART {
-        if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
-        for (ptrdiff_t k = 0; k < rows; k++) {
-            vec x = V(load)(tile + k * stride);
-            second = V(max)(V(select_eq)(x, plan->reduced, lowest, x), second);
-        }
-    }
-    const V(plan) p2 = V(make_plan)(V(max)(second, plan->clamp), plan->heat, 0);
+static void V(column_others)(V(source) * source, const R *tile, ptrdiff_t stride, ptrdiff_t n, const V(plan) * p, V(verdict) * v) {
+    const V(table) table = V(load_table)(V_TABLE);
+    const vec shift = source ? p->shift : V(set1)(0); /* a tile that was packed again */
     V(pair) sum = {V(set1)(0), V(set1)(0)};
+    vec x[UNROLL];
     FOR_EACH_PART {
-        if (source && plan->shifted) V(column_shift)(tile, stride, rows, plan->shift);
-        const vec ceiling = V(column_ceiling)(!source, tile, stride, rows, &p2, &plan->reduced);
-        V(pair) part_sum = V(sum_begin)(ceiling);
-        V(column_sum)(tile, stride, rows, &p2, &plan->reduced, 0, &part_sum);
-        sum = V(fast_two_sum)(V(two_sum)(sum, V(sum_end)(part_sum, ceiling)));
+        ptrdiff_t k = 0;
+        for (; k + UNROLL <= rows; k += UNROLL) {
+            for (int i = 0; i < UNROLL; i++) x[i] = V(sub)(V(load)(tile + (k + i) * stride), shift);
+            V(add_others)(UNROLL, x, p->reduced, &p->magic, &p->clamp, p->heat, table, &sum);
+        }
+        for (; k < rows; k++) {
+            x[0] = V(sub)(V(load)(tile + k * stride), shift);
+            V(add_others)(1, x, p->reduced, &p->magic, &p->clamp, p->heat, table, &sum);
+        }
+        sum = V(fast_two_sum)(sum);
     }
-    R sh[LANES], sl[LANES], eh[LANES], el[LANES], k1[LANES], k2[LANES], highest[LANES], clamp[LANES], few[LANES], poison[LANES];
-    V(store)(sh, sum.high);
-    V(store)(sl, sum.low);
-    V(store)(eh, v->e.high);
-    V(store)(el, v->e.low);
-    V(store)(k1, plan->k);
-    V(store)(k2, p2.k);
-    V(store)(highest, second);
-    V(store)(clamp, plan->clamp);
-    V(store)(few, v->few);
-    V(store)(poison, v->poison);
-    for (int i = 0; i < LANES; i++) {
-        if (!(few[i] < 0) || poison[i] != poison[i]) continue;
-        if (highest[i] > clamp[i]) V(odds_of_others)(&v->z, i, sh[i], sl[i], eh[i], el[i], (int)(k2[i] - k1[i]));
-        else v->z.high[i] = v->z.low[i] = 0; /* nothing else weighs */
-    }
+    V(judge_few)(sum, v);
 }
 
 /* logsumexp of the lanes with NaN or an infinite maximum */
@@ -259,22 +265,25 @@ typedef struct {
     ptrdiff_t stride;
     const R *max;         /* of each column, where it is known */
     const V(heat) * heat; /* of all rows, where they have one temperature */
-    R *spare;             /* room for one vector of columns, all classes that the tile has */
+    R *spare;             /* room for one vector of columns, all classes that the tile has; twice where inner is 1 */
     V(sink) to;           /* where results go. logsumexp leaves its own in class 0 of the tile */
     const R *soon[2];     /* what to prefetch meanwhile: of n classes for each column; or NULL */
 } V(batch);
 
 SL_INLINE ptrdiff_t V(lanes_of)(const V(batch) * b, int j) { return b->columns - j * LANES < LANES ? b->columns - j * LANES : LANES; }
 
-/* x of one vector of columns again, from memory, as e has taken its place in the tile */
-static R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
-    for (ptrdiff_t i = 0; i < LANES; i++) {
-        const ptrdiff_t column = j * LANES + i < b->columns ? j * LANES + i : b->columns - 1;
-        const ptrdiff_t at = V(column_at)(b->job, b->first + column);
-        R one = 0;
-        for (ptrdiff_t k = 0; k < b->job->n; k++) b->spare[k * LANES + i] = *V(read)(b->job, at + k * b->job->inner, 1, &one);
+/* x of one vector of columns again, shifted, where e has taken its place in the tile */
+static const R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan) {
+    const sl_job *job = b->job;
+    const ptrdiff_t n = job->n, first = b->first + j * LANES, columns = V(lanes_of)(b, j);
+    if (job->inner == 1) {
+        R *raw = b->spare + LANES * n;
+        V(load_rows)(V(read)(job, first * n, columns * n, raw), n, columns, b->spare, LANES);
+    } else {
+        V(source) s = {.job = job, .first = first, .columns = columns, .width = LANES, .tile = b->spare};
+        V(pack)(&s, 0, n);
     }
-    if (plan->shifted) V(column_shift)(b->spare, LANES, b->job->n, plan->shift);
+    if (plan->shifted) V(column_shift)(b->spare, LANES, n, plan->shift);
     return b->spare;
 }
 
@@ -368,10 +377,10 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
                 V(aim)(job, b->first + j * LANES, V(lanes_of)(b, j), k0, rows, column, 1, stride, max, &targets[j]);
             }
             if (plan[j].shifted) V(column_shift)(column, stride, rows, plan[j].shift);
-            const vec ceiling = V(column_ceiling)(!source, column, stride, rows, &plan[j], NULL);
+            const vec ceiling = V(column_ceiling)(!source, column, stride, rows, &plan[j]);
             V(pair) part_sum = V(sum_begin)(ceiling);
-            if (keeps_e) V(column_sum)(column, stride, rows, &plan[j], NULL, 1, &part_sum);
-            else V(column_sum)(column, stride, rows, &plan[j], NULL, 0, &part_sum);
+            if (keeps_e) V(column_sum)(column, stride, rows, &plan[j], 1, &part_sum);
+            else V(column_sum)(column, stride, rows, &plan[j], 0, &part_sum);
             part_sum = V(sum_end)(part_sum, ceiling);
             sum[j] = V(fast_two_sum)(source ? V(two_sum)(sum[j], part_sum) : part_sum);
         }
@@ -414,7 +423,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
         if (source) {
             V(pair) unused = V(sum_begin)(V(set1)(C(CEILING)));
             if (plan[0].shifted) V(column_shift)(tile, stride, rows, plan[0].shift);
-            if (sl_keeps_exp(job)) V(column_sum)(tile, stride, rows, &plan[0], NULL, 1, &unused);
+            if (sl_keeps_exp(job)) V(column_sum)(tile, stride, rows, &plan[0], 1, &unused);
         }
         V(columns_write)(job, b->first, k0, tile, stride, rows, plan, v, b->to);
         for (int j = 0; job->loss && j < count; j++)
@@ -461,39 +470,12 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
     }
 }
 
-/* n <= SL_SHORT, inner 1: SL_GROUP times LANES rows at a time are transposed into a tile. width <= LANES classes from c on. */
-SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *tile, ptrdiff_t stride) {
-    vec v[LANES];
-    if (rows == LANES && width == LANES)
-        for (int i = 0; i < LANES; i++) v[i] = V(load)(x + i * n + c);
-    else if (rows == LANES)
-        for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + i * n + c, width, 0);
-    else
-        for (int i = 0; i < LANES; i++) v[i] = V(load_tail)(x + (i < rows ? i : rows - 1) * n + c, width, 0); /* repeats the last row */
-    V(transpose)(v);
-    for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * stride, v[i]);
-}
-static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile, ptrdiff_t stride) {
-    if (rows == LANES && V(load_few)(x, (int)n, tile, stride)) return;
-    for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile, stride);
-}
-SL_INLINE void V(store_part)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c, ptrdiff_t width, R *y) {
-    vec v[LANES];
-    for (int i = 0; i < LANES; i++) v[i] = V(load)(tile + (c + (i < width ? i : 0)) * stride);
-    V(transpose)(v);
-    if (rows == LANES && width == LANES)
-        for (int i = 0; i < LANES; i++) V(store)(y + i * n + c, v[i]);
-    else
-        for (int i = 0; i < rows; i++) V(store_tail)(y + i * n + c, width, v[i]);
-}
-static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t rows, R *y) {
-    if (rows == LANES && V(store_few)(tile, stride, (int)n, y)) return;
-    for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, stride, n, rows, c, n - c < LANES ? n - c : LANES, y);
-}
+/* ---- n <= SL_SHORT, inner 1: SL_GROUP times LANES rows at a time go through a tile ------------------------------- */
+
 static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
     R *tile = scratch, *raw = tile + SL_GROUP * LANES * n;
-    const int ahead = V(x_native)(job) && (n > STREAMED || !sl_cached(job));
+    const int ahead = n > STREAMED || !sl_cached(job);
     V(heat) heat;
     const V(heat) *one = V(warm_all)(job, &heat);
     for (ptrdiff_t row = first; row < last; row += SL_GROUP * LANES) {
@@ -504,7 +486,7 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
             V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
         V(batch)
         b = {job, row, rows, tile, SL_GROUP * LANES, NULL, one, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}, {NULL}};
-        if (ahead) b.soon[0] = (const R *)job->x + row * n + SL_PREFETCH / sizeof(R);
+        if (ahead && V(x_native)(job)) b.soon[0] = (const R *)job->x + row * n + SL_PREFETCH / sizeof(R);
         if (ahead && V(y_native)(job) && sl_writes_rows(job)) b.soon[1] = (const R *)job->y + row * n + SL_PREFETCH / sizeof(R);
         V(columns)(NULL, &b);
         if (sl_reduces(job)) V(put_values)(job, row, rows, tile);

@@ -11,7 +11,14 @@
 #define SL_INLINE static __forceinline
 SL_INLINE int sl_lowest_bit(uint64_t bits) {
     unsigned long place;
+#if defined(_WIN64)
     _BitScanForward64(&place, bits);
+#else
+    if (!_BitScanForward(&place, (unsigned long)bits)) {
+        _BitScanForward(&place, (unsigned long)(bits >> 32));
+        place += 32;
+    }
+#endif
     return (int)place;
 }
 #else

@@ -496,21 +496,22 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp, 
 #endif
 }
 
-/* Where the other classes weigh less than a part of e(max), the low part of the sum carries most of them, and its own
-   rounding (below 2^-46 of e(max) times the square of the terms that it took) would show in log1p(z). Such rows add up
-   the others alone, against their own maximum. That is rare: p(max) > 0.9995 in short rows, > 0.985 in longer ones. */
-#define CONFIDENT(n) ((n) <= SL_SHORT ? (R)(1.0 / 2048) : (R)(1.0 / 64))
+/* Where the other classes weigh less than this part of e(max), the low part of the sum carries most of them, and its own rounding
+   (below 4 u^2 of e(max) times the square of the terms that it took) would show in log1p(z). Such rows add up the others alone. */
+#define CONFIDENT(n) ((R)fmin(((double)(n) + 2) * ((double)(n) + 2) * (8 * C(UNIT)), 1.0 / 64))
 
-/* z of one such row from e sums against the plan with integer k2, e(max) against k; scale = k2 - k */
-static void V(odds_of_others)(V(odds) * z, int i, R sum_high, R sum_low, R e_high, R e_low, int scale) {
-#if SL_REAL == 32
-    z->high[i] = ldexp(((double)sum_high + sum_low) / ((double)e_high + e_low), scale);
-    z->low[i] = 0;
-#else
-    double h = sum_high / e_high;
-    z->low[i] = ldexp((fma(-h, e_high, sum_high) + fma(-h, e_low, sum_low)) / e_high, scale);
-    z->high[i] = ldexp(h, scale);
-#endif
+/* Adds e(x) of u vectors, but for x equal to max, to a sum that may begin with nothing. From T and p, as in add_exp: roundings
+   of many equal e would be one error. */
+SL_INLINE void V(add_others)(int u, vec *x, vec max, const vec *magic, const vec *clamp, const V(heat) * heat, V(table) table,
+                             V(pair) * sum) {
+    vec T[UNROLL], p[UNROLL];
+    for (int i = 0; i < u; i++) x[i] = V(select_eq)(x[i], max, V(set1)(-INFINITY), x[i]);
+    V(exp_parts)(u, x, magic, clamp, heat, table, T, p);
+    for (int i = 0; i < u; i++) {
+        const vec e = V(fma)(T[i], p[i], T[i]), s = V(add)(sum->high, e), part = V(sub)(s, sum->high);
+        const vec lost = V(add)(V(sub)(sum->high, V(sub)(s, part)), V(sub)(e, part));
+        *sum = (V(pair)){s, V(add)(sum->low, V(add)(lost, V(fma)(T[i], p[i], V(sub)(T[i], e))))};
+    }
 }
 
 /* What a vector of rows has come to. Softmax multiplies e by (a, b), log_softmax subtracts a, then b, logsumexp is a;
@@ -538,6 +539,18 @@ SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum
         v->b = inverse.low;
     } else v->a = v->b = V(set1)(0);
     if (op != SL_SOFTMAX) V(make_odds)(o, v->e, &v->z);
+}
+/* The odds of the confident rows, from the sums of their other classes. */
+static void V(judge_few)(V(pair) others, V(verdict) * v) {
+    V(odds) z;
+    f64_v few[HALVES];
+    V(make_odds)(others, v->e, &z);
+    V(to_double)(v->few, few);
+    for (int i = 0; i < HALVES; i++) {
+        double *high = v->z.high + 8 * i, *low = v->z.low + 8 * i;
+        f64_store(high, f64_select_lt(few[i], f64_set1(0.0), f64_load(z.high + 8 * i), f64_load(high)));
+        f64_store(low, f64_select_lt(few[i], f64_set1(0.0), f64_load(z.low + 8 * i), f64_load(low)));
+    }
 }
 /* The logarithm, after the odds of confident rows have been put right. */
 SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {

@@ -164,51 +164,30 @@ static int V(row_has_nan)(const sl_job *job, ptrdiff_t row, R *block) {
     return 0;
 }
 
-/* z of a confident row, from the classes below its maximum; the row is read again, block by block */
-static void V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan, const V(pair) * e_max, int lane, V(odds) * z, R *block) {
-    R max[LANES], shift[LANES], clamp1[LANES], k[LANES], k2[LANES], eh[LANES], el[LANES];
-    V(store)(max, plan->max);
-    V(store)(shift, plan->shift);
-    V(store)(clamp1, plan->clamp);
-    V(store)(k, plan->k);
-    V(store)(eh, e_max->high);
-    V(store)(el, e_max->low);
-    R second = -INFINITY;
+/* The sum of e of the classes of a confident row below its maximum, in LANES lanes; the row is read again, block by block */
+static V(pair) V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * plan, int lane, R *block) {
+    const vec magic = V(lane_of)(plan->magic, lane), clamp = V(lane_of)(plan->clamp, lane);
+    const vec shift = V(lane_of)(plan->shift, lane), max = V(lane_of)(plan->reduced, lane);
+    const V(table) table = V(load_table)(V_TABLE);
     V(heat) own;
     const V(heat) *heat = V(warm_row)(plan->heat, lane, &own);
-    V(plan) p2;
-    V(pair) total[LANES];
-    total[0] = (V(pair)){V(set1)(0), V(set1)(0)};
-    for (int pass = 0; pass < 2; pass++) {
-        for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
-            ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
-            const R *x = V(read_row)(job, row, b, n, block);
-            for (ptrdiff_t i = 0; i < n; i++) block[i] = x[i] == max[lane] ? (R)-INFINITY : x[i] - shift[lane];
-            if (pass == 0) {
-                R m = V(row_max)(block, n);
-                second = m > second ? m : second;
-            } else {
-                R magic[LANES], clamp[LANES];
-                V(store)(magic, p2.magic);
-                V(store)(clamp, p2.clamp);
-                R unused;
-                const R ceiling = V(ceiling_of)(V(row_max)(block, n), k2[0], heat);
-                const V(pair) s = V(row_sum)(block, n, magic[0], clamp[0], heat, ceiling, NULL, NULL, block, &unused);
-                total[0] = V(fast_two_sum)(V(two_sum)(total[0], s));
-            }
+    V(pair) sum = {V(set1)(0), V(set1)(0)};
+    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+        const R *x = V(read_row)(job, row, b, n, block);
+        vec v[UNROLL];
+        ptrdiff_t i = 0;
+        for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
+            for (int k = 0; k < UNROLL; k++) v[k] = V(sub)(V(load)(x + i + k * LANES), shift);
+            V(add_others)(UNROLL, v, max, &magic, &clamp, heat, table, &sum);
         }
-        if (!(second > clamp1[lane])) {
-            z->high[lane] = z->low[lane] = 0;
-            return;
-        } /* nothing else weighs */
-        p2 = V(make_plan)(V(set1)(second), heat, 0);
-        V(store)(k2, p2.k);
+        for (; i < n; i += LANES) {
+            v[0] = V(sub)(V(load_tail)(x + i, n - i < LANES ? n - i : LANES, -INFINITY), shift);
+            V(add_others)(1, v, max, &magic, &clamp, heat, table, &sum);
+        }
+        sum = V(fast_two_sum)(sum);
     }
-    V(pair) s = V(add_lanes)(total, 1);
-    R sh[LANES], sl[LANES];
-    V(store)(sh, s.high);
-    V(store)(sl, s.low);
-    V(odds_of_others)(z, lane, sh[0], sl[0], eh[lane], el[lane], (int)(k2[0] - k[lane]));
+    return sum;
 }
 
 /* One row per lane: plan and sums to results. rows of them are real; the first is row number first. */
@@ -224,9 +203,12 @@ static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V
         V(store)(max, plan->max);
     }
     if (job->op != SL_SOFTMAX) {
-        if (v.any_few)
+        if (v.any_few) {
+            V(pair) others[LANES];
             for (int i = 0; i < rows; i++)
-                if (few[i] < 0 && poison[i] == poison[i]) V(row_others)(job, first + i, plan, &v.e, i, &v.z, block);
+                others[i] = few[i] < 0 ? V(row_others)(job, first + i, plan, i, block) : (V(pair)){V(set1)(0), V(set1)(0)};
+            V(judge_few)(V(add_lanes)(others, rows), &v);
+        }
         V(judge_log)(job->op, plan, &v);
     }
     if (job->loss) {

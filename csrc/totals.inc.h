@@ -1,6 +1,5 @@
 /* totals.inc.h: add up. What a loss needs of all rows at once: is every target a class, what do they weigh, what is the
-   sum? In float64, in an order that the number of rows alone decides. Included by isa.inc.h, for compilers to vectorise
-   with the instructions of each path. It knows nothing of kernels. */
+   sum? In float64, in an order that the number of rows alone decides. It knows nothing of kernels. */
 
 /* The first target that is neither a class nor ignored, or -1; *counted becomes the number of those not ignored. */
 static ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore, ptrdiff_t *counted) {
@@ -32,13 +31,19 @@ static double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ig
 }
 
 static double sl_total(const double *x, ptrdiff_t count) {
-    enum { TOGETHER = 8 }; /* sums that do not wait for each other */
-    double sum[TOGETHER] = {0}, lost[TOGETHER] = {0};
+    enum { LANES_OF_F64 = 8 };
+    double sum[LANES_OF_F64], lost[LANES_OF_F64];
+    f64_v high = f64_set1(0.0), low = high;
     ptrdiff_t i = 0;
-    for (; i + TOGETHER <= count; i += TOGETHER)
-        for (int j = 0; j < TOGETHER; j++) sum[j] = sl_add(sum[j], x[i + j], &lost[j]);
+    for (; i + LANES_OF_F64 <= count; i += LANES_OF_F64) { /* sl_add */
+        const f64_v b = f64_load(x + i), s = f64_add(high, b), v = f64_sub(s, high);
+        low = f64_add(low, f64_add(f64_sub(high, f64_sub(s, v)), f64_sub(b, v)));
+        high = s;
+    }
+    f64_store(sum, high);
+    f64_store(lost, low);
     for (; i < count; i++) sum[0] = sl_add(sum[0], x[i], &lost[0]);
-    for (int j = 1; j < TOGETHER; j++) {
+    for (int j = 1; j < LANES_OF_F64; j++) {
         sum[0] = sl_add(sum[0], sum[j], &lost[0]);
         lost[0] += lost[j];
     }

@@ -368,6 +368,7 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
     cdef cnp.npy_intp dims[64]
     cdef long place
     cdef int i, ydim, type_num
+    cdef Py_ssize_t counted
     if not take_plain(&job, op, x, axis, &type_num, &place):
         return None
     a = <cnp.ndarray>x
@@ -392,7 +393,8 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
         for i in range(ydim):
             if cnp.PyArray_DIM(index, i) != dims[i]:
                 return None
-        if not in_range(<const int64_t *>cnp.PyArray_DATA(index), cnp.PyArray_SIZE(index), job.n):
+        # 0 is a class as well: as good a number to ignore as any
+        if sl_active().wrong_target(<const int64_t *>cnp.PyArray_DATA(index), cnp.PyArray_SIZE(index), job.n, 0, &counted) >= 0:
             return None
     else:
         index = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, cnp.NPY_INT64, 0)
@@ -410,14 +412,6 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
     if how == SL_GIVEN:
         return y if ydim else y[()]
     return (index, y) if ydim else (index[()], None if y is None else y[()])
-
-
-cdef bint in_range(const int64_t *index, Py_ssize_t count, Py_ssize_t n) noexcept:
-    cdef Py_ssize_t i
-    cdef bint right = True
-    for i in range(count):
-        right &= 0 <= index[i] < n
-    return right
 
 
 def run(int op, int x_storage, int y_storage, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None,
