@@ -106,7 +106,7 @@ SL_INLINE int V(is_hidden)(const sl_job *job, ptrdiff_t row, int64_t k) {
 #define ALL_LANES (unsigned)((1u << LANES) - 1)
 
 /* The first of n numbers, none of them NaN, that is not below this one; or n. 64 at a time: which of them it is, nothing foresees. */
-static ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
+SL_INLINE ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
     const vec v = V(set1)(value);
     ptrdiff_t i = 0;
     for (; i + 64 <= n; i += 64) {
@@ -120,10 +120,7 @@ static ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
     }
     return n;
 }
-/* The first class with the row's maximum, if that is above -inf and there is no NaN. Most of a long row need not be read where
-   the maxima of its parts are known. */
-static ptrdiff_t V(first_of_max)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
-    if (V(x_native)(job) && job->inner == 1 && !maxima) return V(first_not_below)((const R *)job->x + row * job->n, job->n, max);
+static ptrdiff_t V(first_of_max_in_parts)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
     const ptrdiff_t step = maxima ? SL_FINE * LANES : SL_BLOCK;
     ptrdiff_t k = maxima ? V(first_not_below)(maxima, (job->n + step - 1) / step * LANES, max) / LANES * step : 0;
     for (; k < job->n; k += step) {
@@ -132,6 +129,13 @@ static ptrdiff_t V(first_of_max)(const sl_job *job, ptrdiff_t row, R max, const 
         if (i < n) return k + i;
     }
     return 0;
+}
+
+/* The first class with the row's maximum, if that is above -inf and there is no NaN. Most of a long row need not be read where
+   the maxima of its parts are known. */
+SL_INLINE ptrdiff_t V(first_of_max)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
+    if (V(x_native)(job) && job->inner == 1 && !maxima) return V(first_not_below)((const R *)job->x + row * job->n, job->n, max);
+    return V(first_of_max_in_parts)(job, row, max, maxima);
 }
 
 /* The first k classes of a row that has NaN, or fewer than k above -inf; those that are neither are there, in order. */
@@ -378,6 +382,7 @@ static void V(pick)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) 
     for (int i = 0; is_largest && i < rows; i++) {
         const int bad = r->rare && r->bad[i];
         if (by_lanes && !bad) choice->index[first + i] = (int64_t)where[i];
+        else if (k == 1 && !bad) choice->index[first + i] = V(first_of_max)(job, first + i, max[i], maxima);
         else V(find_largest)(job, first + i, bad ? (R)NAN : max[i], maxima, choice->index + (first + i) * k);
     }
     if (!job->y) return;

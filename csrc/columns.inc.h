@@ -143,7 +143,7 @@ SL_INLINE void V(load_part)(const R *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t c
     V(transpose)(v);
     for (int i = 0; i < LANES && i < width; i++) V(store)(tile + (c + i) * stride, v[i]);
 }
-static void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile, ptrdiff_t stride) {
+SL_INLINE void V(load_rows)(const R *x, ptrdiff_t n, ptrdiff_t rows, R *tile, ptrdiff_t stride) {
     if (rows == LANES && V(load_few)(x, (int)n, tile, stride)) return;
     for (ptrdiff_t c = 0; c < n; c += LANES) V(load_part)(x, n, rows, c, n - c < LANES ? n - c : LANES, tile, stride);
 }
@@ -224,7 +224,7 @@ SL_INLINE vec V(one_from)(const V(verdict) * v) { return V(select_lt)(v->few, V(
 static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, const R *tile, ptrdiff_t stride, ptrdiff_t n,
                              const V(plan) * plan, const V(verdict) * v, V(sink) to) {
     const sl_op op = job->op;
-    const int keeps_exp = sl_keeps_exp(job);
+    const int keeps_exp = sl_keeps_exp(job), hides = job->mask != NULL;
     const int full = (int)(to.columns / LANES), count = (int)((to.columns + LANES - 1) / LANES);
     const ptrdiff_t soon = PLANES_AHEAD / 2 * to.stride;
     const vec one = V(set1)(1);
@@ -240,7 +240,7 @@ static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, c
             const vec x = V(load)(tile + k * stride + j * LANES);
             R *y = to.y + k * to.stride + j * LANES;
             sl_prefetch(y + soon);
-            vec r = keeps_exp ? V(share)(x, v[j].least, v[j].a, v[j].b) : V(log_of)(x, &plan[j], v[j].b);
+            vec r = keeps_exp ? V(share)(x, hides, v[j].least, v[j].a, v[j].b) : V(log_of)(x, &plan[j], v[j].b);
             if (any_certain) r = V(select_lt)(one_from[j], r, one, r);
             if (j < full) V(store)(y, r);
             else V(store_tail)(y, to.columns - j * LANES, r);
@@ -301,7 +301,7 @@ SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, 
     for (ptrdiff_t k = 0; k < n; k++) {
         const vec value = V(set1)(values[k]);
         for (int j = 0; j < u; j++) {
-            vec p = V(share)(V(load)(tile + k * stride + j * LANES), v[j].least, v[j].a, v[j].b);
+            vec p = V(share)(V(load)(tile + k * stride + j * LANES), 0, one, v[j].a, v[j].b);
             if (few) p = V(select_lt)(one_from[j], p, one, p);
             V(add_product)(&d[j], p, value);
         }
@@ -385,7 +385,7 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
             sum[j] = V(fast_two_sum)(source ? V(two_sum)(sum[j], part_sum) : part_sum);
         }
     }
-    for (int j = 0; j < count; j++) V(judge)(op, n, &plan[j], sum[j], &v[j]);
+    for (int j = 0; j < count; j++) V(judge)(job, &plan[j], sum[j], &v[j]);
     if (op != SL_SOFTMAX) {
         for (int j = 0; j < count; j++) {
             if (!v[j].any_few) continue;

@@ -525,14 +525,15 @@ typedef struct {
     int any_few, any_bad;
 } V(verdict);
 
-SL_INLINE void V(judge)(sl_op op, ptrdiff_t n, const V(plan) * plan, V(pair) sum, V(verdict) * v) {
+SL_INLINE void V(judge)(const sl_job *job, const V(plan) * plan, V(pair) sum, V(verdict) * v) {
+    const sl_op op = job->op;
     v->e = V(exp_of_max)(plan);
     const V(pair) o = V(others)(sum, v->e);
-    v->few = V(sub)(V(add)(o.high, o.low), V(mul)(v->e.high, V(set1)(op == SL_SOFTMAX ? C(TINY) : CONFIDENT(n))));
+    v->few = V(sub)(V(add)(o.high, o.low), V(mul)(v->e.high, V(set1)(op == SL_SOFTMAX ? C(TINY) : CONFIDENT(job->n))));
     v->poison = V(poison)(plan, sum);
     v->any_few = V(any_lt)(v->few, V(set1)(0));
     v->any_bad = V(any_nan)(v->poison);
-    v->least = op == SL_SOFTMAX ? V(mul)(V(mul)(sum.high, V(set1)(C(GONE))), V(set1)(C(GONE_REST))) : V(set1)(0);
+    v->least = job->mask ? V(mul)(V(mul)(sum.high, V(set1)(C(GONE))), V(set1)(C(GONE_REST))) : V(set1)(0);
     if (sl_scales(op)) {
         const V(pair) inverse = V(reciprocal)(sum);
         v->a = inverse.high;
@@ -569,9 +570,9 @@ SL_INLINE vec V(log_of)(vec x, const V(plan) * p, vec log) {
 }
 
 /* A result is e * (a + b). Below half of the smallest number it is 0, but a product that finds out takes several times as long: so
-   what is below `least` becomes 0 before. Hidden classes are, and whatever is 104 (745) or more below the maximum. */
-SL_INLINE vec V(share)(vec e, vec least, vec a, vec b) {
-    e = V(select_lt)(e, least, V(set1)(0), e);
+   where a mask hides classes, what is below `least` becomes 0 before. */
+SL_INLINE vec V(share)(vec e, int hides, vec least, vec a, vec b) {
+    if (hides) e = V(select_lt)(e, least, V(set1)(0), e);
     return V(fma)(e, a, V(mul)(e, b));
 }
 

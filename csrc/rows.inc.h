@@ -118,12 +118,17 @@ static V(pair) V(row_sum_and_convert)(const R *x, ptrdiff_t n, R magic, R clamp,
 #undef SUM
 
 /* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits. y from index at
-   on, of any type for results. */
-SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R gone, const sl_storage storage, void *y, ptrdiff_t at) {
+   on, of any type for results. gone: `least`, or 0 where nothing is hidden. */
+SL_INLINE void V(row_scale_if)(const int hides, const R *e, ptrdiff_t n, R scale, R high, R low, R gone, const sl_storage storage, void *y,
+                               ptrdiff_t at) {
     const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low), least = V(set1)(gone);
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) V(store_ahead)(storage, y, at + i, V(share)(V(mul)(V(load)(e + i), s), least, h, l));
-    if (i < n) V(store_as)(storage, y, at + i, n - i, V(share)(V(mul)(V(load_tail)(e + i, n - i, 0), s), least, h, l));
+    for (; i + LANES <= n; i += LANES) V(store_ahead)(storage, y, at + i, V(share)(V(mul)(V(load)(e + i), s), hides, least, h, l));
+    if (i < n) V(store_as)(storage, y, at + i, n - i, V(share)(V(mul)(V(load_tail)(e + i, n - i, 0), s), hides, least, h, l));
+}
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R gone, const sl_storage storage, void *y, ptrdiff_t at) {
+    if (gone > 0) V(row_scale_if)(1, e, n, scale, high, low, gone, storage, y, at);
+    else V(row_scale_if)(0, e, n, scale, high, low, 0, storage, y, at);
 }
 
 /* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
@@ -193,7 +198,7 @@ static V(pair) V(row_others)(const sl_job *job, ptrdiff_t row, const V(plan) * p
 /* One row per lane: plan and sums to results. rows of them are real; the first is row number first. */
 static void V(finish_rows)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) * plan, V(pair) sum, R *block, V(results) * r) {
     V(verdict) v;
-    V(judge)(job->op, job->n, plan, sum, &v);
+    V(judge)(job, plan, sum, &v);
     r->heat = plan->heat;
     R few[LANES], poison[LANES], max[LANES];
     r->rare = v.any_few || v.any_bad;
@@ -260,7 +265,7 @@ SL_INLINE void V(write_row)(const sl_job *job, ptrdiff_t at, const R *source, pt
     }
 #endif
     V(make_row)(job, at, source, n, r, i, scale, y);
-    if (last_step) V(written)(job, at, n, y);
+    if (last_step && !V(y_native)(job)) V(written)(job, at, n, y);
 }
 
 /* Some rows on their way: what is read, where the result goes, and where e is kept in between. */
