@@ -50,14 +50,24 @@ SL_INLINE void V(exact_add)(V(exact_sum) * s, double x) {
     s->sum = sum;
 }
 
+/* q (m - x): for float64 with what two roundings would lose. */
+SL_INLINE void V(exact_add_product)(V(exact_sum) * s, double q, double m, double x) {
+    const double d = m - x, product = q * d;
+    V(exact_add)(s, product);
+#if SL_REAL == 64
+    const double v = d - m, rest = (m - (d - v)) - (x + v), lost = fma(q, d, -product) + q * rest;
+    if (lost - lost == 0) s->lost += lost;
+#endif
+}
+
 /* Adds n classes from k on, which lie in x at distances of stride. m is any number, the row's maximum at the end. */
 static void V(aim_spread)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const R *x, ptrdiff_t stride, double m,
                           V(targets) * t, ptrdiff_t lane) {
     V(exact_sum) spread[4] = {{0, 0}}, distance[4] = {{0, 0}};
     for (ptrdiff_t i = 0; i < n; i++) {
-        const double q = V(spread_of)(job->loss, row, k + i), d = q * (m - x[i * stride]);
+        const double q = V(spread_of)(job->loss, row, k + i);
         V(exact_add)(&spread[i % 4], q);
-        if (q != 0) V(exact_add)(&distance[i % 4], d); /* 0 times infinity is nothing here */
+        if (q != 0) V(exact_add_product)(&distance[i % 4], q, m, x[i * stride]); /* 0 times infinity is nothing here */
     }
     t->spread[lane] += (spread[0].sum + spread[1].sum) + (spread[2].sum + spread[3].sum);
     t->spread[lane] += (spread[0].lost + spread[1].lost) + (spread[2].lost + spread[3].lost);
@@ -114,9 +124,19 @@ static void V(lose)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const V(
     V(to_double)(poison, bad);
     for (int h = 0; h < HALVES; h++) {
         const f64_v q = f64_load(t->q + 8 * h), ignored = f64_load(t->ignored + 8 * h);
-        const f64_v at_t = f64_select_eq(q, zero, zero, f64_mul(q, f64_sub(m[h], x[h])));
+        const f64_v d = f64_sub(m[h], x[h]), at_t = f64_select_eq(q, zero, zero, f64_mul(q, d)), distance = f64_load(t->distance + 8 * h);
         all[h] = f64_add(q, f64_load(t->spread + 8 * h));
-        f64_v l = f64_fma(all[h], f64_load(log + 8 * h), f64_add(f64_load(t->distance + 8 * h), at_t));
+        const f64_v apart = f64_add(distance, at_t);
+        f64_v l = f64_load(log + 8 * h);
+#if SL_REAL == 64 /* with what the difference, the product and the sum have lost, where they are finite */
+        const f64_v v = f64_sub(d, m[h]), rest = f64_sub(f64_sub(m[h], f64_sub(d, v)), f64_add(x[h], v)), part = f64_sub(apart, at_t);
+        const f64_v of_product = f64_fma(q, rest, f64_fma(q, d, f64_sub(zero, at_t)));
+        const f64_v of_sum = f64_add(f64_sub(at_t, f64_sub(apart, part)), f64_sub(distance, part)), lost = f64_add(of_product, of_sum);
+        l = f64_fma(all[h], l, f64_select_eq(f64_sub(lost, lost), zero, lost, zero));
+        l = f64_add(apart, l);
+#else
+        l = f64_fma(all[h], l, apart);
+#endif
         l = f64_select_eq(bad[h], bad[h], f64_select_eq(l, l, l, nan), nan); /* the one NaN for any of them */
         f64_store(loss + 8 * h, f64_select_eq(ignored, zero, l, zero));
         bad[h] = f64_add(f64_select_eq(ignored, zero, zero, nan), f64_add(f64_sub(bad[h], bad[h]), f64_sub(all[h], all[h])));
