@@ -120,7 +120,8 @@ SL_INLINE ptrdiff_t V(first_not_below)(const R *x, ptrdiff_t n, R value) {
     }
     return n;
 }
-static ptrdiff_t V(first_of_max_in_parts)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
+/* As first_of_max. Most of a long row need not be read where the maxima of its parts are known. */
+static ptrdiff_t V(seek_max)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
     const ptrdiff_t step = maxima ? SL_FINE * LANES : SL_BLOCK;
     ptrdiff_t k = maxima ? V(first_not_below)(maxima, (job->n + step - 1) / step * LANES, max) / LANES * step : 0;
     for (; k < job->n; k += step) {
@@ -131,11 +132,10 @@ static ptrdiff_t V(first_of_max_in_parts)(const sl_job *job, ptrdiff_t row, R ma
     return 0;
 }
 
-/* The first class with the row's maximum, if that is above -inf and there is no NaN. Most of a long row need not be read where
-   the maxima of its parts are known. */
+/* The first class with the row's maximum, if that is above -inf and there is no NaN. */
 SL_INLINE ptrdiff_t V(first_of_max)(const sl_job *job, ptrdiff_t row, R max, const R *maxima) {
     if (V(x_native)(job) && job->inner == 1 && !maxima) return V(first_not_below)((const R *)job->x + row * job->n, job->n, max);
-    return V(first_of_max_in_parts)(job, row, max, maxima);
+    return V(seek_max)(job, row, max, maxima);
 }
 
 /* The first k classes of a row that has NaN, or fewer than k above -inf; those that are neither are there, in order. */
@@ -304,13 +304,8 @@ static ptrdiff_t V(select)(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int so
     return count < k ? count : k;
 }
 
-/* max: of the row, if that is known and there is no NaN, else NaN */
-static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, const R *maxima, int64_t *index) {
+static void V(find_several)(const sl_job *job, ptrdiff_t row, R max, const R *maxima, int64_t *index) {
     const ptrdiff_t k = job->choice->k;
-    if (k == 1 && max == max) {
-        index[0] = V(first_of_max)(job, row, max, maxima);
-        return;
-    }
     int has_nan;
     V(entry) *entries = V(own_entries)(job);
     const ptrdiff_t count = V(select)(job, row, k, job->choice->sorted, max == max ? maxima : NULL, &has_nan);
@@ -318,6 +313,12 @@ static void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, const R *ma
     if (has_nan || count < k) V(complete)(job, row, k, entries, count, index);
     else
         for (ptrdiff_t i = 0; i < k; i++) index[i] = V(index_in)(entries[i]);
+}
+
+/* max: of the row, if that is known and there is no NaN, else NaN */
+SL_INLINE void V(find_largest)(const sl_job *job, ptrdiff_t row, R max, const R *maxima, int64_t *index) {
+    if (job->choice->k == 1 && max == max) index[0] = V(first_of_max)(job, row, max, maxima);
+    else V(find_several)(job, row, max, maxima, index);
 }
 
 /* The largest of each column, in a strip of columns of one outer index. */
@@ -382,7 +383,6 @@ static void V(pick)(const sl_job *job, ptrdiff_t first, int rows, const V(plan) 
     for (int i = 0; is_largest && i < rows; i++) {
         const int bad = r->rare && r->bad[i];
         if (by_lanes && !bad) choice->index[first + i] = (int64_t)where[i];
-        else if (k == 1 && !bad) choice->index[first + i] = V(first_of_max)(job, first + i, max[i], maxima);
         else V(find_largest)(job, first + i, bad ? (R)NAN : max[i], maxima, choice->index + (first + i) * k);
     }
     if (!job->y) return;

@@ -160,6 +160,7 @@ static void V(store_rows)(const R *tile, ptrdiff_t stride, ptrdiff_t n, ptrdiff_
     if (rows == LANES && V(store_few)(tile, stride, (int)n, y)) return;
     for (ptrdiff_t c = 0; c < n; c += LANES) V(store_part)(tile, stride, n, rows, c, n - c < LANES ? n - c : LANES, y);
 }
+
 /* ---- columns: the steps, over tiles that are whole (source NULL) or packed again part by part ---- */
 
 #define FOR_EACH_PART                                                                                                      \
@@ -240,7 +241,7 @@ static void V(columns_write)(const sl_job *job, ptrdiff_t first, ptrdiff_t k0, c
             const vec x = V(load)(tile + k * stride + j * LANES);
             R *y = to.y + k * to.stride + j * LANES;
             sl_prefetch(y + soon);
-            vec r = keeps_exp ? V(share)(x, hides, v[j].least, v[j].a, v[j].b) : V(log_of)(x, &plan[j], v[j].b);
+            vec r = keeps_exp ? V(share)(V(kept)(x, hides, v[j].least), v[j].a, v[j].b) : V(log_of)(x, &plan[j], v[j].b);
             if (any_certain) r = V(select_lt)(one_from[j], r, one, r);
             if (j < full) V(store)(y, r);
             else V(store_tail)(y, to.columns - j * LANES, r);
@@ -265,7 +266,8 @@ typedef struct {
     ptrdiff_t stride;
     const R *max;         /* of each column, where it is known */
     const V(heat) * heat; /* of all rows, where they have one temperature */
-    R *spare;             /* room for one vector of columns, all classes that the tile has; twice where inner is 1 */
+    R *spare;             /* room for one vector of columns, all classes that the tile has */
+    const R *x;           /* the rows as they lie, where inner is 1 */
     V(sink) to;           /* where results go. logsumexp leaves its own in class 0 of the tile */
     const R *soon[2];     /* what to prefetch meanwhile: of n classes for each column; or NULL */
 } V(batch);
@@ -277,8 +279,7 @@ static const R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan
     const sl_job *job = b->job;
     const ptrdiff_t n = job->n, first = b->first + j * LANES, columns = V(lanes_of)(b, j);
     if (job->inner == 1) {
-        R *raw = b->spare + LANES * n;
-        V(load_rows)(V(read)(job, first * n, columns * n, raw), n, columns, b->spare, LANES);
+        V(load_rows)(b->x + j * LANES * n, n, columns, b->spare, LANES);
     } else {
         V(source) s = {.job = job, .first = first, .columns = columns, .width = LANES, .tile = b->spare};
         V(pack)(&s, 0, n);
@@ -288,7 +289,7 @@ static const R *V(columns_again)(const V(batch) * b, int j, const V(plan) * plan
 }
 
 /* The means of values of u vectors of columns, whose tile has e, to its class 0 */
-SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, ptrdiff_t stride, const V(verdict) * v) {
+SL_INLINE void V(mean_of_columns)(int u, int hides, const R *values, ptrdiff_t n, R *tile, ptrdiff_t stride, const V(verdict) * v) {
     const vec one = V(set1)(1);
     vec one_from[4];
     V(dot) d[4];
@@ -301,7 +302,7 @@ SL_INLINE void V(mean_of_columns)(int u, const R *values, ptrdiff_t n, R *tile, 
     for (ptrdiff_t k = 0; k < n; k++) {
         const vec value = V(set1)(values[k]);
         for (int j = 0; j < u; j++) {
-            vec p = V(share)(V(load)(tile + k * stride + j * LANES), 0, one, v[j].a, v[j].b);
+            vec p = V(share)(V(kept)(V(load)(tile + k * stride + j * LANES), hides, v[j].least), v[j].a, v[j].b);
             if (few) p = V(select_lt)(one_from[j], p, one, p);
             V(add_product)(&d[j], p, value);
         }
@@ -327,7 +328,6 @@ static void V(mean_of_bad)(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, c
 static void V(as_results)(const V(verdict) * v, V(results) * r) {
     R few[LANES], poison[LANES];
     V(store)(r->a, v->a);
-    V(store)(r->least, v->least);
     V(store)(r->b, v->b);
     r->rare = v->any_few || v->any_bad;
     if (!r->rare) return;
@@ -413,8 +413,8 @@ static void V(columns)(V(source) * source, const V(batch) * b) {
     if (!sl_visits_classes(job)) return;
     if (job->values) { /* the tile is whole */
         int j = 0;
-        for (; j + 4 <= count; j += 4) V(mean_of_columns)(4, job->values, n, tile + j * LANES, stride, v + j);
-        for (; j < count; j++) V(mean_of_columns)(1, job->values, n, tile + j * LANES, stride, v + j);
+        for (; j + 4 <= count; j += 4) V(mean_of_columns)(4, job->mask != NULL, job->values, n, tile + j * LANES, stride, v + j);
+        for (; j < count; j++) V(mean_of_columns)(1, job->mask != NULL, job->values, n, tile + j * LANES, stride, v + j);
         for (j = 0; j < count; j++)
             if (v[j].any_bad) V(mean_of_bad)(job, b->first + j * LANES, V(lanes_of)(b, j), &v[j], tile + j * LANES);
         return;
@@ -451,17 +451,10 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
         if (whole) V(pack)(&s, 0, job->n);
         for (ptrdiff_t j = 0; j < s.columns; j += SL_GROUP * LANES) {
             const ptrdiff_t left = s.columns - j < SL_GROUP * LANES ? s.columns - j : SL_GROUP * LANES;
-            V(batch)
-            b = {job,
-                 s.first + j,
-                 left,
-                 s.tile + j,
-                 width,
-                 whole ? s.max + j : NULL,
-                 one,
-                 s.tile + job->n * width,
-                 {s.tile + j, width, left},
-                 {NULL}};
+            V(batch) b = {.job = job, .first = s.first + j, .columns = left, .tile = s.tile + j, .stride = width, .heat = one};
+            b.max = whole ? s.max + j : NULL;
+            b.spare = s.tile + job->n * width;
+            b.to = (V(sink)){s.tile + j, width, left};
             if (direct) b.to = (V(sink)){(R *)job->y + V(column_at)(job, s.first + j), job->inner, left};
             V(columns)(whole ? NULL : &s, &b);
         }
@@ -475,7 +468,7 @@ static void V(tiles)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *s
 static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *scratch) {
     const ptrdiff_t n = job->n;
     R *tile = scratch, *raw = tile + SL_GROUP * LANES * n;
-    const int ahead = n > STREAMED || !sl_cached(job);
+    const int prefetches = n > STREAMED || !sl_cached(job);
     V(heat) heat;
     const V(heat) *one = V(warm_all)(job, &heat);
     for (ptrdiff_t row = first; row < last; row += SL_GROUP * LANES) {
@@ -484,10 +477,11 @@ static void V(short_rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, vo
         const R *x = V(read)(job, row * n, rows * n, raw);
         for (int j = 0; j < count; j++)
             V(load_rows)(x + j * LANES * n, n, rows - j * LANES < LANES ? rows - j * LANES : LANES, tile + j * LANES, SL_GROUP * LANES);
-        V(batch)
-        b = {job, row, rows, tile, SL_GROUP * LANES, NULL, one, raw + SL_GROUP * LANES * n, {tile, SL_GROUP * LANES, rows}, {NULL}};
-        if (ahead && V(x_native)(job)) b.soon[0] = (const R *)job->x + row * n + SL_PREFETCH / sizeof(R);
-        if (ahead && V(y_native)(job) && sl_writes_rows(job)) b.soon[1] = (const R *)job->y + row * n + SL_PREFETCH / sizeof(R);
+        V(batch) b = {.job = job, .first = row, .columns = rows, .tile = tile, .stride = SL_GROUP * LANES, .heat = one, .x = x};
+        b.spare = raw + SL_GROUP * LANES * n;
+        b.to = (V(sink)){tile, SL_GROUP * LANES, rows};
+        if (prefetches && V(x_native)(job)) b.soon[0] = (const R *)job->x + row * n + SL_PREFETCH / sizeof(R);
+        if (prefetches && V(y_native)(job) && sl_writes_rows(job)) b.soon[1] = (const R *)job->y + row * n + SL_PREFETCH / sizeof(R);
         V(columns)(NULL, &b);
         if (sl_reduces(job)) V(put_values)(job, row, rows, tile);
         if (!sl_writes_rows(job)) continue;

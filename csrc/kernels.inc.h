@@ -65,14 +65,6 @@ SL_INLINE void V(store_whole)(const sl_storage storage, void *y, vec v) {
     V(store)((R *)y, v);
 }
 #endif
-SL_INLINE vec V(load_as)(const sl_storage storage, const void *x, ptrdiff_t i, ptrdiff_t count) {
-    const char *at = (const char *)x + i * (ptrdiff_t)V(size_of)(storage);
-    if (count >= LANES) return V(load_whole)(storage, at);
-    if (storage == OWN_STORAGE) return V(load_tail)((const R *)at, count, 0);
-    char some[LANES * sizeof(R)] = {0};
-    memcpy(some, at, (size_t)count * V(size_of)(storage));
-    return V(load_whole)(storage, some);
-}
 SL_INLINE void V(store_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t count, vec v) {
     char *at = (char *)y + i * (ptrdiff_t)V(size_of)(storage);
     if (count >= LANES) {
@@ -88,7 +80,7 @@ SL_INLINE void V(store_as)(const sl_storage storage, void *y, ptrdiff_t i, ptrdi
     memcpy(at, some, (size_t)count * V(size_of)(storage));
 }
 
-/* A whole vector, of many that follow each other. Where y is not of the type that is read, nobody has fetched it yet. */
+/* A whole vector, of many that follow each other. A y of R has been fetched where e was written. */
 SL_INLINE void V(store_ahead)(const sl_storage storage, void *y, ptrdiff_t i, vec v) {
     if (storage != OWN_STORAGE) sl_prefetch((const char *)y + i * (ptrdiff_t)V(size_of)(storage) + SL_PREFETCH / 2);
     V(store_as)(storage, y, i, LANES, v);
@@ -96,11 +88,16 @@ SL_INLINE void V(store_ahead)(const sl_storage storage, void *y, ptrdiff_t i, ve
 
 /* One vector of them, with -inf beyond count and where the mask, if there is one, hides them. */
 SL_INLINE vec V(load_visible)(const sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t count) {
-    if (storage == OWN_STORAGE && !mask && count < LANES) return V(load_tail)((const R *)x + i, count, -INFINITY);
-    const vec v = V(load_as)(storage, x, i, count);
-    if (count >= LANES) return mask ? V(hide)(mask + i, v) : v;
+    const char *at = (const char *)x + i * (ptrdiff_t)V(size_of)(storage);
+    if (count >= LANES) {
+        const vec v = V(load_whole)(storage, at);
+        return mask ? V(hide)(mask + i, v) : v;
+    }
+    if (storage == OWN_STORAGE && !mask) return V(load_tail)((const R *)at, count, -INFINITY);
+    char raw[LANES * sizeof(R)] = {0};
     R some[LANES];
-    V(store)(some, v);
+    memcpy(raw, at, (size_t)count * V(size_of)(storage));
+    V(store)(some, V(load_whole)(storage, raw));
     for (ptrdiff_t j = 0; j < LANES; j++) some[j] = j < count && (!mask || mask[i + j]) ? some[j] : (R)-INFINITY;
     return V(load)(some);
 }
@@ -497,25 +494,27 @@ static vec V(log_of_odds)(const V(odds) * z, const V(plan) * p, vec *logsumexp, 
 }
 
 /* Where the other classes weigh less than this part of e(max), the low part of the sum carries most of them, and its own rounding
-   (below 4 u^2 of e(max) times the square of the terms that it took) would show in log1p(z). Such rows add up the others alone. */
-#define CONFIDENT(n) ((R)fmin(((double)(n) + 2) * ((double)(n) + 2) * (8 * C(UNIT)), 1.0 / 64))
+   (below 4 u^2 of e(max) times the square of the terms that it took) would show in log1p(z). Such rows add up the others alone.
+   8 u (n + 2)^2 keeps that below half an ulp; the 2 is for the rounding of e(max). Where n is so large that this is above 1/64 the terms
+   lie in many lanes and parts, each with its own low part, and no error has been found. */
+#define CONFIDENT(n) ((n) + 2.0 < C(MANY) ? (R)(((n) + 2.0) * ((n) + 2.0) * 8 * C(UNIT)) : (R)(1.0 / 64))
 
 /* Adds e(x) of u vectors, but for x equal to max, to a sum that may begin with nothing. From T and p, as in add_exp: roundings
-   of many equal e would be one error. */
+   of many equal e would be one error. Max itself and -inf count as what the clamp leaves of them: less than 2^-50 of the
+   smallest number of R, for each. */
 SL_INLINE void V(add_others)(int u, vec *x, vec max, const vec *magic, const vec *clamp, const V(heat) * heat, V(table) table,
                              V(pair) * sum) {
     vec T[UNROLL], p[UNROLL];
     for (int i = 0; i < u; i++) x[i] = V(select_eq)(x[i], max, V(set1)(-INFINITY), x[i]);
     V(exp_parts)(u, x, magic, clamp, heat, table, T, p);
     for (int i = 0; i < u; i++) {
-        const vec e = V(fma)(T[i], p[i], T[i]), s = V(add)(sum->high, e), part = V(sub)(s, sum->high);
-        const vec lost = V(add)(V(sub)(sum->high, V(sub)(s, part)), V(sub)(e, part));
-        *sum = (V(pair)){s, V(add)(sum->low, V(add)(lost, V(fma)(T[i], p[i], V(sub)(T[i], e))))};
+        const vec e = V(fma)(T[i], p[i], T[i]);
+        *sum = V(two_sum)(*sum, (V(pair)){e, V(fma)(T[i], p[i], V(sub)(T[i], e))});
     }
 }
 
 /* What a vector of rows has come to. Softmax multiplies e by (a, b), log_softmax subtracts a, then b, logsumexp is a;
-   the cross-entropies take log and z.
+   the cross-entropies take log and z. least: e below that is a result of 0; 0 where no mask hides classes.
    few: some row has few[lane] < 0, so nearly all of its weight on one class. bad: some row's poison is NaN. */
 typedef struct {
     vec a, b, least, few, poison;
@@ -533,7 +532,7 @@ SL_INLINE void V(judge)(const sl_job *job, const V(plan) * plan, V(pair) sum, V(
     v->poison = V(poison)(plan, sum);
     v->any_few = V(any_lt)(v->few, V(set1)(0));
     v->any_bad = V(any_nan)(v->poison);
-    v->least = job->mask ? V(mul)(V(mul)(sum.high, V(set1)(C(GONE))), V(set1)(C(GONE_REST))) : V(set1)(0);
+    v->least = job->mask && op == SL_SOFTMAX ? V(mul)(V(mul)(sum.high, V(set1)(C(GONE))), V(set1)(C(GONE_REST))) : V(set1)(0);
     if (sl_scales(op)) {
         const V(pair) inverse = V(reciprocal)(sum);
         v->a = inverse.high;
@@ -562,19 +561,18 @@ SL_INLINE void V(judge_log)(sl_op op, const V(plan) * plan, V(verdict) * v) {
     v->a = op == SL_LOGSUMEXP ? lse : plan->max;
 }
 
-/* (x - max) / T - log */
-SL_INLINE vec V(log_of)(vec x, const V(plan) * p, vec log) {
-    const vec d = V(sub)(x, p->reduced);
-    if (!p->heat) return V(sub)(d, log);
-    return V(fma)(d, p->heat->high, V(fma)(d, p->heat->low, V(sub)(V(set1)(0), log)));
+/* (x - max) / T - log: both terms have one sign, so nothing cancels, where x - logsumexp would */
+SL_INLINE vec V(subtract)(vec x, vec max, vec log, const V(heat) * heat) {
+    const vec d = V(sub)(x, max);
+    if (!heat) return V(sub)(d, log);
+    return V(fma)(d, heat->high, V(fma)(d, heat->low, V(sub)(V(set1)(0), log))); /* low is positive: -inf stays -inf */
 }
+SL_INLINE vec V(log_of)(vec x, const V(plan) * p, vec log) { return V(subtract)(x, p->reduced, log, p->heat); }
 
 /* A result is e * (a + b). Below half of the smallest number it is 0, but a product that finds out takes several times as long: so
    where a mask hides classes, what is below `least` becomes 0 before. */
-SL_INLINE vec V(share)(vec e, int hides, vec least, vec a, vec b) {
-    if (hides) e = V(select_lt)(e, least, V(set1)(0), e);
-    return V(fma)(e, a, V(mul)(e, b));
-}
+SL_INLINE vec V(kept)(vec e, int hides, vec least) { return hides ? V(select_lt)(e, least, V(set1)(0), e) : e; }
+SL_INLINE vec V(share)(vec e, vec a, vec b) { return V(fma)(e, a, V(mul)(e, b)); }
 
 /* What finished rows need for their output: softmax multiplies by the pair (a, b), log_softmax subtracts a, then b,
    logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */

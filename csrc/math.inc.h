@@ -32,7 +32,8 @@
 #define F32_SIGMOID_ZERO -104.0f /* sigmoid is less than half the smallest subnormal, 2^-150 */
 #define F32_TINY 0x1p-25f        /* half an ulp of a number just below 1 */
 #define F32_UNIT 0x1p-24
-#define F32_GONE 0x1p-100f /* times 2^-51, below which any number is rounded to 0 */
+#define F32_MANY 181       /* (n + 2)^2 8 u is 1/64 */
+#define F32_GONE 0x1p-100f /* times 2^-51: a quarter of the smallest number, which no number of R is */
 #define F32_GONE_REST 0x1p-51f
 #define F32_EXACT_TO (1 << 24) /* classes that have a number */
 
@@ -53,6 +54,7 @@
 #define F64_SIGMOID_ZERO -746.0
 #define F64_TINY 0x1p-54
 #define F64_UNIT 0x1p-53
+#define F64_MANY 4194304
 #define F64_GONE 0x1p-1000 /* times 2^-76 */
 #define F64_GONE_REST 0x1p-76
 #define F64_EXACT_TO ((ptrdiff_t)1 << 53)

@@ -100,7 +100,7 @@ static split split_job(const sl_job *job) {
     } else if (n <= SL_SHORT) {
         s.run = s.forms->short_rows;
         s.together = SL_GROUP * lanes;
-        elements = 2 * (s.together + lanes) * n;
+        elements = (2 * s.together + lanes) * n;
     } else if (n <= SL_BLOCK) {
         s.run = s.forms->rows;
         s.together = smaller(sl_rows_together(job, lanes), job->outer);

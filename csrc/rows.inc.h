@@ -21,15 +21,16 @@ static R V(row_max)(const R *x, ptrdiff_t n) {
 /* The row, or block, that is computed after another one, and read along with it, in time that its way from memory would take
    anyway: its maximum is found, and what cannot be read where it is goes to scratch. */
 typedef struct {
+    sl_storage storage;
     const void *x; /* its elements from number at on */
     ptrdiff_t at;
     const unsigned char *mask;
-    R *to; /* NULL: it is read where it is */
+    R *to; /* NULL: it is read where it is. Else it is of the types of sl_converts_ahead, and has no temperature */
 } V(ahead);
 
-SL_INLINE V(ahead) V(ahead_of)(const R *x) { return (V(ahead)){x, 0, NULL, NULL}; }
+SL_INLINE V(ahead) V(ahead_of)(const R *x) { return (V(ahead)){OWN_STORAGE, x, 0, NULL, NULL}; }
 
-/* count of its elements from i on; storage is R's own where that is NULL */
+/* count of its elements from i on */
 SL_INLINE vec V(take_ahead)(const sl_storage storage, const V(ahead) * next, ptrdiff_t i, ptrdiff_t count) {
     const vec v = V(load_visible)(storage, next->x, next->mask, next->at + i, count);
     if (next->to) V(store)(next->to + i, v);
@@ -97,46 +98,38 @@ SL_INLINE V(pair) V(row_sum_into)(const R *x, ptrdiff_t n, R row_magic, R row_cl
     (e ? V(row_sum_into)(x, n, magic, clamp, heat, ceiling, e, y, storage, next, max, NULL) \
        : V(row_sum_into)(x, n, magic, clamp, heat, ceiling, NULL, x, storage, next, max, NULL))
 SL_INLINE V(pair)
-    V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, const V(heat) * heat, R ceiling, R *e, const R *y, const R *ahead, R *max) {
-    return heat ? SUM(heat, OWN_STORAGE, V(ahead_of)(ahead)) : SUM(NULL, OWN_STORAGE, V(ahead_of)(ahead));
+    V(row_sum)(const R *x, ptrdiff_t n, R magic, R clamp, const V(heat) * heat, R ceiling, R *e, const R *y, const R *next_x, R *max) {
+    return heat ? SUM(heat, OWN_STORAGE, V(ahead_of)(next_x)) : SUM(NULL, OWN_STORAGE, V(ahead_of)(next_x));
 }
-/* The same where the next row goes to scratch, for the types of sl_converts_ahead. */
-static V(pair) V(row_sum_and_convert)(const R *x, ptrdiff_t n, R magic, R clamp, R ceiling, R *e, const R *y, sl_storage storage,
-                                      const V(ahead) * next, R *max) {
-    const V(ahead) all = {next->x, next->at, NULL, next->to};
+/* The same where the next row goes to scratch. A type that sl_converts_ahead names has to be here. */
+static V(pair)
+    V(row_sum_and_convert)(const R *x, ptrdiff_t n, R magic, R clamp, R ceiling, R *e, const R *y, const V(ahead) * next, R *max) {
+    const V(ahead) all = {next->storage, next->x, next->at, NULL, next->to};
+    switch (next->storage) {
 #if SL_REAL == 32
-    switch (storage) {
         case SL_FLOAT16: return next->mask ? SUM(NULL, SL_FLOAT16, *next) : SUM(NULL, SL_FLOAT16, all);
         case SL_BFLOAT16: return next->mask ? SUM(NULL, SL_BFLOAT16, *next) : SUM(NULL, SL_BFLOAT16, all);
-        case SL_UINT8: return SUM(NULL, SL_UINT8, all);
-        default: break;
-    }
+        case SL_UINT8: return next->mask ? SUM(NULL, SL_UINT8, *next) : SUM(NULL, SL_UINT8, all);
 #endif
-    (void)storage, (void)all;
-    return SUM(NULL, OWN_STORAGE, *next);
+        default: return next->mask ? SUM(NULL, OWN_STORAGE, *next) : SUM(NULL, OWN_STORAGE, all);
+    }
 }
 #undef SUM
 
 /* e * scale * (high + low): the power of two first, as high with it could be too small a number for all its bits. y from index at
-   on, of any type for results. gone: `least`, or 0 where nothing is hidden. */
-SL_INLINE void V(row_scale_if)(const int hides, const R *e, ptrdiff_t n, R scale, R high, R low, R gone, const sl_storage storage, void *y,
+   on, of any type for results. least: as of a verdict. */
+SL_INLINE void V(row_scale_if)(const int hides, const R *e, ptrdiff_t n, R scale, R high, R low, R least, const sl_storage storage, void *y,
                                ptrdiff_t at) {
-    const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low), least = V(set1)(gone);
+    const vec s = V(set1)(scale), h = V(set1)(high), l = V(set1)(low), bar = V(set1)(least / scale);
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) V(store_ahead)(storage, y, at + i, V(share)(V(mul)(V(load)(e + i), s), hides, least, h, l));
-    if (i < n) V(store_as)(storage, y, at + i, n - i, V(share)(V(mul)(V(load_tail)(e + i, n - i, 0), s), hides, least, h, l));
+    for (; i + LANES <= n; i += LANES) V(store_ahead)(storage, y, at + i, V(share)(V(mul)(V(kept)(V(load)(e + i), hides, bar), s), h, l));
+    if (i < n) V(store_as)(storage, y, at + i, n - i, V(share)(V(mul)(V(kept)(V(load_tail)(e + i, n - i, 0), hides, bar), s), h, l));
 }
-SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R gone, const sl_storage storage, void *y, ptrdiff_t at) {
-    if (gone > 0) V(row_scale_if)(1, e, n, scale, high, low, gone, storage, y, at);
+SL_INLINE void V(row_scale)(const R *e, ptrdiff_t n, R scale, R high, R low, R least, const sl_storage storage, void *y, ptrdiff_t at) {
+    if (least > 0) V(row_scale_if)(1, e, n, scale, high, low, least, storage, y, at);
     else V(row_scale_if)(0, e, n, scale, high, low, 0, storage, y, at);
 }
 
-/* (x - m) - log(sum / e(max)): both terms have one sign, so nothing cancels, where x - logsumexp would */
-SL_INLINE vec V(subtract)(vec x, vec max, vec log, const V(heat) * heat) {
-    const vec d = V(sub)(x, max);
-    if (!heat) return V(sub)(d, log);
-    return V(fma)(d, heat->high, V(fma)(d, heat->low, V(sub)(V(set1)(0), log))); /* low is positive: -inf stays -inf */
-}
 SL_INLINE void V(row_subtract)(const R *x, ptrdiff_t n, R max, R log, const V(heat) * heat, const sl_storage storage, void *y,
                                ptrdiff_t at) {
     const vec m = V(set1)(max), l = V(set1)(log);
@@ -254,7 +247,8 @@ SL_INLINE void V(make_row)(const sl_job *job, ptrdiff_t at, const R *source, ptr
     if (r->bad[i]) V(fill_bad)(job, at, job->inner, n, y, 1);
     else if (job->op == SL_SOFTMAX && r->certain[i]) V(make_certain)(y, n);
 }
-/* The same into the job's y: from y here if the results are of another type, but at once where nothing is left to do to them. */
+/* The same into the job's y. Results of another type come from y here, or, but for bad rows, at once (a certain 1 rounds to 1 there);
+   then y has nothing. */
 SL_INLINE void V(write_row)(const sl_job *job, ptrdiff_t at, const R *source, ptrdiff_t n, const V(results) * r, int i, R scale, R *y) {
     const int last_step = !job->loss && !job->values;
 #if SL_REAL == 32
@@ -308,8 +302,8 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
     if (together > last - first) together = last - first;
     R *block = scratch, *kept = block + SL_BLOCK, *kept_next = kept + together * stride;
     const int native = V(x_native)(job), converts = sl_converts_ahead(job);
-    /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. And a
-       gradient in place must leave x for those rows that finish_rows reads again. */
+    /* Rows that cross cache lines: e is kept aside, aligned, except where the output is memory to be fetched anyway. Where x is in
+       scratch, e takes its place. And a gradient in place must leave x for those rows that finish_rows reads again. */
     const int aside = converts || (n % LANES && sl_cached(job)) || (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
     V(group) group = {0}, *g = &group; /* lanes without a row are computed with as well */
     V(heat) warm, own;
@@ -350,12 +344,12 @@ static void V(rows)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, void *sc
             const ptrdiff_t next = row + together + i;
             R *e = sl_keeps_exp(job) ? g->e[i] : NULL;
             if (converts && next < last) {
-                const V(ahead) ahead = {job->x, next * n, job->mask, kept_next + i * stride};
-                sums[i] = V(row_sum_and_convert)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], job->x_storage, &ahead, &max[i]);
+                const V(ahead) ahead = {job->x_storage, job->x, next * n, job->mask, kept_next + i * stride};
+                sums[i] = V(row_sum_and_convert)(source, n, magic[i], clamp[i], C(CEILING), e, g->y[i], &ahead, &max[i]);
                 continue;
             }
-            const R *ahead = native && next < last ? g->x[i] + together * n : source;
-            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], V(warm_row)(heat, i, &own), C(CEILING), e, g->y[i], ahead, &max[i]);
+            const R *next_x = native && next < last ? g->x[i] + together * n : source;
+            sums[i] = V(row_sum)(source, n, magic[i], clamp[i], V(warm_row)(heat, i, &own), C(CEILING), e, g->y[i], next_x, &max[i]);
         }
         V(finish_rows)(job, row, g->rows, &plan, V(add_lanes)(sums, g->rows), block, &g->results);
         if (job->choice) V(pick)(job, row, g->rows, &plan, &g->results, NULL, 0, NULL);
@@ -411,9 +405,9 @@ static V(plan) V(block_plan)(R max, R shift, const V(heat) * heat) {
     return V(make_plan)(V(set1)(reduced > lowest ? reduced : lowest), heat, 0);
 }
 
-/* e of a block, unless it is NULL, and its sum; maxima as for row_sum_into, where e is NULL */
-static V(pair) V(block_sum)(const sl_job *job, const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const V(ahead) * next, R *max,
-                            R *maxima, R *block) {
+/* e of a block, unless it is NULL, and its sum; maxima as for row_sum_into, where e is NULL and the next block is of R */
+static V(pair)
+    V(block_sum)(const R *x, ptrdiff_t n, R shift, const V(plan) * plan, R *e, const V(ahead) * next, R *max, R *maxima, R *block) {
     R magic[LANES], clamp[LANES];
     V(store)(magic, plan->magic);
     V(store)(clamp, plan->clamp);
@@ -421,12 +415,12 @@ static V(pair) V(block_sum)(const sl_job *job, const R *x, ptrdiff_t n, R shift,
         V(row_shift)(x, n, shift, block);
         x = block;
     }
-    if (next && next->to) return V(row_sum_and_convert)(x, n, magic[0], clamp[0], C(CEILING), e, e, job->x_storage, next, max);
-    const R *ahead = next ? (const R *)next->x + next->at : x;
-    const V(ahead) own = V(ahead_of)(ahead);
-    if (!maxima) return V(row_sum)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), e, e, ahead, max);
-    if (plan->heat) return V(row_sum_into)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), NULL, x, OWN_STORAGE, own, max, maxima);
-    return V(row_sum_into)(x, n, magic[0], clamp[0], NULL, C(CEILING), NULL, x, OWN_STORAGE, own, max, maxima);
+    if (next && next->to) return V(row_sum_and_convert)(x, n, magic[0], clamp[0], C(CEILING), e, e, next, max);
+    const R *next_x = next ? (const R *)next->x + next->at : x;
+    if (!maxima) return V(row_sum)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), e, e, next_x, max);
+    const V(ahead) ahead = V(ahead_of)(next_x);
+    if (plan->heat) return V(row_sum_into)(x, n, magic[0], clamp[0], plan->heat, C(CEILING), NULL, x, OWN_STORAGE, ahead, max, maxima);
+    return V(row_sum_into)(x, n, magic[0], clamp[0], NULL, C(CEILING), NULL, x, OWN_STORAGE, ahead, max, maxima);
 }
 
 /* The maximum of a block, and those of its parts */
@@ -442,8 +436,8 @@ static R V(block_max)(const R *x, ptrdiff_t n, R *maxima) {
     return V(reduce_max)(most);
 }
 
-/* Where e of a block goes: the output, if it is neither of another type nor the logits of a gradient, which finish_rows
-   may have to read again. Then write has to find e once more. */
+/* Is e of a block kept in the output? Not if that is of another type, or the logits of a gradient, which finish_rows may have to read
+   again: then write has to find e once more. */
 SL_INLINE int V(keeps_e)(const sl_job *job) {
     return sl_keeps_exp(job) && V(y_native)(job) && !job->values && !(job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y);
 }
@@ -452,29 +446,29 @@ SL_INLINE int V(keeps_e)(const sl_job *job) {
 typedef struct {
     const sl_job *job;
     ptrdiff_t row, last;
+    int sums;           /* is a sum made of each block? Only then the next one is read along */
     R *scratch, *spare; /* where blocks become R: this one, and the one that is read along */
     const R *x;
     ptrdiff_t at, n;
     V(ahead) next;
     int goes_on;
 } V(walk);
-SL_INLINE V(walk) V(walk_from)(const sl_job *job, ptrdiff_t row, ptrdiff_t last, R *scratch) {
-    return (V(walk)){.job = job, .row = row, .last = last, .scratch = scratch, .spare = scratch + SL_BLOCK};
+SL_INLINE V(walk) V(walk_from)(const sl_job *job, ptrdiff_t row, ptrdiff_t last, int sums, R *scratch) {
+    return (V(walk)){.job = job, .row = row, .last = last, .sums = sums, .scratch = scratch, .spare = scratch + SL_BLOCK};
 }
 /* To block b; returns whether its maximum is known from the one before. */
 static int V(step_to)(V(walk) * w, ptrdiff_t b) {
     const sl_job *job = w->job;
-    const int native = V(x_native)(job), converts = sl_converts_ahead(job), known = w->goes_on;
-    if (known && converts) {
-        R *spare = w->scratch;
-        w->scratch = w->spare;
-        w->spare = spare;
-    }
+    const int converts = sl_converts_ahead(job), known = w->goes_on;
     w->at = w->row * job->n + b * SL_BLOCK;
     w->n = V(block)(job, b);
-    w->x = known && converts ? w->scratch : V(read)(job, w->at, w->n, w->scratch);
-    w->goes_on = (native || converts) && b + 1 < w->last && V(block)(job, b + 1) == SL_BLOCK;
-    w->next = (V(ahead)){job->x, w->at + SL_BLOCK, job->mask, converts ? w->spare : NULL};
+    if (known && converts) {
+        R *spare = w->scratch;
+        w->x = w->scratch = w->spare;
+        w->spare = spare;
+    } else w->x = V(read)(job, w->at, w->n, w->scratch);
+    w->goes_on = w->sums && (V(x_native)(job) || converts) && b + 1 < w->last && V(block)(job, b + 1) == SL_BLOCK;
+    w->next = (V(ahead)){job->x_storage, job->x, w->at + SL_BLOCK, job->mask, converts ? w->spare : NULL};
     return known;
 }
 
@@ -503,11 +497,11 @@ static void V(long_target)(const sl_job *job, ptrdiff_t row, double m, const sl_
     }
 }
 
-/* The maxima and sums of the blocks; for softmax in R the e of the row into y, which write takes from there. */
+/* The maxima and sums of the blocks; where y keeps e, that as well. */
 static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, sl_long *shared, void *scratch) {
     V(heat) warm;
     const V(heat) *heat = V(warm)(job, row, 1, &warm);
-    V(walk) w = V(walk_from)(job, row, last, scratch);
+    V(walk) w = V(walk_from)(job, row, last, 1, scratch);
     R max = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         R *maxima = shared->maxima ? (R *)shared->maxima + b * SL_BLOCK / SL_FINE : NULL;
@@ -517,7 +511,7 @@ static void V(long_sum)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdi
         const V(plan) plan = V(block_plan)(max, (R)shared->shift, heat);
         R *e = V(keeps_e)(job) ? (R *)job->y + w.at : NULL;
         R *later = maxima && w.goes_on ? maxima + SL_BLOCK / SL_FINE : NULL;
-        const V(pair) s = V(block_sum)(job, w.x, w.n, (R)shared->shift, &plan, e, w.goes_on ? &w.next : NULL, &max, later, w.scratch);
+        const V(pair) s = V(block_sum)(w.x, w.n, (R)shared->shift, &plan, e, w.goes_on ? &w.next : NULL, &max, later, w.scratch);
         V(store)((R *)shared->high + b * LANES, s.high);
         V(store)((R *)shared->low + b * LANES, s.low);
     }
@@ -565,7 +559,7 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
     const V(long_stats) *stats = shared->stats;
     const V(results) *r = &stats->results;
     const int keeps_e = V(keeps_e)(job);
-    V(walk) w = V(walk_from)(job, row, last, scratch);
+    V(walk) w = V(walk_from)(job, row, last, sl_keeps_exp(job), scratch);
     for (ptrdiff_t b = first; b < last; b++) {
         const ptrdiff_t n = V(block)(job, b), at = row * job->n + b * SL_BLOCK;
         if (!keeps_e) V(step_to)(&w, b);
@@ -577,10 +571,10 @@ static void V(long_write)(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptr
             scale = V(block_scale)(&plan, stats->k);
             if (!keeps_e) {
                 R unused;
-                V(block_sum)(job, w.x, n, stats->shift, &plan, w.scratch, w.goes_on ? &w.next : NULL, &unused, NULL, w.scratch);
+                V(block_sum)(w.x, n, stats->shift, &plan, w.scratch, w.goes_on ? &w.next : NULL, &unused, NULL, w.scratch);
                 source = w.scratch;
             }
-        } else w.goes_on = 0; /* there is nothing to compute meanwhile */
+        }
         V(write_row)(job, at, source, n, r, 0, scale, y);
         if (job->values) {
             shared->spread[b] = 0;

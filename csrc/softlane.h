@@ -174,12 +174,13 @@ static inline int sl_cached(const sl_job *job) {
     return (size_t)job->outer * job->n * job->inner * size < SL_CACHED;
 }
 
-/* Does x become float32 or float64, in scratch, while the rows before it are computed? Where the kernels are made for its type. */
+/* Does x become float32 or float64, in scratch, while the rows before it are computed? Where row_sum_and_convert is made for its type. */
 static inline int sl_converts_ahead(const sl_job *job) {
     if (job->temperature || (job->choice && job->n > SL_BLOCK)) return 0; /* the choice wants maxima of parts of long rows */
     if (job->x_storage == SL_FLOAT16 || job->x_storage == SL_BFLOAT16) return 1;
     return job->mask ? job->x_storage == SL_FLOAT32 || job->x_storage == SL_FLOAT64 : job->x_storage == SL_UINT8;
 }
+
 /* What is done once for a group wants many rows, which the first-level cache has to hold with the next ones and their
    results; from memory, with what is prefetched as well. A loss is worth more rows: each needs a logarithm. */
 static inline ptrdiff_t sl_rows_together(const sl_job *job, ptrdiff_t lanes) {

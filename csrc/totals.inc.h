@@ -31,11 +31,10 @@ static double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ig
 }
 
 static double sl_total(const double *x, ptrdiff_t count) {
-    enum { LANES_OF_F64 = 8 };
-    double sum[LANES_OF_F64], lost[LANES_OF_F64];
+    double sum[8], lost[8];
     f64_v high = f64_set1(0.0), low = high;
     ptrdiff_t i = 0;
-    for (; i + LANES_OF_F64 <= count; i += LANES_OF_F64) { /* sl_add */
+    for (; i + 8 <= count; i += 8) { /* sl_add, in sums that do not wait for each other */
         const f64_v b = f64_load(x + i), s = f64_add(high, b), v = f64_sub(s, high);
         low = f64_add(low, f64_add(f64_sub(high, f64_sub(s, v)), f64_sub(b, v)));
         high = s;
@@ -43,7 +42,7 @@ static double sl_total(const double *x, ptrdiff_t count) {
     f64_store(sum, high);
     f64_store(lost, low);
     for (; i < count; i++) sum[0] = sl_add(sum[0], x[i], &lost[0]);
-    for (int j = 1; j < LANES_OF_F64; j++) {
+    for (int j = 1; j < 8; j++) {
         sum[0] = sl_add(sum[0], sum[j], &lost[0]);
         lost[0] += lost[j];
     }
