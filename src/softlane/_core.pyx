@@ -369,6 +369,7 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
     cdef long place
     cdef int i, ydim, type_num
     cdef Py_ssize_t counted
+    cdef const int64_t *first
     if not take_plain(&job, op, x, axis, &type_num, &place):
         return None
     a = <cnp.ndarray>x
@@ -393,8 +394,8 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
         for i in range(ydim):
             if cnp.PyArray_DIM(index, i) != dims[i]:
                 return None
-        # 0 is a class as well: as good a number to ignore as any
-        if sl_active().wrong_target(<const int64_t *>cnp.PyArray_DATA(index), cnp.PyArray_SIZE(index), job.n, 0, &counted) >= 0:
+        first = <const int64_t *>cnp.PyArray_DATA(index)
+        if sl_active().wrong_target(first, cnp.PyArray_SIZE(index), job.n, 0, &counted) >= 0:  # 0 is a class
             return None
     else:
         index = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, cnp.NPY_INT64, 0)
