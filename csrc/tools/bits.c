@@ -1,11 +1,12 @@
-/* bits.c: hash what every path of this machine computes over a fixed set of inputs, and print one line per path.
+/* bits.c: hash what every path of this machine computes over a fixed set of inputs. Prints a line for each path and operation.
 
-   The promise is that the hashes agree across instruction sets: `make neon` builds this program for x86-64 and for
-   AArch64, runs the latter under qemu-user, and compares. Needs nothing but a C compiler:
+   The hashes have to be those of bits.txt, on every instruction set: `make bits` compares those of this processor, and
+   `make neon` those of AArch64, under qemu-user. Needs nothing but a C compiler:
 
        cc -std=c11 -O2 -ffp-contract=off csrc/tools/bits.c csrc/[a-z]*.c -Icsrc -lm -o bits
 
-   Inputs come from an integer generator and exact scalings, so they are the same on every machine. */
+   Inputs come from an integer generator and exact scalings, so they are the same on every machine. With an argument, the
+   program prints a line for each path, operation, shape and dtype: this shows where bits have changed. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,192 +35,335 @@ static double element(int kind, ptrdiff_t i, ptrdiff_t n) {
     }
 }
 
-static uint64_t hash(uint64_t h, const unsigned char *p, size_t n) { /* FNV-1a */
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001B3u;
-    return h;
+static const char *const names[] = {"softmax",
+                                    "log_softmax",
+                                    "logsumexp",
+                                    "expectation",
+                                    "cross_entropy",
+                                    "cross_entropy_grad",
+                                    "softmax_vjp",
+                                    "log_softmax_vjp",
+                                    "sigmoid",
+                                    "log_sigmoid",
+                                    "binary_cross_entropy",
+                                    "take",
+                                    "topk",
+                                    "rank",
+                                    "sample"};
+enum {
+    SOFTMAX,
+    LOG_SOFTMAX,
+    LOGSUMEXP,
+    EXPECTATION,
+    CROSS_ENTROPY,
+    CROSS_ENTROPY_GRAD,
+    SOFTMAX_VJP,
+    LOG_SOFTMAX_VJP,
+    SIGMOID,
+    LOG_SIGMOID,
+    BINARY_CROSS_ENTROPY,
+    TAKE,
+    TOPK,
+    RANK,
+    SAMPLE,
+    COUNT
+};
+static uint64_t hashes[COUNT];
+
+static void hash(int operation, const void *data, size_t bytes) { /* FNV-1a */
+    const unsigned char *p = data;
+    uint64_t h = hashes[operation];
+    for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001B3u;
+    hashes[operation] = h;
+}
+
+static void clear_hashes(void) {
+    for (int i = 0; i < COUNT; i++) hashes[i] = 0xCBF29CE484222325u;
+}
+static void print_hashes(const char *isa, const char *where) {
+    for (int i = 0; i < COUNT; i++) printf("%s %s%s %016llx\n", isa, names[i], where, (unsigned long long)hashes[i]);
+}
+
+static void run(const sl_job *job) {
+    if (sl_run(job, 1)) exit(1);
+}
+
+/* An operation whose result is like x: the same bits in place and on two threads. */
+static void check_in_place(const sl_job *job, size_t bytes) {
+    if (job->x_storage != job->y_storage) return;
+    char *again = malloc(2 * bytes + 1), *kept = again + bytes;
+    if (!again) exit(1);
+    memcpy(kept, job->x, bytes);
+    memcpy(again, job->x, bytes);
+    sl_job own = *job;
+    own.x = own.y = again;
+    for (int threads = 1; threads <= 2; threads++) {
+        memcpy(again, kept, bytes);
+        if (sl_run(&own, threads)) exit(1);
+        if (!memcmp(again, job->y, bytes)) continue;
+        printf("other bits in place: %s, operation %d, shape (%td, %td, %td), dtype %d, %d threads\n", sl_active()->isa, (int)job->op,
+               job->outer, job->n, job->inner, (int)job->x_storage, threads);
+        exit(1);
+    }
+    free(again);
 }
 
 static const ptrdiff_t shapes[][3] = {
-    {37, 1, 1},    {200, 2, 1}, {150, 3, 1},  {40, 7, 1},  {300, 10, 1}, {33, 16, 1},  {50, 21, 1},
-    {17, 32, 1},   {19, 33, 1}, {23, 80, 1},  {9, 257, 1}, {5, 1000, 1}, {2, 4096, 1}, {3, 4097, 1},
-    {1, 20000, 1}, {2, 5, 3},   {3, 21, 100}, {2, 16, 33}, {1, 300, 17}, {1, 4100, 5}, {1, 4100, 40},
+    {200, 1, 1}, {200, 2, 1}, {150, 3, 1},  {40, 7, 1},   {300, 10, 1}, {33, 16, 1},   {50, 21, 1},   {17, 32, 1},  {19, 33, 1},
+    {23, 80, 1}, {9, 257, 1}, {5, 1000, 1}, {2, 4096, 1}, {3, 4097, 1}, {1, 20000, 1}, {2, 5, 3},     {3, 21, 100}, {2, 16, 33},
+    {3, 33, 2},  {5, 80, 7},  {1, 300, 17}, {1, 4100, 5}, {2, 9000, 3}, {1, 4100, 40}, {1, 8300, 17},
 };
 
-static const size_t size[] = {4, 8, 2, 2};
+static const size_t size[] = {4, 8, 2, 2}; /* of an element, by dtype */
 
-/* The losses of x, and what takes arrays beside it: weights, targets, the output of softmax. */
-static uint64_t losses(uint64_t h, sl_job job) {
+/* ---- losses, and what takes an array beside x ---------------------------------------------------------------- */
+
+/* class indices; a mass for each class of each row; or these with class weights and label smoothing */
+static void losses(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
     const int wide = job.y_storage == SL_FLOAT64;
-    double *loss = malloc((size_t)(count + job.n) * 16 + (size_t)rows * 16);
+    const size_t bytes = (size_t)count * size[job.y_storage];
+    double *loss = malloc((size_t)(count + job.n) * 8 + (size_t)rows * 16);
     if (!loss) exit(1);
     int64_t *target = (int64_t *)(loss + rows);
-    char *dense = (char *)(target + rows), *weight, *other = dense + 8 * (count + job.n);
+    char *dense = (char *)(target + rows), *weight = dense + (wide ? 8 : 4) * count;
     for (ptrdiff_t i = 0; i < rows; i++) target[i] = next() % 9 ? (int64_t)(next() % (uint64_t)job.n) : -100;
     for (ptrdiff_t i = 0; i < count + job.n; i++) {
         const double v = ldexp((double)(next() % 64), -6);
         if (wide) ((double *)dense)[i] = v;
         else ((float *)dense)[i] = (float)v;
     }
-    weight = dense + (wide ? 8 : 4) * count;
     for (int kind = 0; kind < 4; kind++) {
-        const sl_loss l = {kind % 2 ? NULL : target,
-                           -100,
-                           kind % 2 ? dense : NULL,
-                           wide ? SL_FLOAT64 : SL_FLOAT32,
-                           kind > 1 ? weight : NULL,
-                           kind > 1 ? 0.125 : 0,
-                           0.25,
-                           loss,
-                           0,
-                           job.n,
-                           job.inner};
+        const sl_loss l = {.target = kind % 2 ? NULL : target,
+                           .ignore = -100,
+                           .dense = kind % 2 ? dense : NULL,
+                           .dense_storage = wide ? SL_FLOAT64 : SL_FLOAT32,
+                           .weight = kind > 1 ? weight : NULL,
+                           .smoothing = kind > 1 ? 0.125 : 0,
+                           .scale = 0.25,
+                           .loss = loss,
+                           .n = job.n,
+                           .inner = job.inner};
         job.loss = &l;
-        for (int op = SL_CROSS_ENTROPY; op <= SL_CROSS_ENTROPY_GRAD; op++) {
-            job.op = (sl_op)op;
-            if (sl_run(&job, 1)) exit(1);
-            h = hash(h, (unsigned char *)loss, (size_t)rows * sizeof *loss);
-        }
-        h = hash(h, job.y, (size_t)count * size[job.y_storage]);
-    }
-    job.loss = NULL;
-    job.op = SL_SOFTMAX;
-    job.output = NULL;
-    if (sl_run(&job, 1)) exit(1);
-    job.output = job.y;
-    job.y = other;
-    for (int op = SL_SOFTMAX_GRAD; op <= SL_LOG_SOFTMAX_GRAD; op++) {
-        job.op = (sl_op)op;
-        if (sl_run(&job, 1)) exit(1);
-        h = hash(h, job.y, (size_t)count * size[job.y_storage]);
-    }
-    for (int op = SL_SIGMOID; op <= SL_BINARY_CROSS_ENTROPY; op++) {
-        memset(loss, 0, (size_t)rows * sizeof *loss);
-        sl_elements e = {(sl_op)op, job.x_storage, job.y_storage, job.x, dense, NULL, NULL, other, NULL, NULL, 0.5, count};
-        if (op == SL_BINARY_CROSS_ENTROPY) e.weight = e.pos_weight = dense;
-        double sums[64] = {0};
-        if (op == SL_BINARY_CROSS_ENTROPY) e.sums = sums;
-        sl_run_elements(&e, 1);
-        h = hash(h, (unsigned char *)other, (size_t)count * size[job.y_storage]);
-        h = hash(h, (unsigned char *)sums, sizeof sums);
+        job.op = SL_CROSS_ENTROPY;
+        run(&job);
+        hash(CROSS_ENTROPY, loss, (size_t)rows * sizeof *loss);
+        job.op = SL_CROSS_ENTROPY_GRAD;
+        run(&job);
+        hash(CROSS_ENTROPY_GRAD, loss, (size_t)rows * sizeof *loss);
+        hash(CROSS_ENTROPY_GRAD, job.y, bytes);
+        check_in_place(&job, bytes);
     }
     free(loss);
-    return h;
 }
 
-/* Classes chosen from the rows, and the means of values. */
-static uint64_t choices(uint64_t h, sl_job job) {
-    const ptrdiff_t rows = job.outer * job.inner, k = job.inner > 1 ? 1 : job.n < 40 ? job.n : 40;
-    const size_t width = (size_t)size[job.y_storage];
-    int64_t *index = malloc((size_t)(rows * k) * sizeof *index), *rank = malloc((size_t)(rows * k) * sizeof *rank);
-    double *uniform = malloc((size_t)rows * sizeof *uniform), top_p = 0.9, min_p = 0.01;
-    const int64_t top_k = 30;
+/* the output of softmax and of log_softmax takes the place of y */
+static void vjps(sl_job job) {
+    const size_t bytes = (size_t)(job.outer * job.n * job.inner) * size[job.y_storage];
+    void *output = job.y, *result = malloc(bytes);
+    if (!result) exit(1);
+    for (int i = 0; i < 2; i++) {
+        sl_job own = job;
+        own.op = i ? SL_LOG_SOFTMAX : SL_SOFTMAX;
+        run(&own);
+        own.op = i ? SL_LOG_SOFTMAX_GRAD : SL_SOFTMAX_GRAD;
+        own.output = output;
+        own.y = result;
+        run(&own);
+        hash(i ? LOG_SOFTMAX_VJP : SOFTMAX_VJP, result, bytes);
+    }
+    free(result);
+}
+
+static void elements(sl_job job) {
+    const ptrdiff_t count = job.outer * job.n * job.inner;
+    const size_t bytes = (size_t)count * size[job.y_storage];
+    const int wide = job.y_storage == SL_FLOAT64;
+    char *target = malloc((size_t)count * 8), *loss = malloc((size_t)count * 8);
+    if (!target || !loss) exit(1);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double v = ldexp((double)(next() % 64), -6);
+        if (wide) ((double *)target)[i] = v;
+        else ((float *)target)[i] = (float)v;
+    }
+    sl_elements e = {
+        .op = SL_SIGMOID, .x_storage = job.x_storage, .y_storage = job.y_storage, .x = job.x, .y = job.y, .scale = 0.5, .n = count};
+    sl_run_elements(&e, 1);
+    hash(SIGMOID, job.y, bytes);
+    e.op = SL_LOG_SIGMOID;
+    sl_run_elements(&e, 1);
+    hash(LOG_SIGMOID, job.y, bytes);
+    if (job.x_storage == SL_FLOAT32 || job.x_storage == SL_FLOAT64) {
+        double sums[64] = {0};
+        e.op = SL_BINARY_CROSS_ENTROPY;
+        e.target = e.weight = e.pos_weight = target;
+        e.loss = loss;
+        e.sums = sums;
+        for (int weights = 1; weights >= 0; weights--) {
+            if (!weights) e.weight = e.pos_weight = NULL;
+            sl_run_elements(&e, 1);
+            hash(BINARY_CROSS_ENTROPY, job.y, bytes);
+            hash(BINARY_CROSS_ENTROPY, loss, bytes);
+            hash(BINARY_CROSS_ENTROPY, sums, sizeof sums);
+        }
+    }
+    free(target);
+    free(loss);
+}
+
+/* ---- selections and expectations ------------------------------------------------------------------------------ */
+
+static void expectation(sl_job job) {
     char *values = malloc((size_t)job.n * 8);
-    if (!index || !rank || !uniform || !values) exit(1);
-    for (ptrdiff_t i = 0; i < rows; i++) uniform[i] = ldexp((double)(next() % 65536), -16);
+    if (!values) exit(1);
     for (ptrdiff_t i = 0; i < job.n; i++) {
         const double v = ldexp((double)(next() % 4096), -8) - 8;
         if (job.y_storage == SL_FLOAT64) ((double *)values)[i] = v;
         else ((float *)values)[i] = (float)v;
     }
     job.op = SL_SOFTMAX;
+    job.values = values;
     if (job.n <= SL_BLOCK || job.inner == 1) {
-        job.values = values;
-        if (sl_run(&job, 1)) exit(1);
-        h = hash(h, job.y, (size_t)rows * width);
-        job.values = NULL;
+        run(&job);
+        hash(EXPECTATION, job.y, (size_t)(job.outer * job.inner) * size[job.y_storage]);
     }
-    sl_choice c = {.how = SL_LARGEST, .k = k, .index = index, .rank = rank, .sorted = 1, .uniform = uniform};
+    free(values);
+}
+
+static void selections(sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner, k = job.inner > 1 ? 1 : job.n < 40 ? job.n : 40;
+    const size_t width = (size_t)size[job.y_storage], bytes = (size_t)(rows * k) * width, index_bytes = (size_t)(rows * k) * 8;
+    int64_t *index = malloc(index_bytes), *rank = malloc(index_bytes);
+    double *uniform = malloc((size_t)rows * sizeof *uniform), top_p = 0.9, min_p = 0.01;
+    const int64_t top_k = 30;
+    if (!index || !rank || !uniform) exit(1);
+    for (ptrdiff_t i = 0; i < rows; i++) uniform[i] = ldexp((double)(next() % 65536), -16);
+    sl_choice c = {.k = k, .index = index, .rank = rank, .sorted = 1, .uniform = uniform};
     job.choice = &c;
-    for (int op = SL_SOFTMAX; op <= SL_LOG_SOFTMAX; op++)
-        for (int how = SL_LARGEST; how >= SL_GIVEN; how--) {
-            job.op = (sl_op)op;
-            c.how = (sl_choosing)how;
-            if (sl_run(&job, 1)) exit(1);
-            h = hash(h, job.y, (size_t)(rows * k) * width);
-            h = hash(h, (unsigned char *)index, (size_t)(rows * k) * sizeof *index);
-        }
-    c.how = SL_RANK;
-    if (job.inner == 1 && rows * k * job.n < 1 << 22) {
-        if (sl_run(&job, 1)) exit(1);
-        h = hash(h, (unsigned char *)rank, (size_t)(rows * k) * sizeof *rank);
+    for (int i = 0; i < 2; i++) {
+        job.op = i ? SL_LOG_SOFTMAX : SL_SOFTMAX;
+        c.how = SL_LARGEST;
+        run(&job);
+        hash(TOPK, job.y, bytes);
+        hash(TOPK, index, index_bytes);
+        c.how = SL_GIVEN;
+        for (ptrdiff_t j = 0; j < rows * k; j++) index[j] = (int64_t)(next() % (uint64_t)job.n);
+        run(&job);
+        hash(TAKE, job.y, bytes);
     }
+    if (job.inner == 1 && rows * k * job.n < 1 << 18) {
+        c.how = SL_RANK;
+        run(&job);
+        hash(RANK, rank, index_bytes);
+    }
+    void *y = job.y;
+    job.y = NULL; /* indices alone */
+    c.how = SL_LARGEST;
+    for (int sorted = 1; sorted >= 0; sorted--) {
+        c.k = sorted || job.inner > 1 ? 1 : k;
+        c.sorted = sorted;
+        run(&job);
+        if (sorted || c.k == 1) hash(TOPK, index, (size_t)rows * 8);
+    }
+    job.y = y;
     c.how = SL_DRAWN;
     c.k = 1;
     for (int filters = 0; filters < 4 && job.inner == 1; filters++) {
         c.top_k = filters & 1 ? &top_k : NULL;
         c.top_p = filters & 2 ? &top_p : NULL;
         c.min_p = filters == 3 ? &min_p : NULL;
-        if (sl_run(&job, 1)) exit(1);
-        h = hash(h, job.y, (size_t)rows * width);
-        h = hash(h, (unsigned char *)index, (size_t)rows * sizeof *index);
+        run(&job);
+        hash(SAMPLE, job.y, (size_t)rows * width);
+        hash(SAMPLE, index, (size_t)rows * sizeof *index);
     }
     free(index);
     free(rank);
     free(uniform);
-    free(values);
-    return h;
 }
 
-/* Masks, temperatures and small integers, through the first three operations and the choices. */
-static uint64_t options(uint64_t h, sl_job job) {
+/* ---- softmax and its kin, with and without masks and temperatures --------------------------------------------- */
+
+static void options(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
+    const size_t width = size[job.y_storage];
     unsigned char *mask = malloc((size_t)count);
     double *temperature = malloc((size_t)rows * sizeof *temperature);
     if (!mask || !temperature) exit(1);
     for (ptrdiff_t i = 0; i < count; i++) mask[i] = next() % 4 != 0;
     for (ptrdiff_t i = 0; i < rows; i++) temperature[i] = 0.25 + ldexp((double)(next() % 1024), -8);
+    for (ptrdiff_t i = 0; i < job.n; i++) mask[i * job.inner] = 0; /* a row with nothing visible */
     for (int choice = 0; choice < 4; choice++) {
-        for (int op = SL_SOFTMAX; op <= SL_LOGSUMEXP; op++) {
-            job.op = (sl_op)op;
-            job.mask = choice == 1 || choice == 3 ? mask : NULL;
-            job.temperature = choice >= 2 ? temperature : NULL;
-            job.temperature_step = choice == 3;
-            if (sl_run(&job, 1)) exit(1);
-            h = hash(h, job.y, (size_t)(op == SL_LOGSUMEXP ? rows : count) * size[job.y_storage]);
-        }
-        h = choices(h, job);
+        job.mask = choice == 1 || choice == 3 ? mask : NULL;
+        job.temperature = choice >= 2 ? temperature : NULL;
+        job.temperature_step = choice == 3;
+        job.op = SL_LOGSUMEXP;
+        run(&job);
+        hash(LOGSUMEXP, job.y, (size_t)rows * width);
+        job.op = SL_LOG_SOFTMAX;
+        run(&job);
+        hash(LOG_SOFTMAX, job.y, (size_t)count * width);
+        check_in_place(&job, (size_t)count * width);
+        job.op = SL_SOFTMAX;
+        run(&job);
+        hash(SOFTMAX, job.y, (size_t)count * width);
+        check_in_place(&job, (size_t)count * width);
+        expectation(job);
+        selections(job);
     }
     free(mask);
     free(temperature);
-    return h;
 }
 
-int main(void) {
+static void fill(void *x, int storage, int kind, ptrdiff_t n, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double v = element(kind, i, n);
+        if (storage == SL_FLOAT32) ((float *)x)[i] = (float)v;
+        else if (storage == SL_FLOAT64) ((double *)x)[i] = v;
+        else ((uint16_t *)x)[i] = (uint16_t)next(); /* any bits: subnormals, NaN, infinities */
+    }
+}
+
+static void run_case(const ptrdiff_t *shape, int storage, int kind) {
+    const ptrdiff_t count = shape[0] * shape[1] * shape[2];
+    void *x = malloc((size_t)count * 8), *y = malloc((size_t)count * 8);
+    if (!x || !y) exit(1);
+    fill(x, storage, kind, shape[1], count);
+    sl_job job = {.x_storage = (sl_storage)storage, .y_storage = (sl_storage)storage, .x = x, .y = y};
+    job.outer = shape[0];
+    job.n = shape[1];
+    job.inner = shape[2];
+    losses(job);
+    vjps(job);
+    elements(job);
+    options(job);
+    if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
+        job.x_storage = (sl_storage)(SL_INT8 + kind);
+        job.y_storage = SL_FLOAT32;
+        options(job);
+    }
+    free(x);
+    free(y);
+}
+
+int main(int argc, char **argv) {
+    (void)argv;
     for (int path = 0; path < sl_isa_count(); path++) {
-        sl_use_isa(sl_isa_name(path));
-        uint64_t h = 0xCBF29CE484222325u;
+        const char *isa = sl_isa_name(path);
+        sl_use_isa(isa);
         state = 1;
+        clear_hashes();
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-            for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++)
-                for (int kind = 0; kind < 6; kind++) {
-                    const ptrdiff_t outer = shapes[s][0], n = shapes[s][1], inner = shapes[s][2], count = outer * n * inner;
-                    void *x = malloc((size_t)count * 8), *y = malloc((size_t)count * 8);
-                    if (!x || !y) return 1;
-                    for (ptrdiff_t i = 0; i < count; i++) {
-                        const double v = element(kind, i, n);
-                        if (storage == SL_FLOAT32) ((float *)x)[i] = (float)v;
-                        else if (storage == SL_FLOAT64) ((double *)x)[i] = v;
-                        else ((uint16_t *)x)[i] = (uint16_t)next(); /* any bits: subnormals, NaN, infinities */
-                    }
-                    sl_job job = {.x_storage = (sl_storage)storage,
-                                  .y_storage = (sl_storage)storage,
-                                  .x = x,
-                                  .y = y,
-                                  .outer = outer,
-                                  .n = n,
-                                  .inner = inner};
-                    h = losses(h, job);
-                    h = options(h, job);
-                    if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
-                        job.x_storage = (sl_storage)(SL_INT8 + kind);
-                        job.y_storage = SL_FLOAT32;
-                        h = options(h, job);
-                    }
-                    free(x);
-                    free(y);
-                }
-        printf("%s %016llx\n", sl_isa_name(path), (unsigned long long)h);
+            for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++) {
+                const int kinds = storage == SL_BFLOAT16 ? 1 : 6;
+                for (int kind = 0; kind < kinds; kind++) run_case(shapes[s], storage, kind);
+                if (argc < 2) continue;
+                char where[80];
+                snprintf(where, sizeof where, " (%td, %td, %td) dtype %d", shapes[s][0], shapes[s][1], shapes[s][2], storage);
+                print_hashes(isa, where);
+                clear_hashes();
+            }
+        if (argc < 2) print_hashes(isa, "");
+        fflush(stdout);
     }
     return 0;
 }
