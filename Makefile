@@ -2,9 +2,9 @@
 # `make neon` needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user (Debian's names) besides.
 
 PYTHON ?= python3
-SOURCES := $(wildcard csrc/*.[ch] src/softlane/*) setup.py pyproject.toml
+SOURCES := $(wildcard csrc/*.[ch] csrc/*/*.[ch] src/softlane/*) setup.py pyproject.toml
 C_FLAGS := -std=c11 -O2 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
-BITS := csrc/tools/bits.c $(wildcard csrc/*.c) -lm
+BITS := csrc/tools/bits.c $(wildcard csrc/*.c csrc/isa/*.c) -lm
 
 .PHONY: help demo test stress bench lint neon clean
 
@@ -57,7 +57,7 @@ lint: .venv-lint/lint
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	PATH="$$PWD/.venv-lint/bin:$$PATH" .venv-lint/bin/cython-lint src/softlane/_core.pyx
-	.venv-lint/bin/clang-format --dry-run --Werror csrc/*.[ch] csrc/tools/*.c
+	.venv-lint/bin/clang-format --dry-run --Werror csrc/*.[ch] csrc/*/*.[ch]
 	.venv-lint/bin/mypy src/softlane
 
 build/bits-here: $(SOURCES) csrc/tools/bits.c
