@@ -85,7 +85,8 @@ static void sum_columns(struct tile_batch *b, struct pair *sum) {
             b->op->collect(b->job, &x, max, g->targets);
         }
         if (p->shifted) column_shift(column, b->stride, n, p->shift);
-        sum[j] = pair_renormalize(keeps_exp(b->op) ? column_exp_sum(column, b->stride, n, p, 1) : column_exp_sum(column, b->stride, n, p, 0));
+        sum[j] =
+            pair_renormalize(keeps_exp(b->op) ? column_exp_sum(column, b->stride, n, p, 1) : column_exp_sum(column, b->stride, n, p, 0));
     }
 }
 
