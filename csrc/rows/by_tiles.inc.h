@@ -45,6 +45,7 @@ static void start_batch(struct tile_batch *b, ptrdiff_t first, ptrdiff_t columns
         g->stats = &b->stats[j];
         g->targets = &b->targets[j];
         g->part_maxima = NULL;
+        g->x = NULL;
         g->params.temperature = shared ? shared : load_temperature(b->job, g->first, g->rows, &b->temperatures[j]);
     }
 }

@@ -42,6 +42,7 @@ struct row_group {
     struct exp_params params;
     struct row_stats *stats;
     struct row_targets *targets; /* NULL where the operation collects none */
+    const real *const *x;        /* all classes of lane i side by side at x[i]; or NULL */
     const real *tile;            /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
     ptrdiff_t tile_stride;
     const real *part_maxima; /* of one long row: as by_rows keeps them; or NULL */

@@ -401,11 +401,10 @@ def _mean(call: _Call, values: Array, y: Array) -> None:
                 y[without(piece, rows.axis)] = products.sum(axis=-1)
         return
     values = np.ascontiguousarray(values)
-    moved = n > _core.BLOCK and rows.axis < rows.x.ndim - 1
-    if rows.is_readable and rows.far() is None and not moved:
+    if rows.is_readable and rows.far() is None:
         _mean_of_readable(rows, values, y)
         return
-    for part, chosen in _parts(rows, moved):
+    for part, chosen in _parts(rows, moved=False):
         own = np.empty(without(part.x.shape, part.axis), part.compute if part.compute == np.float64 else call.dtype)
         _mean_of_readable(part, values.astype(part.compute), own)
         with np.errstate(all="ignore"):
