@@ -25,11 +25,11 @@ from unittest import mock
 
 import cases
 from cases import CASES, Case
+from measure import calls_per_sample
 
 LIMIT = 1.02  # cases above this are measured again
 AGAIN = 5  # times as many rounds, added to those that there are,
 TRIES = 3  # up to so many times
-SAMPLE_NS = 200_000  # what a sample takes at least
 
 # What the benchmark has no peers for.
 cases.CALLS |= {
@@ -74,9 +74,7 @@ def measure(case: Case, builds: list[ModuleType], rounds: int, clock: Callable[[
     """Samples of both builds, in ns per call: `rounds` of each, and more where the new one seems slower."""
     names = cases.inputs(case)
     timers = [timeit.Timer(case.call, timer=clock, globals={**names, "f": getattr(build, case.op)}) for build in builds]
-    calls = 1
-    while (spent := min(timer.timeit(calls) for timer in timers)) < SAMPLE_NS:
-        calls = math.ceil(calls * min(10, 1.2 * SAMPLE_NS / max(spent, 1)))
+    calls = max(map(calls_per_sample, timers))
     samples: Samples = ([], [])
     for count in (rounds, *(AGAIN * rounds for _ in range(TRIES))):
         for i in range(count):
