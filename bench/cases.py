@@ -186,12 +186,16 @@ LENGTHS = sorted({2**k for k in range(1, 21)} | {3 * 2**k for k in range(19)})
 
 
 def _target(case: Case, rng: np.random.Generator) -> Any:
-    """Class indices (int64), a probability for each element (float32), or a value for each class."""
-    if case.op.startswith("cross") or case.op in ("take_log_probs", "rank"):
-        return rng.integers(0, case.shape[case.axis], case.batch)
+    """Class indices (int64), a probability for each element (float32), or a value for each class; as it broadcasts."""
+    if case.op.startswith("cross") or case.op in ("take_log_probs", "rank", "nll_loss"):
+        t = rng.integers(0, case.shape[case.axis], case.batch)
+        return t, np.expand_dims(t, case.axis)
     if case.op.startswith("binary"):
-        return rng.integers(0, 2, case.shape).astype(np.float32)
-    return np.arange(case.shape[case.axis], dtype=np.float32) if case.op == "expectation" else None
+        t = rng.integers(0, 2, case.shape).astype(np.float32)
+        return t, t
+    t = np.arange(case.shape[case.axis], dtype=np.float32)
+    inner = len(case.shape) - 1 - case.axis % len(case.shape)
+    return (t, t.reshape(-1, *[1] * inner)) if case.op == "expectation" else (None, None)
 
 
 def inputs(case: Case) -> dict[str, Any]:
@@ -202,9 +206,10 @@ def inputs(case: Case) -> dict[str, Any]:
     if dtype == "bfloat16":
         from ml_dtypes import bfloat16 as dtype
     x = plain if dtype == wide else (abs(plain) if dtype == "uint8" else plain).astype(dtype)
-    shape = case.batch if case.op == "logsumexp" else case.shape
     rng = np.random.default_rng(1)
-    names = {"x": x, "t": _target(case, rng), "axis": case.axis, "k": case.k, "rng": rng}
+    t, given = _target(case, rng)
+    names = {"x": x, "t": t, "given": given, "axis": case.axis, "k": case.k, "rng": rng}
+    shape = case.batch if case.op == "logsumexp" else case.shape
     names["out"] = np.empty(shape, plain.dtype if dtype == "uint8" else x.dtype)
     if case.table == "options":
         names |= {"plain": plain, "plain_out": np.empty_like(plain)}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
 from cases import BY_NAME, FASTER_AVX2, FASTER_MEAN, PEERS, YARDSTICKS, Case
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
+
+from softlane.__main__ import show_table
 
 OWN = {"softlane": "softlane", "fresh": "fresh out"}
 CANNOT_BE_HELD = ("ONNX Runtime",)  # it has no setting for the instruction set
@@ -222,21 +222,10 @@ def tables(results: dict[str, Any]) -> list[Table]:
 
 
 def print_tables(results: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=170)
-    for title, header, rows, text in tables(results):
-        table = RichTable(
-            title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
-        for i, name in enumerate(header):
-            style = "bold" if name == "softlane" else None
-            table.add_column(name, justify="right" if i else "left", no_wrap=name in ("case", "target"), style=style)
-        for row in rows:
-            table.add_row(*row, style="red" if row[-1] == "MISSED" else None)
-        console.print(table, text, "", sep="\n")
-    for line in results["summary"]:
-        console.print(line, style="red" if line.startswith("MISSED") else None, soft_wrap=True)
+    for table in tables(results):
+        show_table(table.title, table.header, table.rows)
+        print(f"\n{textwrap.fill(table.notes, 120)}")
+    print("", *results["summary"], sep="\n")
 
 
 def markdown(results: dict[str, Any]) -> str:
