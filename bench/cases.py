@@ -34,15 +34,7 @@ CALLS = {
 LOSSES = [op for op in CALLS if "entropy" in op or "sigmoid" in op]
 SELECTION = ["topk", "argmax", "take_log_probs", "rank", "sample", "expectation"]
 OPTIONS = {"where": "where=mask", "temperature": "temperature=0.7", "temperatures": "temperature=rows"}
-CACHED = 1 << 23  # bytes of a float32 array that stays in the cache
-
-# Promised beside the table: against the best peer on every shape, and on the geometric mean of the table.
-FASTER_MEAN = 2.0
-FASTER_AVX2 = 1.5  # against the peers that can be held to AVX2
-FASTER_GRADIENT = 2.5  # cross-entropy with gradient, on every shape
-FASTER_TOPK = 8.0  # topk of up to 50 on rows of a vocabulary
-FASTER_SAMPLE = 10.0  # than argsort, cumsum and choice
-FASTER_16_BITS = 3.0
+CACHED = 1 << 21  # elements of float32 that stay in the cache
 
 
 class Case(NamedTuple):
@@ -92,6 +84,7 @@ class Case(NamedTuple):
         return CALLS[self.op].replace("out=out", f"{OPTIONS[self.option]}, out=out" if self.option else "out=out")
 
 
+GRADIENT = 2.5  # times as fast as the best peer: cross-entropy with gradient
 SPEED = [
     Case("softmax", (10,), at_most=1.0, of="limit"),
     Case("softmax", (65536, 3), at_most=0.35),
@@ -105,59 +98,40 @@ SPEED = [
     Case("log_softmax", (256, 1000), at_most=0.12),
     Case("logsumexp", (256, 1000), at_most=0.09),
     Case("logsumexp", (65536, 512), at_most=1.15, of="limit"),
-    Case("softmax", (65536, 2)),
-    Case("softmax", (100000, 16)),
-    Case("softmax", (4096, 32)),
-    Case("softmax", (2000, 100)),
-    Case("softmax", (32, 128256)),
+    *(Case("softmax", shape) for shape in ((65536, 2), (100000, 16), (4096, 32), (2000, 100), (32, 128256))),
     Case("softmax", (16, 1000000)),
-    Case("softmax", (256, 1000), dtype="float64"),
-    Case("softmax", (100000, 10), dtype="float64"),
-    Case("softmax", (1000, 256), 0),
-    Case("softmax", (100000, 3), 0),
-    Case("softmax", (64, 100, 7), 1),
-    Case("log_softmax", (100000, 10)),
-    Case("log_softmax", (1, 128256)),
-    Case("logsumexp", (100000, 10)),
-    Case("logsumexp", (1, 1000000)),
+    *(Case("softmax", shape, dtype="float64") for shape in ((256, 1000), (100000, 10))),
+    *(Case("softmax", shape, axis) for shape, axis in (((1000, 256), 0), ((100000, 3), 0), ((64, 100, 7), 1))),
+    *(Case("log_softmax", shape) for shape in ((100000, 10), (1, 128256))),
+    *(Case("logsumexp", shape) for shape in ((100000, 10), (1, 1000000))),
     Case("cross_entropy", (4096, 1000), at_most=0.11),
     Case("cross_entropy", (2048, 32064), at_most=1.2, of="limit"),
     Case("cross_entropy", (32, 128256)),
     Case("cross_entropy", (8, 21, 128, 128), 1),
     Case("cross_entropy", (100000, 10)),
-    Case("cross_entropy_with_grad", (4096, 1000), at_most=0.20, faster=FASTER_GRADIENT),
-    Case("cross_entropy_with_grad", (2048, 32064), faster=FASTER_GRADIENT),
-    Case("cross_entropy_with_grad", (8, 21, 128, 128), 1, faster=FASTER_GRADIENT),
-    Case("cross_entropy_with_grad", (100000, 10), faster=FASTER_GRADIENT),
+    Case("cross_entropy_with_grad", (4096, 1000), at_most=0.20, faster=GRADIENT),
+    Case("cross_entropy_with_grad", (2048, 32064), faster=GRADIENT),
+    Case("cross_entropy_with_grad", (8, 21, 128, 128), 1, faster=GRADIENT),
+    Case("cross_entropy_with_grad", (100000, 10), faster=GRADIENT),
     Case("sigmoid", (4096, 1000)),
     Case("sigmoid", (16384, 1000), at_most=1.0, of="limit"),
-    Case("log_sigmoid", (4096, 1000)),
-    Case("log_sigmoid", (16384, 1000)),
+    *(Case("log_sigmoid", (rows, 1000)) for rows in (4096, 16384)),
     Case("binary_cross_entropy_with_logits", (4096, 1000)),
     Case("binary_cross_entropy_with_logits", (16384, 1000), at_most=1.2, of="limit"),
-    Case("binary_cross_entropy_with_logits_with_grad", (4096, 1000)),
-    Case("binary_cross_entropy_with_logits_with_grad", (16384, 1000)),
+    *(Case("binary_cross_entropy_with_logits_with_grad", (rows, 1000)) for rows in (4096, 16384)),
 ]
 VOCABULARIES = ((1, 128256), (32, 128256))
-TOPK = [
-    *(Case("topk", s, k=k, at_most=2.0, of="x.max()", faster=FASTER_TOPK) for s in VOCABULARIES for k in (1, 5, 50)),
+SELECT = [
+    *(Case("topk", s, k=k, at_most=2.0, of="x.max()", faster=8.0) for s in VOCABULARIES for k in (1, 5, 50)),
     *(Case("topk", s, k=1000) for s in VOCABULARIES),
     *(Case("topk", (256, 1000), k=k) for k in (1, 5, 50, 1000)),
     *(Case("topk", (8400, 80), k=k) for k in (1, 5, 50)),
-]
-SELECT = [
-    *TOPK,
-    Case("argmax", (28,), at_most=1.3, of="logsumexp"),
-    Case("argmax", (8400, 80), at_most=1.3, of="logsumexp"),
-    Case("argmax", (256, 1000), at_most=1.3, of="logsumexp"),
-    Case("argmax", (32, 128256), at_most=1.3, of="logsumexp"),
+    *(Case("argmax", s, at_most=1.3, of="logsumexp") for s in ((28,), (8400, 80), (256, 1000), (32, 128256))),
     Case("argmax", (1, 21, 512, 512), 1, at_most=1.3, of="logsumexp"),
-    Case("take_log_probs", (256, 1000), at_most=1.05, of="logsumexp"),
-    Case("take_log_probs", (8, 128256), at_most=1.05, of="logsumexp"),
+    *(Case("take_log_probs", s, at_most=1.05, of="logsumexp") for s in ((256, 1000), (8, 128256))),
     Case("take_log_probs", (1, 21, 512, 512), 1, at_most=1.05, of="logsumexp"),
     Case("rank", (8, 128256)),
-    Case("sample", (1, 128256), at_most=2.5, of="logsumexp", faster=FASTER_SAMPLE, than="NumPy"),
-    Case("sample", (32, 128256), at_most=2.5, of="logsumexp", faster=FASTER_SAMPLE, than="NumPy"),
+    *(Case("sample", s, at_most=2.5, of="logsumexp", faster=10.0, than="NumPy") for s in VOCABULARIES),
     Case("expectation", (1, 4, 16, 8400), 2, at_most=1.0, of="softmax"),
     Case("expectation", (33600, 16), of="softmax"),
 ]
@@ -166,7 +140,7 @@ SELECT = [
 def with_options(case: Case) -> list[Case]:
     """Other dtypes, a mask and temperatures: their targets are multiples of float32's time on the same shape."""
     plain = case._replace(of="float32", avx2_ns=None)
-    half = plain._replace(at_most=1.3 if 4 * case.elements < CACHED else 1 / 1.6, faster=FASTER_16_BITS)
+    half = plain._replace(at_most=1.3 if case.elements < CACHED else 1 / 1.6, faster=3.0)
     return [
         half._replace(dtype="float16"),
         half._replace(dtype="bfloat16"),

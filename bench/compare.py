@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
-import math
 import os
 import statistics
 import sys
@@ -130,7 +129,7 @@ def main() -> None:
         found[case.name] = show(case, measure(case, builds, options.rounds, clock))
     if not found:
         sys.exit(f"no case contains {options.filter!r}")
-    mean = math.exp(statistics.fmean(map(math.log, found.values())))
+    mean = statistics.geometric_mean(found.values())
     worst = max(found, key=found.__getitem__)
     print(f"geometric mean of {len(found)} cases {mean:.4f}, worst {found[worst]:.3f}: {worst}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 from typing import Any
@@ -21,7 +22,7 @@ ACCURACY_OF = ("softlane", "SciPy", "torch", "ONNX Runtime")
 # already exclude peers that sum 100 000 terms in float32 one after the other.)
 AGREE = 1e-2
 
-_load = measure.Load()
+_busy = measure.others_busy()
 
 
 def begin() -> None:
@@ -33,12 +34,12 @@ def about() -> dict[str, Any]:
     """What this process was, at its end."""
     versions = {}
     for package in ("softlane", "numpy", "scipy", "torch", "onnxruntime", "jax"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    begin, end = _busy, measure.others_busy()
+    others = max(0.0, round((end[1] - begin[1]) / (end[0] - begin[0]), 2)) if begin and end else None
     found = {"configuration": _config.config(), "active": _core.active_isa(), "versions": versions}
-    return found | {"CPUs busy with other processes": _load.others()}
+    return found | {"CPUs busy with other processes": others}
 
 
 def disagreeing(entries: list[Contender]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -87,25 +88,14 @@ def warm_allocator() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-class Load:
-    """CPUs that other processes have kept busy since this was made; None where the system does not say (not Linux)."""
-
-    def __init__(self) -> None:
-        self._begin = self._read()
-
-    def _read(self) -> tuple[float, float] | None:
-        try:
-            user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
-            busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        except (OSError, ValueError, AttributeError):
-            return None
-        return time.monotonic(), busy - sum(os.times()[:4])
-
-    def others(self) -> float | None:
-        end = self._read()
-        if self._begin is None or end is None or end[0] == self._begin[0]:
-            return None
-        return max(0.0, round((end[1] - self._begin[1]) / (end[0] - self._begin[0]), 2))
+def others_busy() -> tuple[float, float] | None:
+    """Now, and the CPU seconds that other processes have taken so far; None where nobody tells (not Linux)."""
+    try:
+        user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return None
+    return time.monotonic(), busy - sum(os.times()[:4])
 
 
 # ---- Memory ----
@@ -113,44 +103,29 @@ class Load:
 
 def return_freed_memory() -> None:
     """Have glibc return every block of more than 64 kB as it is freed: what it kept would be used without growth."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD
 
 
-def _resident(field: str) -> int:
-    lines = (PROC / "status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
-
-
-def _growth(entry: Contender) -> int | None:
-    """Bytes by which the resident size grew, at its highest during the call; None where nobody tells (not Linux)."""
-    try:
+def peak_memory(entry: Contender) -> dict[str, int | None]:
+    """Bytes beyond what was there, at the highest: what tracemalloc saw, and growth of the resident size (Linux)."""
+    peak: dict[str, int | None] = dict.fromkeys(("traced", "resident"))
+    if entry.name in TRACED:
+        tracemalloc.start()
+        kept = entry.run()
+        peak["traced"] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        del kept
+    with contextlib.suppress(OSError):
         entry.names.get("release", lambda: None)()
         time.sleep(LATE)
         (PROC / "clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts again
         before = _resident("VmRSS")
         kept = entry.run()
-        after = _resident("VmHWM")
-    except OSError:
-        return None
-    del kept
-    return max(0, after - before)
-
-
-def _traced(entry: Contender) -> int | None:
-    """Bytes allocated beyond what was there, at the highest, as tracemalloc has seen it."""
-    if entry.name not in TRACED:
-        return None
-    tracemalloc.start()
-    try:
-        kept = entry.run()
-        peak = tracemalloc.get_traced_memory()[1]
-        del kept
-    finally:
-        tracemalloc.stop()
+        peak["resident"] = max(0, _resident("VmHWM") - before)
     return peak
 
 
-def peak_memory(entry: Contender) -> dict[str, int | None]:
-    return {"traced": _traced(entry), "resident": _growth(entry)}
+def _resident(field: str) -> int:
+    lines = (PROC / "status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
