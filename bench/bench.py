@@ -1,4 +1,4 @@
-"""Run the benchmark: plan, start a process for each group of measurements, have the results judged and drawn.
+"""Run the benchmark: plan, start a process for each group of measurements, have the results evaluated and drawn.
 
 python bench/bench.py [--quick] [--json FILE] [--cases REGEX] [--threads 1 2] [--isa avx2]
 """
@@ -146,7 +146,7 @@ def main() -> None:
         "quick": options.quick,
         **measure(options),
     }
-    report.judge(results)
+    report.evaluate(results)
     folder = options.json.parent
     folder.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PEERS = ("NumPy", "SciPy", "torch", "ONNX Runtime", "JAX")
-YARDSTICKS = ("limit", "x.max()", "logsumexp", "softmax", "float32")  # what else a time is compared with
+BASELINES = ("limit", "x.max()", "logsumexp", "softmax", "float32")  # what else a time is compared with
 
 # How softlane is called in every case, with the names that `inputs` gives.
 CALLS = {

@@ -99,8 +99,8 @@ def show(case: Case, samples: Samples) -> float:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare two builds of softlane in one process.")
-    parser.add_argument("old", type=Path, help="directory with the softlane package to compare with")
-    parser.add_argument("new", type=Path, help="directory with the softlane package to judge")
+    parser.add_argument("old", type=Path, help="directory with the softlane package of before")
+    parser.add_argument("new", type=Path, help="directory with the softlane package that is compared with it")
     parser.add_argument("--isa", help="hold both to this instruction set")
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--filter", default="", metavar="TEXT", help="only cases whose name contains this")

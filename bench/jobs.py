@@ -43,7 +43,7 @@ def about() -> dict[str, Any]:
 
 
 def disagreeing(entries: list[Contender]) -> list[str]:
-    """Who computes something else, judged on the first 100 000 results."""
+    """Who computes something else, by the first 100 000 results."""
 
     def start(entry: Contender) -> np.ndarray:
         return entry.result().ravel()[:100_000].astype(np.float64)

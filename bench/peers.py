@@ -23,7 +23,7 @@ Names = dict[str, Any]
 
 # Names in all calls: x, axis, k, out; t, the targets; given, the targets as they broadcast against x.
 
-YARDSTICKS = {
+BASELINES = {
     "limit": "copyto(out, x)",
     "x.max()": "x.max(axis)",
     "logsumexp": "logsumexp(x, axis)",
@@ -140,9 +140,9 @@ def _fresh(case: Case, a: Names, threads: int) -> Any:
     return (call, {"f": getattr(softlane, case.op)}) if call != case.call else None
 
 
-def _yardstick(name: str, case: Case, a: Names, threads: int) -> Any:
+def _baseline(name: str, case: Case, a: Names, threads: int) -> Any:
     """The limit is a copy for what writes as much as it reads, else a read (class indices are few)."""
-    call = YARDSTICKS[name]
+    call = BASELINES[name]
     if name == "limit" and ("out=" not in case.call or case.op == "logsumexp"):
         call = "x.max() + t.max()" if case.op.startswith("binary") else "x.max()"
     names = {"copyto": np.copyto, "softmax": softlane.softmax, "logsumexp": softlane.logsumexp}
@@ -232,7 +232,7 @@ def _onnxruntime(case: Case, a: Names, threads: int) -> Any:
 BUILDERS: dict[str, Callable[[Case, Names, int], Any]] = {
     "softlane": _softlane,
     "fresh": _fresh,
-    **{name: partial(_yardstick, name) for name in YARDSTICKS},
+    **{name: partial(_baseline, name) for name in BASELINES},
     **dict(zip(PEERS, (_numpy, _scipy, _torch, _onnxruntime, _jax), strict=True)),
 }
 CONTENDERS = {

@@ -1,4 +1,4 @@
-"""Judge and show: targets met or missed, the tables for the terminal and for Markdown. Measures nothing."""
+"""Evaluate and show: targets met or missed, the tables for the terminal and for Markdown. Measures nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
-from cases import BY_NAME, PEERS, YARDSTICKS, Case
+from cases import BASELINES, BY_NAME, PEERS, Case
 
 from softlane.__main__ import show_table
 
@@ -49,11 +49,11 @@ def target(case: Case, group: Group) -> tuple[float, str] | None:
     return (case.at_most, case.of) if case.at_most is not None and group["isa"] is None else None
 
 
-def judge_row(row: Row, group: Group, serial: Row | None) -> Row:
+def evaluate_row(row: Row, group: Group, serial: Row | None) -> Row:
     """Everything about a row that is computed from its times; `misses` says what was not reached."""
     case, times = BY_NAME[row["name"]], {name: t["minimum"] for name, t in row["times"].items()}
     own = times["softlane"]
-    multiples = {name: own / times[name] for name in YARDSTICKS if name in times}
+    multiples = {name: own / times[name] for name in BASELINES if name in times}
     found: Row = {"of": multiples, "misses": []}
     if serial:
         found["scaling"] = serial["times"]["softlane"]["minimum"] / own
@@ -64,8 +64,8 @@ def judge_row(row: Row, group: Group, serial: Row | None) -> Row:
         found["best peer"], found["faster"] = peer, times[peer] / own
         if found["faster"] < wanted:
             found["misses"].append(f"{found['faster']:.2f}x as fast as {peer}, wanted {wanted:g}x")
-    if aim := target(case, group):
-        at_most, of = aim
+    if wanted := target(case, group):
+        at_most, of = wanted
         absolute = of == "ns per element"
         found["target"] = f"{at_most:.3g}" if absolute else f"{at_most:.3g}x {of}"
         got = own / case.elements if absolute else multiples[of]
@@ -75,7 +75,7 @@ def judge_row(row: Row, group: Group, serial: Row | None) -> Row:
     return found
 
 
-def judge_memory(row: Row) -> list[str]:
+def evaluate_memory(row: Row) -> list[str]:
     """softlane allocates its result, a few bytes for each sample, and nothing of the size of the input."""
     case, misses = BY_NAME[row["name"]], []
     samples = math.prod(case.batch) if case.op.startswith("cross") else 0
@@ -88,13 +88,13 @@ def judge_memory(row: Row) -> list[str]:
     return misses
 
 
-def judge_mean(group: Group) -> list[str]:
+def evaluate_mean(group: Group) -> list[str]:
     """The geometric mean of the speed-up over the best peer, if there are targets."""
     ratios = [(BY_NAME[r["name"]], r["verdict"]["faster"]) for r in group["rows"] if "faster" in r["verdict"]]
-    aimed = [ratio for case, ratio in ratios if case.at_most is not None]
-    if not aimed or table_of(group) != "speed":
+    with_target = [ratio for case, ratio in ratios if case.at_most is not None]
+    if not with_target or table_of(group) != "speed":
         return []
-    mean, every = statistics.geometric_mean(aimed), statistics.geometric_mean([ratio for _, ratio in ratios])
+    mean, every = statistics.geometric_mean(with_target), statistics.geometric_mean([ratio for _, ratio in ratios])
     group["geometric mean"] = {"table": mean, "all": every}
     missed = "MISSED  " if group["isa"] is None and mean < FASTER_MEAN else ""
     wanted = f" (wanted {FASTER_MEAN:g}x)" if group["isa"] is None else ""
@@ -104,18 +104,18 @@ def judge_mean(group: Group) -> list[str]:
     ]
 
 
-def judge(results: dict[str, Any]) -> None:
+def evaluate(results: dict[str, Any]) -> None:
     """Adds the verdicts to the rows, and a summary."""
     lines = results["summary"] = []
     serial = {(row["name"], g["isa"]): row for g in results["groups"] for row in g["rows"] if g["threads"] == 1}
     for group in results["groups"]:
         for row in group["rows"]:
             one = serial.get((row["name"], group["isa"])) if group["threads"] > 1 else None
-            row["verdict"] = judge_row(row, group, one)
+            row["verdict"] = evaluate_row(row, group, one)
             lines += [f"MISSED  {group['title']}: {row['name']}: {miss}" for miss in row["verdict"]["misses"]]
-        lines += judge_mean(group)
+        lines += evaluate_mean(group)
     for row in results["memory"]:
-        row["misses"] = judge_memory(row)
+        row["misses"] = evaluate_memory(row)
         lines += [f"MISSED  memory: {row['name']}: {miss}" for miss in row["misses"]]
 
 
@@ -172,17 +172,17 @@ def notes(group: Group, scaling: bool) -> str:
 def group_table(group: Group) -> Table:
     """The columns are whatever was measured."""
     measured = {name for row in group["rows"] for name in row["times"]}
-    timed = [name for name in ("softlane", "fresh", *PEERS, *YARDSTICKS) if name in measured]
-    yardsticks = [name for name in YARDSTICKS if name in measured]
+    timed = [name for name in ("softlane", "fresh", *PEERS, *BASELINES) if name in measured]
+    baselines = [name for name in BASELINES if name in measured]
     scaling = ["scaling"] if any("scaling" in row["verdict"] for row in group["rows"]) else []
     rows = []
     for row in group["rows"]:
         case, verdict = BY_NAME[row["name"]], row["verdict"]
         times = (row["times"].get(name, {}).get("minimum") for name in timed)
-        ratios = [verdict.get("faster"), *map(verdict["of"].get, yardsticks), *map(verdict.get, scaling)]
+        ratios = [verdict.get("faster"), *map(verdict["of"].get, baselines), *map(verdict.get, scaling)]
         cells = [*(time_cell(case, time) for time in times), *map(ratio, ratios)]
         rows.append([row["name"], *cells, verdict.get("target", "-"), "MISSED" if verdict["misses"] else "met"])
-    header = ["case", *(OWN.get(n, n) for n in timed), "best peer", *(f"of {n}" for n in yardsticks), *scaling]
+    header = ["case", *(OWN.get(n, n) for n in timed), "best peer", *(f"of {n}" for n in baselines), *scaling]
     return Table(group["title"], [*header, "target", "verdict"], rows, notes(group, bool(scaling)))
 
 
