@@ -247,14 +247,16 @@ SL_INLINE void map_row_as(const struct group_view *g, const real *source, ptrdif
     row_shift_logits(source, n, max[i], s->log_sum[i], temperature_of_row(group->params.temperature, i, &own), dtype, y, to);
 }
 
-/* Results of 16 bits are rounded as they are computed where nothing follows; then y has nothing of them. */
-static void map_row(const struct group_view *g, const struct row_reader *r, const struct panel *p, int i, const real *source, real scale) {
+/* Rows with special values, and results of 16 bits: these are rounded as they are computed where nothing follows; then y has nothing
+   of them. */
+static void map_special_row(const struct group_view *g, const struct row_reader *r, const struct panel *p, int i, const real *source,
+                            real scale) {
     const sl_job *job = g->job;
     const struct row_stats *s = &g->facts->stats;
     const ptrdiff_t at = start_of_row(job, p->row + i) + p->first_class * job->inner;
-    const int nonfinite = s->any_nonfinite && is_nonfinite(s, i);
+    const int nonfinite = is_nonfinite(s, i), to_16_bits = maps_to_16_bits(r);
 #if SL_REAL == 32
-    if (maps_to_16_bits(r) && !nonfinite) { /* a certain probability rounds to 1 here */
+    if (to_16_bits && !nonfinite) { /* a certain probability rounds to 1 here */
         if (job->y_dtype == SL_FLOAT16) map_row_as(g, source, p->n, i, scale, SL_FLOAT16, job->y, at);
         else map_row_as(g, source, p->n, i, scale, SL_BFLOAT16, job->y, at);
         return;
@@ -263,12 +265,18 @@ static void map_row(const struct group_view *g, const struct row_reader *r, cons
     if (nonfinite) fill_nonfinite(job, g->op, at, job->inner, p->n, p->y[i], 1);
     else map_row_as(g, source, p->n, i, scale, OWN_DTYPE, p->y[i], 0);
     if (!nonfinite && has_certain(g->op, s) && s->confident[i] < 0) fix_certain(p->y[i], p->n);
-    if (maps_to_16_bits(r)) store_converted(job, at, p->n, p->y[i]);
+    if (to_16_bits) store_converted(job, at, p->n, p->y[i]);
 }
 
 /* The results of a panel's rows; scale: of the blocks' e */
 static void map_panel(struct group_view *g, const struct row_reader *r, const struct panel *p, const real *scale) {
-    for (int i = 0; i < p->rows; i++) map_row(g, r, p, i, keeps_exp(g->op) ? p->e[i] : p->x[i], scale[i]);
+    const struct row_stats *s = &g->facts->stats;
+    const int special = s->any_nonfinite || has_certain(g->op, s) || maps_to_16_bits(r), keeps_e = keeps_exp(g->op);
+    for (int i = 0; i < p->rows; i++) {
+        const real *source = keeps_e ? p->e[i] : p->x[i];
+        if (special) map_special_row(g, r, p, i, source, scale[i]);
+        else map_row_as(g, source, p->n, i, scale[i], OWN_DTYPE, p->y[i], 0);
+    }
     if (g->op->map == MAP_EXPECT) {
         const real *values = g->op->class_values(g->job) + p->first_class;
         for (int i = 0; i < p->rows; i++) {

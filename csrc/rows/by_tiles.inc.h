@@ -32,6 +32,16 @@ struct tile_batch {
 
 /* ---- batches --------------------------------------------------------------------------------------------------- */
 
+/* Field by field: zeros for all of it would cost more than a small call. */
+static void init_batch(struct tile_batch *b, const sl_job *job, real *spare, void *op_scratch) {
+    b->job = job;
+    b->op = op_of(job);
+    b->spare = spare;
+    b->x = NULL;
+    b->prefetched[0] = b->prefetched[1] = NULL;
+    for (int j = 0; j < TILE_VECTORS; j++) b->groups[j].op_scratch = op_scratch;
+}
+
 /* Rows first to first + columns. shared: the one temperature of all rows, or NULL */
 static void start_batch(struct tile_batch *b, ptrdiff_t first, ptrdiff_t columns, const struct temperature_params *shared) {
     b->columns = columns;
@@ -149,7 +159,8 @@ static void fill_nonfinite_columns(const struct row_group *g, const struct op *o
 
 /* n classes from first_class on, which begin at the first class of the tile */
 static void map_tile(const struct tile_batch *b, ptrdiff_t first_class, ptrdiff_t n) {
-    map_columns(b->op, b->groups, b->tile, b->stride, n, &b->to);
+    const struct tile_rows rows = {b->groups, b->stats};
+    map_columns(b->op, &rows, b->tile, b->stride, n, &b->to);
     for (int j = 0; j < b->count; j++) {
         const struct row_group *g = &b->groups[j];
         const struct block y = block_of_columns(g, first_class, n, b->to.y + j * LANES, b->to.stride);
@@ -172,8 +183,8 @@ static void expect_tile(const struct tile_batch *b) {
     struct dot_sum sums[TILE_VECTORS];
     int j = 0;
     for (int i = 0; i < b->count; i++) sums[i] = dot_zero();
-    for (; j + 4 <= b->count; j += 4) expect_columns(4, b->groups + j, values, n, b->tile + j * LANES, b->stride, sums + j);
-    for (; j < b->count; j++) expect_columns(1, b->groups + j, values, n, b->tile + j * LANES, b->stride, sums + j);
+    for (; j + 4 <= b->count; j += 4) expect_columns(4, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
+    for (; j < b->count; j++) expect_columns(1, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
     store_expectations(b, sums);
 }
 
@@ -265,7 +276,7 @@ static void map_column_blocks(struct tile_batch *b, struct column_blocks *c) {
         if (p->shifted) column_shift(b->tile, LANES, n, p->shift);
         if (keeps_exp(b->op)) column_exp_sum(b->tile, LANES, n, p, 1);
         if (b->op->map == MAP_EXPECT) {
-            expect_columns(1, b->groups, b->op->class_values(b->job) + k, n, b->tile, LANES, &sum);
+            expect_columns(1, b->job, b->stats, b->op->class_values(b->job) + k, n, b->tile, LANES, &sum);
             continue;
         }
         map_tile(b, k, n);
@@ -326,12 +337,12 @@ static struct packed_tile tile_at(const sl_job *job, ptrdiff_t t, real *tile) {
 static void planes_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char *scratch) {
     struct arena arena = {scratch, 0};
     struct plane_tiles s = open_plane_tiles(job, &arena);
-    struct tile_batch b = {.job = job, .op = op_of(job), .spare = s.spare};
+    struct tile_batch b;
+    init_batch(&b, job, s.spare, s.op_scratch);
     struct temperature_params memory;
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
     const int is_whole = job->n <= SL_BLOCK;
     const int direct = is_whole && job->inner >= LANES && y_is_native(job) && writes_classes(b.op); /* from the tile to y */
-    for (int j = 0; j < TILE_VECTORS; j++) b.groups[j].op_scratch = s.op_scratch;
     for (ptrdiff_t t = first; t < last; t++) {
         struct packed_tile p = tile_at(job, t, s.tile);
         if (is_whole) pack_tile(&p, 0, job->n);
@@ -377,10 +388,12 @@ static void short_rows_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t la
     const ptrdiff_t n = job->n, step = TILE_VECTORS * LANES;
     struct arena arena = {scratch, 0};
     const struct short_rows s = open_short_rows(job, &arena);
-    struct tile_batch b = {.job = job, .op = op_of(job), .spare = s.spare, .tile = s.tile, .stride = step};
+    struct tile_batch b;
+    init_batch(&b, job, s.spare, s.op_scratch);
+    b.tile = s.tile;
+    b.stride = step;
     struct temperature_params memory;
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
-    for (int j = 0; j < TILE_VECTORS; j++) b.groups[j].op_scratch = s.op_scratch;
     for (ptrdiff_t row = first; row < last; row += step) {
         const ptrdiff_t rows = last - row < step ? last - row : step;
         b.x = load_block(job, row * n, rows * n, s.raw);

@@ -149,12 +149,15 @@ static struct pair row_exp_sum_with_maxima(struct row_sum r) {
     r.e = NULL;
     return row_exp_sum_in_place(r);
 }
-SL_INLINE struct pair row_exp_sum(const struct row_sum *r) {
-    if (r->next.to) return row_exp_sum_and_convert(r);
-    if (r->next_part_maxima) return row_exp_sum_with_maxima(*r);
-    struct row_sum plain = *r;
-    plain.next_part_maxima = NULL;
-    return row_exp_sum_in_place(plain);
+/* By value, and with a copy for the function that is called: a struct in memory would cost some cycles for each row. */
+SL_INLINE struct pair row_exp_sum(struct row_sum r) {
+    if (r.next.to) {
+        const struct row_sum copy = r;
+        return row_exp_sum_and_convert(&copy);
+    }
+    if (r.next_part_maxima) return row_exp_sum_with_maxima(r);
+    r.next_part_maxima = NULL;
+    return row_exp_sum_in_place(r);
 }
 
 /* ---- results of a row ------------------------------------------------------------------------------------------ */

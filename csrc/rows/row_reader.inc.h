@@ -69,23 +69,31 @@ SL_INLINE ptrdiff_t element_of(const struct row_reader *r, const struct panel *p
     return (p->row + lane) * r->job->n + p->first_class;
 }
 
-/* Where the next panel has the row of this lane: an index into x, or -1 where it has none or is not read along. A next block has to be
-   as long as this one. */
-static ptrdiff_t lookahead_at(const struct row_reader *r, const struct panel *p, int lane) {
-    if (!r->native && !r->converts_ahead) return -1;
-    if (!r->is_long) {
-        const ptrdiff_t row = p->row + r->rows_per_group + lane;
-        return row < r->end ? row * r->job->n : -1;
+/* The rows of the next panel that can be read along with those of this one: of its first `rows` lanes, from element at of x on. A next
+   block has to be as long as this one. */
+struct next_panel {
+    ptrdiff_t rows, at;
+};
+static struct next_panel next_panel_of(const struct row_reader *r, const struct panel *p) {
+    struct next_panel next = {0, 0};
+    if (!r->native && !r->converts_ahead) return next;
+    if (r->is_long) {
+        const ptrdiff_t b = p->first_class / SL_BLOCK + 1;
+        next.rows = b < r->end && block_length(r->job, b) == SL_BLOCK;
+        next.at = element_of(r, p, 0) + SL_BLOCK;
+    } else {
+        const ptrdiff_t row = p->row + r->rows_per_group;
+        next.rows = row < r->end ? r->end - row : 0;
+        next.at = row * r->job->n;
     }
-    const ptrdiff_t next = p->first_class / SL_BLOCK + 1;
-    return next < r->end && block_length(r->job, next) == SL_BLOCK ? element_of(r, p, lane) + SL_BLOCK : -1;
+    return next;
 }
 
-static void set_lookahead(const struct row_reader *r, const struct panel *p, int lane, struct row_sum *sum) {
-    const ptrdiff_t at = lookahead_at(r, p, lane);
-    if (at < 0) sum->next = (struct lookahead){OWN_DTYPE, sum->x, 0, NULL, NULL};
-    else if (r->native) sum->next = (struct lookahead){OWN_DTYPE, r->job->x, at, NULL, NULL};
-    else sum->next = (struct lookahead){r->job->x_dtype, r->job->x, at, r->job->mask, r->next_buffer + lane * r->stride};
+SL_INLINE struct lookahead lookahead_of(const struct row_reader *r, const struct next_panel *next, int lane, const real *x) {
+    if (lane >= next->rows) return (struct lookahead){OWN_DTYPE, x, 0, NULL, NULL};
+    const ptrdiff_t at = next->at + lane * r->job->n;
+    if (r->native) return (struct lookahead){OWN_DTYPE, (const real *)r->job->x + at, 0, NULL, NULL};
+    return (struct lookahead){r->job->x_dtype, r->job->x, at, r->job->mask, r->next_buffer + lane * r->stride};
 }
 
 /* The maximum of a block, and those of its parts */
@@ -124,20 +132,28 @@ static void sum_panel(struct row_reader *r, const struct panel *p, const struct 
     v_store(round_magic, params->round_magic);
     v_store(lower_bound, params->lower_bound);
     v_store(shift, params->shift);
+    const struct next_panel next = next_panel_of(r, p);
     for (int i = 0; i < p->rows; i++) {
-        struct row_sum s = {
-            .x = p->x[i], .n = p->n, .round_magic = round_magic[i], .lower_bound = lower_bound[i], .e = p->e[i], .y = p->y[i]};
-        s.temperature = temperature_of_row(params->temperature, i, &own);
+        const real *x = p->x[i];
         if (shift[i] != 0) {
-            row_shift(s.x, s.n, shift[i], r->spare);
-            s.x = r->spare;
+            row_shift(x, p->n, shift[i], r->spare);
+            x = r->spare;
         }
-        set_lookahead(r, p, i, &s);
-        s.next_max = &r->max[i];
-        s.next_part_maxima = lookahead_at(r, p, i) < 0 ? NULL : next_part_maxima;
-        sums[i] = row_exp_sum(&s);
+        const struct row_sum s = {
+            .x = x,
+            .n = p->n,
+            .round_magic = round_magic[i],
+            .lower_bound = lower_bound[i],
+            .temperature = temperature_of_row(params->temperature, i, &own),
+            .e = p->e[i],
+            .y = p->y[i],
+            .next = lookahead_of(r, &next, i, x),
+            .next_max = &r->max[i],
+            .next_part_maxima = i < next.rows ? next_part_maxima : NULL,
+        };
+        sums[i] = row_exp_sum(s);
     }
-    r->max_known = lookahead_at(r, p, 0) >= 0;
+    r->max_known = next.rows > 0;
 }
 
 SL_INLINE struct block block_of_x(const struct panel *p) {

@@ -71,19 +71,25 @@ struct tile_output {
     ptrdiff_t stride, columns;
 };
 
+/* Vectors of rows, with what is known of them */
+struct tile_rows {
+    const struct row_group *groups;
+    const struct row_stats *stats;
+};
+
 /* n classes of some vectors of rows, from e or from x - shift, class by class over all columns, as they lie in memory */
-static void map_columns(const struct op *op, const struct row_group *groups, const real *tile, ptrdiff_t stride, ptrdiff_t n,
+static void map_columns(const struct op *op, const struct tile_rows *rows, const real *tile, ptrdiff_t stride, ptrdiff_t n,
                         const struct tile_output *to) {
-    const int scales = scales_exp(op), flushes = groups[0].job->mask != NULL;
+    const int scales = scales_exp(op), flushes = rows->groups[0].job->mask != NULL;
     const int full = (int)(to->columns / LANES), count = (int)((to->columns + LANES - 1) / LANES);
     const ptrdiff_t prefetched = PLANES_AHEAD / 2 * to->stride;
     const vec one = v_set1(1);
     int any_certain = 0;
-    for (int j = 0; j < count; j++) any_certain |= has_certain(op, groups[j].stats);
+    for (int j = 0; j < count; j++) any_certain |= has_certain(op, &rows->stats[j]);
     for (ptrdiff_t k = 0; k < n; k++)
         for (int j = 0; j < count; j++) {
-            const struct row_stats *s = groups[j].stats;
-            const struct exp_params *p = &groups[j].params;
+            const struct row_stats *s = &rows->stats[j];
+            const struct exp_params *p = &rows->groups[j].params;
             const vec x = v_load(tile + k * stride + j * LANES);
             real *y = to->y + k * to->stride + j * LANES;
             sl_prefetch(y + prefetched);
@@ -96,20 +102,20 @@ static void map_columns(const struct op *op, const struct row_group *groups, con
 }
 
 /* Adds probabilities times the values of n classes to the sums of u vectors of rows, whose tile has e. */
-SL_INLINE void expect_columns(int u, const struct row_group *groups, const real *values, ptrdiff_t n, const real *tile, ptrdiff_t stride,
-                              struct dot_sum *sums) {
-    const int flushes = groups[0].job->mask != NULL;
+SL_INLINE void expect_columns(int u, const sl_job *job, const struct row_stats *stats, const real *values, ptrdiff_t n, const real *tile,
+                              ptrdiff_t stride, struct dot_sum *sums) {
+    const int flushes = job->mask != NULL;
     const vec one = v_set1(1);
     struct dot_sum d[4];
     int any_certain = 0;
     for (int j = 0; j < u; j++) {
         d[j] = sums[j];
-        any_certain |= groups[j].stats->any_confident;
+        any_certain |= stats[j].any_confident;
     }
     for (ptrdiff_t k = 0; k < n; k++) {
         const vec value = v_set1(values[k]);
         for (int j = 0; j < u; j++) {
-            const struct row_stats *s = groups[j].stats;
+            const struct row_stats *s = &stats[j];
             const vec e = flush_small(v_load(tile + k * stride + j * LANES), flushes, v_load(s->flush_below));
             vec p = scale_exp(e, v_load(s->scale), v_load(s->scale_low));
             if (any_certain) p = v_select_lt(certain_from(s), p, one, p);

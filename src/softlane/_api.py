@@ -100,8 +100,16 @@ def softmin(
     x : array_like
         Numbers of any shape and layout, such as distances or costs; dtypes as in `softmax`. Unsigned integers count as
         negative numbers here, without wrapping.
-    axis, dtype, where, temperature, out
-        As in `softmax`.
+    axis : int, tuple of int or None, optional
+        As in `softmax`, like all that follow.
+    dtype : data-type, optional
+        Of the result.
+    where : array_like of bool, optional
+        The elements that count.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``.
+    out : ndarray, optional
+        Where to write.
 
     Returns
     -------
