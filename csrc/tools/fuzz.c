@@ -92,8 +92,6 @@ static void *take_result(trial *t, ptrdiff_t count, size_t size) {
     t->results[t->result_count++] = (array){data, size * (size_t)count};
     return data;
 }
-/* the result of the job, or its input where they may be one */
-static void *take_output(trial *t, const void *x, sl_storage x_storage, sl_storage y_storage, ptrdiff_t count);
 
 static uint64_t hash(uint64_t h, const void *data, size_t bytes) { /* FNV-1a */
     const unsigned char *p = data;
@@ -205,6 +203,7 @@ static void pick_storages(trial *t, int same) {
     job->y_storage = same || (is_float(job->x_storage) && chance(50)) ? job->x_storage : compute_type(job->x_storage);
 }
 
+/* a result of its own, or x, where the job runs in place and they are of one type */
 static void *take_output(trial *t, const void *x, sl_storage x_storage, sl_storage y_storage, ptrdiff_t count) {
     if (!t->in_place || x_storage != y_storage) return take_result(t, count, size_of[y_storage]);
     void *y = (void *)x;
@@ -355,7 +354,11 @@ static void fill_elements(trial *t) {
     else e->sums = take_result(t, (e->n + SL_BLOCK - 1) / SL_BLOCK, sizeof *e->sums);
 }
 
-static void (*const families[])(trial *) = {fill_softmax, fill_expectation, fill_loss, fill_selection, fill_vjp, fill_elements};
+static const struct {
+    const char *name;
+    void (*fill)(trial *);
+} families[] = {{"softmax", fill_softmax}, {"expectation", fill_expectation}, {"loss", fill_loss}, {"selection", fill_selection},
+                {"vjp", fill_vjp},         {"elements", fill_elements}};
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 
@@ -380,18 +383,13 @@ static void check_sums(const trial *t) {
     for (ptrdiff_t row = 0; row < rows_of(t); row++) check_sum(t, row / job->inner * job->n * job->inner + row % job->inner, tolerance);
 }
 
-static void describe(const trial *t, const char *isa) {
+static void describe(const trial *t, const char *family, const char *isa) {
     const sl_job *j = &t->job;
-    const int op = t->is_elements ? (int)t->elements.op : (int)j->op;
-    snprintf(description, sizeof description, "%s, op %d, %s %td, shape (%td, %td, %td), storage %d to %d%s%s, %d threads%s", isa, op,
-             t->is_elements ? "elements"
-             : j->choice    ? "k"
-                            : "rows",
-             t->is_elements ? t->elements.n
-             : j->choice    ? t->choice.k
-                            : rows_of(t),
-             j->outer, j->n, j->inner, (int)j->x_storage, (int)j->y_storage, j->mask ? ", mask" : "", j->temperature ? ", temperature" : "",
-             t->threads, t->in_place ? ", in place" : "");
+    int used = snprintf(description, sizeof description, "%s, op %d, on %s, storage %d to %d, ", family,
+                        t->is_elements ? (int)t->elements.op : (int)j->op, isa, (int)j->x_storage, (int)j->y_storage);
+    snprintf(description + used, sizeof description - (size_t)used, "shape (%td, %td, %td)%s%s%s, %d threads", j->outer,
+             t->is_elements ? t->elements.n : j->n, j->inner, j->mask ? ", mask" : "", j->temperature ? ", temperature" : "",
+             t->in_place ? ", in place" : "", t->threads);
 }
 
 /* The hash of all results of the job `seed`. */
@@ -399,8 +397,9 @@ static uint64_t run(const char *isa, int in_place) {
     trial t = {.in_place = in_place, .threads = in_place ? 2 : 1, .fill = in_place ? 0xA5 : 0x5A};
     uint64_t h = 0xCBF29CE484222325u;
     state = seed;
-    families[below(sizeof families / sizeof *families)](&t);
-    describe(&t, isa);
+    const ptrdiff_t family = below(sizeof families / sizeof *families);
+    families[family].fill(&t);
+    describe(&t, families[family].name, isa);
     const void *x = t.is_elements ? t.elements.x : t.job.x;
     const size_t bytes = size_of[t.job.x_storage] * (size_t)(t.is_elements ? t.elements.n : count_of(&t));
     const uint64_t before = hash(0, x, bytes);
