@@ -6,13 +6,12 @@ PYTHON ?= python3
 CLANG ?= clang-16
 KERNELS := $(wildcard csrc/*.c csrc/isa/*.c)
 HEADERS := $(wildcard csrc/*.h csrc/*/*.h)
-SOURCES := $(KERNELS) $(HEADERS) $(wildcard src/softlane/*.p*) setup.py pyproject.toml
+SOURCES := $(KERNELS) $(HEADERS) $(wildcard src/softlane/*) setup.py pyproject.toml
 C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
-# Checks as calls, and without those of UBSan that look at every pointer (ASan sees what is accessed): compiling takes a tenth of the time.
-SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined \
-	-fno-sanitize=null,object-size,pointer-overflow
-SANITIZE_GCC := $(SANITIZE) --param asan-instrumentation-with-call-threshold=0 -fopenmp
-SANITIZE_CLANG := $(SANITIZE) -mllvm -asan-instrumentation-with-call-threshold=0 -fno-sanitize-address-use-after-scope
+# UBSan's checks of every pointer are left out, as ASan sees what is accessed, and ASan's checks are calls: compiling takes a tenth of the time.
+SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize=null,object-size,pointer-overflow -fno-sanitize-recover=all
+SANITIZE_GCC := -O1 -g1 -fno-omit-frame-pointer --param asan-instrumentation-with-call-threshold=0
+SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 -fno-sanitize-address-use-after-scope
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
 
@@ -81,19 +80,19 @@ syntax:
 compdb:
 	$(PYTHON) csrc/tools/compdb.py
 
-# $(call programs,folder,compiler,flags): build/folder/bits and build/folder/fuzz
+# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits and build/folder/fuzz
 define programs
 build/$(1)/%.o: csrc/%.c $(HEADERS) Makefile
 	@mkdir -p $$(@D)
-	$(2) $$(C_FLAGS) $(3) -c $$< -o $$@
+	$(2) $$(C_FLAGS) $(3) $(4) -c $$< -o $$@
 
 build/$(1)/bits build/$(1)/fuzz: build/$(1)/%: build/$(1)/tools/%.o $$(KERNELS:csrc/%.c=build/$(1)/%.o)
 	$(2) $(3) $$^ -lm -o $$@
 endef
-$(eval $(call programs,here,$(CC),-O2))
-$(eval $(call programs,aarch64,aarch64-linux-gnu-gcc,-O2 -static))
-$(eval $(call programs,gcc,gcc,$(SANITIZE_GCC)))
-$(eval $(call programs,clang,$(CLANG),$(SANITIZE_CLANG)))
+$(eval $(call programs,here,$(CC),,-O2))
+$(eval $(call programs,aarch64,aarch64-linux-gnu-gcc,-static,-O2))
+$(eval $(call programs,gcc,gcc,$(SANITIZE) -fopenmp,$(SANITIZE_GCC)))
+$(eval $(call programs,clang,$(CLANG),$(SANITIZE),$(SANITIZE_CLANG)))
 
 bits: build/here/bits
 	$(PYTHON) csrc/tools/compare_bits.py $<

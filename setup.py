@@ -52,8 +52,8 @@ setup(
     ext_modules=[
         Extension(
             "softlane._core",
-            sources=["src/softlane/_core.pyx", *sorted(glob("csrc/*.c"))],
-            depends=sorted(glob("csrc/*.h")),
+            sources=["src/softlane/_core.pyx", *sorted(glob("csrc/*.c") + glob("csrc/isa/*.c"))],
+            depends=sorted(glob("csrc/**/*.h", recursive=True)),
             include_dirs=["csrc", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             libraries=[] if os.name == "nt" else ["m"],

@@ -44,9 +44,9 @@ static void probe_x86(int *avx2, int *avx512) {
 }
 #endif
 
-static const sl_kernels *available[4]; /* best first */
+static const sl_isa *available[4]; /* best first */
 static int count;
-static const sl_kernels *active;
+static const sl_isa *active;
 
 static void probe(void) {
     if (count) return;
@@ -67,13 +67,13 @@ int sl_isa_count(void) {
     probe();
     return count;
 }
-const char *sl_isa_name(int i) { return available[i]->isa; }
-const sl_kernels *sl_active(void) { return active; }
+const char *sl_isa_name(int i) { return available[i]->name; }
+const sl_isa *sl_active(void) { return active; }
 
 int sl_use_isa(const char *name) {
     probe();
     for (int i = 0; i < count; i++)
-        if (!strcmp(available[i]->isa, name)) {
+        if (!strcmp(available[i]->name, name)) {
             active = available[i];
             return 0;
         }

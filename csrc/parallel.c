@@ -58,7 +58,7 @@ static int team_size(void) {
 }
 
 typedef struct {
-    const sl_forms *forms;
+    const sl_kernels *forms;
     sl_units_fn *run;    /* NULL for long rows */
     ptrdiff_t units;     /* rows or tiles */
     ptrdiff_t unit_size; /* elements */
@@ -72,15 +72,15 @@ static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static split split_job(const sl_job *job) {
     const int wide = job->y_storage == SL_FLOAT64;
     const ptrdiff_t lanes = wide ? 8 : 16, n = job->n;
-    split s = {.forms = wide ? &sl_active()->f64 : &sl_active()->f32, .units = job->outer, .unit_size = n, .together = 1};
+    split s = {.forms = wide ? sl_active()->f64 : sl_active()->f32, .units = job->outer, .unit_size = n, .together = 1};
     ptrdiff_t elements;
     if (job->output) {
-        s.run = s.forms->jacobian;
+        s.run = s.forms->vjp;
         s.units = job->outer * ((job->inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH);
         s.unit_size = n * smaller(job->inner, SL_TILE_WIDTH);
         elements = 2 * SL_BLOCK;
     } else if (job->choice && !(job->choice->how == SL_GIVEN || (job->choice->how == SL_LARGEST && job->y))) {
-        s.run = s.forms->choose;
+        s.run = s.forms->select_kernel;
         if (job->inner > 1) {
             s.units = job->outer * ((job->inner + SL_TILE_WIDTH - 1) / SL_TILE_WIDTH);
             s.unit_size = n * smaller(job->inner, SL_TILE_WIDTH);
@@ -93,7 +93,7 @@ static split split_job(const sl_job *job) {
         if (n <= SL_BLOCK) s.together = lanes / job->inner;
     } else if (job->inner != 1) {
         const ptrdiff_t width = sl_tile_width(n, job->inner, lanes);
-        s.run = s.forms->tiles;
+        s.run = s.forms->by_tiles;
         s.units = sl_tile_count(job, lanes);
         s.unit_size = n * width;
         elements = smaller(n, SL_BLOCK) * (width + lanes);
@@ -102,7 +102,7 @@ static split split_job(const sl_job *job) {
         s.together = SL_GROUP * lanes;
         elements = (2 * s.together + lanes) * n;
     } else if (n <= SL_BLOCK) {
-        s.run = s.forms->rows;
+        s.run = s.forms->by_rows;
         s.together = smaller(sl_rows_together(job, lanes), job->outer);
         elements = sl_rows_scratch(job, lanes);
     } else elements = sl_long_scratch(job);
@@ -174,11 +174,11 @@ static sl_long lay_out(const sl_job *job, char *memory, ptrdiff_t blocks) {
     return l;
 }
 static size_t long_bytes(const sl_job *job, ptrdiff_t blocks) {
-    const size_t maxima = wants_maxima(job) ? sizeof(double) * SL_BLOCK / SL_FINE : 0;
+    const size_t maxima = wants_maxima(job) ? sizeof(double) * SL_BLOCK / SL_VECTORS_PER_MAXIMUM : 0;
     return (SL_STATS + (2 * ALIGN + 4 * sizeof(double) + maxima) * (size_t)blocks + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
+static void run_row(const sl_job *job, const sl_kernels *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
     if (job->op == SL_SOFTMAX && job->x == job->y) {
         f->long_max(job, row, 0, blocks, l, scratch);
         f->long_shift(job, row, 0, blocks, l, scratch);
@@ -195,7 +195,7 @@ static void run_row(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff
 
 /* The same by all threads of a team, each for its own blocks. What needs the whole row is done by one of them. Only
    long_finish changes what long_write and the next row's long_sum read, and no thread is in either of them then. */
-static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
+static void run_row_in_team(const sl_job *job, const sl_kernels *f, ptrdiff_t row, ptrdiff_t blocks, sl_long *l, void *scratch) {
     const ptrdiff_t first = blocks * thread_number() / team_size(), last = blocks * (thread_number() + 1) / team_size();
     int far = 1;
     if (job->op == SL_SOFTMAX && job->x == job->y) {
@@ -229,7 +229,7 @@ static void run_row_in_team(const sl_job *job, const sl_forms *f, ptrdiff_t row,
 
 static int run_long(const sl_job *job, const split *s, int threads) {
     const ptrdiff_t blocks = sl_block_count(job), rows = job->outer;
-    const sl_forms *f = s->forms;
+    const sl_kernels *f = s->forms;
     const size_t each = s->scratch + long_bytes(job, blocks);
     if (rows * job->n < PARALLEL_FROM) threads = 1;
     char *memory = malloc((size_t)threads * each + ALIGN);
@@ -268,7 +268,7 @@ int sl_run(const sl_job *job, int threads) {
 /* ---- elements ------------------------------------------------------------------------------------------------- */
 
 void sl_run_elements(const sl_elements *e, int threads) {
-    sl_elements_fn *run = e->y_storage == SL_FLOAT64 ? sl_active()->f64.elements : sl_active()->f32.elements;
+    sl_elements_fn *run = e->y_storage == SL_FLOAT64 ? sl_active()->f64->elementwise : sl_active()->f32->elementwise;
     const ptrdiff_t blocks = (e->n + SL_BLOCK - 1) / SL_BLOCK;
     threads = allowed(threads);
     if (threads == 1 || e->n < PARALLEL_FROM) {

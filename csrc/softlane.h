@@ -96,19 +96,19 @@ typedef struct {
 
 /* The shape of the work. These numbers decide the order of summation, so changing one changes the last bits. */
 enum {
-    SL_SHORT = 32,       /* rows of up to this many classes are transposed, one row per lane */
-    SL_BLOCK = 4096,     /* longer rows are cut into blocks of this many classes */
-    SL_TILE = 65536,     /* elements of a packed tile, while at least one vector of columns fits: 256 KiB of float32 */
-    SL_TILE_WIDTH = 256, /* columns of a packed tile at most */
-    SL_LISTED = 1024     /* candidates of a draw in a list; more are drawn from the row itself */
+    SL_SHORT = 32,                  /* rows of up to this many classes are transposed, one row per lane */
+    SL_BLOCK = 4096,                /* longer rows are cut into blocks of this many classes */
+    SL_TILE = 65536,                /* elements of a packed tile, while at least one vector of columns fits: 256 KiB of float32 */
+    SL_TILE_WIDTH = 256,            /* columns of a packed tile at most */
+    SL_MAX_SAMPLE_CANDIDATES = 1024 /* candidates of a draw in a list; more are drawn from the row itself */
 };
 
 enum {
-    SL_FINE = 16,        /* vectors of a part of a row, whose maxima say whether it has one of the largest */
-    SL_GROUP = 8,        /* vectors of columns that go through each step together */
-    SL_CACHED = 1 << 23, /* bytes of an output that the caches are likely to hold */
-    SL_STATS = 4096,     /* bytes of sl_long's stats */
-    SL_PREFETCH = 8192   /* bytes between what is read or written and what is prefetched: some 300 ns of work */
+    SL_VECTORS_PER_MAXIMUM = 16, /* vectors of a part of a row, whose maxima say whether it has one of the largest */
+    SL_GROUP = 8,                /* vectors of columns that go through each step together */
+    SL_CACHED = 1 << 23,         /* bytes of an output that the caches are likely to hold */
+    SL_STATS = 4096,             /* bytes of sl_long's stats */
+    SL_PREFETCH = 8192           /* bytes between what is read or written and what is prefetched: some 300 ns of work */
 };
 
 /* What the blocks of one long row share. The arrays have one entry, or one vector of lanes, per block. */
@@ -118,7 +118,7 @@ typedef struct {
     double *q, *spread, *distance; /* of losses.inc.h; or means of values, and what they have rounded away */
     double picked;                 /* x of the class that an index names */
     void *high, *low;
-    void *maxima; /* of each lane of parts of SL_FINE vectors, if the largest classes are wanted; or NULL */
+    void *maxima; /* of each lane of parts of SL_VECTORS_PER_MAXIMUM vectors, if the largest classes are wanted; or NULL */
     void *stats;  /* what finish found, for write */
 } sl_long;
 
@@ -130,22 +130,22 @@ typedef void sl_elements_fn(const sl_elements *s, ptrdiff_t first, ptrdiff_t las
 /* The kernels of one compute type. The unit of rows and short_rows is a row, of tiles a tile, of narrow_columns an outer index,
    of choose a row, or SL_TILE_WIDTH columns of one outer index. */
 typedef struct {
-    sl_units_fn *short_rows, *rows, *tiles, *narrow_columns, *jacobian, *choose;
-    sl_elements_fn *elements;                                                              /* in blocks of SL_BLOCK */
+    sl_units_fn *short_rows, *by_rows, *by_tiles, *narrow_columns, *vjp, *select_kernel;
+    sl_elements_fn *elementwise;                                                           /* in blocks of SL_BLOCK */
     sl_blocks_fn *long_max, *long_shift, *long_sum, *long_finish, *long_write, *long_mean; /* one long row; parallel.c has the order */
-} sl_forms;
+} sl_kernels;
 
+/* One instruction set. totals.inc.h has the last three. */
 typedef struct {
-    const char *isa;
-    sl_forms f32, f64;
-    /* totals.inc.h */
+    const char *name;
+    const sl_kernels *f32, *f64;
     ptrdiff_t (*wrong_target)(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore, ptrdiff_t *counted);
     double (*total_weight)(const int64_t *target, ptrdiff_t count, int64_t ignore, const double *weight);
     double (*total)(const double *x, ptrdiff_t count);
-} sl_kernels;
+} sl_isa;
 
-/* isa_<name>.c; one that this compiler or architecture cannot build is empty, and absent from dispatch.c */
-extern const sl_kernels sl_portable, sl_avx2, sl_avx512, sl_neon;
+/* isa/<isa>_f64.c; one that this compiler or architecture cannot build is empty, and absent from dispatch.c */
+extern const sl_isa sl_portable, sl_avx2, sl_avx512, sl_neon;
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define SL_X86 1
@@ -154,10 +154,10 @@ extern const sl_kernels sl_portable, sl_avx2, sl_avx512, sl_neon;
 #endif
 
 /* dispatch.c */
-int sl_isa_count(void);            /* paths that this build and this processor have, best first */
-const char *sl_isa_name(int i);    /* 0 <= i < sl_isa_count() */
-const sl_kernels *sl_active(void); /* the path in use */
-int sl_use_isa(const char *name);  /* 0, or -1 where the name is not available */
+int sl_isa_count(void);           /* paths that this build and this processor have, best first */
+const char *sl_isa_name(int i);   /* 0 <= i < sl_isa_count() */
+const sl_isa *sl_active(void);    /* the path in use */
+int sl_use_isa(const char *name); /* 0, or -1 where the name is not available */
 
 /* parallel.c */
 int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then y has not been written to */
@@ -216,14 +216,16 @@ static inline ptrdiff_t sl_vectors_per_maximum(ptrdiff_t n, ptrdiff_t k, ptrdiff
 }
 static inline ptrdiff_t sl_candidates(ptrdiff_t n, ptrdiff_t k) { return 2 * k + 64 < n ? 2 * k + 64 : n; }
 static inline ptrdiff_t sl_listed(const sl_choice *c, ptrdiff_t n) { /* classes for which there is a list */
-    const ptrdiff_t k = c->how == SL_DRAWN ? SL_LISTED : c->how == SL_LARGEST ? c->k : 0;
+    const ptrdiff_t k = c->how == SL_DRAWN ? SL_MAX_SAMPLE_CANDIDATES : c->how == SL_LARGEST ? c->k : 0;
     return k < n ? k : n;
 }
 static inline size_t sl_entry_bytes(ptrdiff_t n, ptrdiff_t k, size_t each) { /* of the list, and as much to sort it */
     return 2 * each * (size_t)sl_candidates(n, k);
 }
-static inline size_t sl_maxima_bytes(ptrdiff_t n, ptrdiff_t k, ptrdiff_t lanes) { /* of parts of SL_FINE vectors, or fewer for a large k */
-    const ptrdiff_t vectors = sl_vectors_per_maximum(n, k, lanes), part = (vectors < SL_FINE ? vectors : SL_FINE) * lanes;
+static inline size_t sl_maxima_bytes(ptrdiff_t n, ptrdiff_t k,
+                                     ptrdiff_t lanes) { /* of parts of SL_VECTORS_PER_MAXIMUM vectors, or fewer for a large k */
+    const ptrdiff_t vectors = sl_vectors_per_maximum(n, k, lanes),
+                    part = (vectors < SL_VECTORS_PER_MAXIMUM ? vectors : SL_VECTORS_PER_MAXIMUM) * lanes;
     return 64 * (size_t)((n + part - 1) / part); /* a vector has 64 bytes */
 }
 static inline size_t sl_block_bytes(ptrdiff_t n) {
@@ -235,7 +237,7 @@ static inline size_t sl_choice_bytes(const sl_job *job) {
     const int wide = job->x_storage == SL_FLOAT64;
     size_t bytes = sl_block_bytes(n);
     if (k) bytes += sl_entry_bytes(n, k, wide ? 16 : 8) + sl_maxima_bytes(n, k, wide ? 8 : 16);
-    if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_LISTED + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
+    if (job->choice->how == SL_DRAWN) bytes += 8 * (size_t)(SL_MAX_SAMPLE_CANDIDATES + sl_row_stride(n, SL_BLOCK) / SL_BLOCK);
     return bytes;
 }
 static inline ptrdiff_t sl_block_count(const sl_job *job) { return (job->n + SL_BLOCK - 1) / SL_BLOCK; }

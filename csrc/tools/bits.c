@@ -3,7 +3,7 @@
    The hashes have to be those of bits.txt, on every instruction set: `make bits` compares those of this processor, and
    `make neon` those of AArch64, under qemu-user. Needs nothing but a C compiler:
 
-       cc -std=c11 -O2 -ffp-contract=off csrc/tools/bits.c csrc/[a-z]*.c -Icsrc -lm -o bits
+      make build/bits-here
 
    Inputs come from an integer generator and exact scalings, so they are the same on every machine. With an argument, the
    program prints a line for each path, operation, shape and dtype: this shows where bits have changed. */
@@ -101,7 +101,7 @@ static void check_in_place(const sl_job *job, size_t bytes) {
         memcpy(again, kept, bytes);
         if (sl_run(&own, threads)) exit(1);
         if (!memcmp(again, job->y, bytes)) continue;
-        printf("other bits in place: %s, operation %d, shape (%td, %td, %td), dtype %d, %d threads\n", sl_active()->isa, (int)job->op,
+        printf("other bits in place: %s, operation %d, shape (%td, %td, %td), dtype %d, %d threads\n", sl_active()->name, (int)job->op,
                job->outer, job->n, job->inner, (int)job->x_storage, threads);
         exit(1);
     }

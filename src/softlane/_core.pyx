@@ -86,8 +86,8 @@ cdef extern from "softlane.h" nogil:
         double *sums
         double scale
         Py_ssize_t n
-    ctypedef struct sl_kernels:
-        const char *isa
+    ctypedef struct sl_isa:
+        const char *name
         Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore,
                                    Py_ssize_t *counted)
         double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight)
@@ -99,7 +99,7 @@ cdef extern from "softlane.h" nogil:
     void sl_init()
     int sl_isa_count()
     const char *sl_isa_name(int i)
-    const sl_kernels *sl_active()
+    const sl_isa *sl_active()
     int sl_use_isa(const char *name)
 
 SOFTMAX = <int>SL_SOFTMAX
@@ -573,7 +573,7 @@ def available_isas():
 
 
 def active_isa():
-    return sl_active().isa.decode()
+    return sl_active().name.decode()
 
 
 def use_isa(str name):

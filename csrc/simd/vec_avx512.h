@@ -1,8 +1,9 @@
 /* vec_avx512.h: instruct. The virtual vector as one zmm register (AVX-512 F, BW, DQ, VL).
    Same operations, order and names as vec_portable.h, which says what each one means. */
 
-#define UNROLL 4   /* vectors that go through exp together: what the registers hold */
-#define STREAMED 3 /* rows of up to so many classes are loaded in streams that the processor foresees: prefetching costs them 5 to 20 % */
+#define UNROLL 4 /* vectors that go through exp together: what the registers hold */
+#define HARDWARE_PREFETCHED \
+    3 /* rows of up to so many classes are loaded in streams that the processor foresees: prefetching costs them 5 to 20 % */
 
 typedef __m512 f32_v;
 typedef __m512d f64_v;
@@ -243,12 +244,12 @@ SL_INLINE void sl_store_columns(const float *column, ptrdiff_t stride, const int
         case 8: call(8); return 1; \
         default: return 0;         \
     }
-static int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
+static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
 #define SL_CALL(n) sl_load_columns(x, n, column, stride)
     SL_FOR_FEW(n, SL_CALL)
 #undef SL_CALL
 }
-static int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
+static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
 #define SL_CALL(n) sl_store_columns(column, stride, n, y)
     SL_FOR_FEW(n, SL_CALL)
 #undef SL_CALL

@@ -2,8 +2,8 @@
    Same operations, order and names as vec_portable.h, which says what each one means. */
 #include <string.h>
 
-#define UNROLL 2   /* vectors that go through exp together: what the registers hold */
-#define STREAMED 1 /* as in vec_avx512.h; not measured on a processor */
+#define UNROLL 2              /* vectors that go through exp together: what the registers hold */
+#define HARDWARE_PREFETCHED 1 /* as in vec_avx512.h; not measured on a processor */
 
 typedef struct {
     float32x4_t q[4];

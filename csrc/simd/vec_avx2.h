@@ -1,8 +1,8 @@
 /* vec_avx2.h: instruct. The virtual vector as two ymm registers (AVX2 + FMA).
    Same operations, order and names as vec_portable.h, which says what each one means. */
 
-#define UNROLL 2   /* vectors that go through exp together: what the registers hold */
-#define STREAMED 1 /* as in vec_avx512.h: none here, where prefetching halves the time of rows that are not in cache */
+#define UNROLL 2              /* vectors that go through exp together: what the registers hold */
+#define HARDWARE_PREFETCHED 1 /* as in vec_avx512.h: none here, where prefetching halves the time of rows that are not in cache */
 
 typedef struct {
     __m256 a, b;

@@ -1,5 +1,8 @@
 /* totals.inc.h: add up. What a loss needs of all rows at once: is every target a class, what do they weigh, what is the
    sum? In float64, in an order that the number of rows alone decides. It knows nothing of kernels. */
+#ifndef SL_TOTALS_INC
+#define SL_TOTALS_INC
+#include "math/exp.inc.h"
 
 /* The first target that is neither a class nor ignored, or -1; *counted becomes the number of those not ignored. */
 static ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore, ptrdiff_t *counted) {
@@ -13,13 +16,6 @@ static ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff
     for (ptrdiff_t i = 0; wrong; i++)
         if (target[i] != ignore && (uint64_t)target[i] >= (uint64_t)n) return i;
     return -1;
-}
-
-/* a + b, whatever that rounds away going to *lost */
-SL_INLINE double sl_add(double a, double b, double *lost) {
-    const double s = a + b, v = s - a;
-    *lost += (a - (s - v)) + (b - v);
-    return s;
 }
 
 /* The weights of all targets that are not ignored. */
@@ -49,3 +45,5 @@ static double sl_total(const double *x, ptrdiff_t count) {
     if (sum[0] != sum[0]) return (double)NAN;
     return sum[0] - sum[0] == 0 ? sum[0] + lost[0] : sum[0]; /* infinity has no rest, but NaN in its place */
 }
+
+#endif

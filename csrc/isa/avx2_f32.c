@@ -1,5 +1,6 @@
-/* isa_avx2.c: the path of x86-64 processors with AVX2 and FMA. Only code between push and pop may use them. */
-#include "isa.h"
+/* avx2_f32.c: the kernels in float32 for x86-64 processors with AVX2 and FMA. */
+#define SL_UNIT(name) name##_f32_avx2
+#include "isa/unit.h"
 
 #ifdef SL_X86
 #include <immintrin.h>
@@ -9,12 +10,12 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 #endif
-#include "storage.h"
+#include "simd/float16.h"
 
-#define SL_ISA avx2
-#include "vec_avx2.h"
-#include "isa.inc.h"
+#include "simd/vec_avx2.h"
+#include "isa/real_f32.h"
 
+#include "isa/kernels.inc.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #elif defined(__GNUC__)

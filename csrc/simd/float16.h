@@ -1,4 +1,4 @@
-/* storage.h: convert. float16 and bfloat16 to and from float32, in integer arithmetic: the definition that the vector
+/* float16.h: convert. float16 and bfloat16 to and from float32, in integer arithmetic: the definition that the vector
    operations agree with. Rounds to nearest even, once; every NaN becomes the canonical quiet one. */
 #include <stdint.h>
 #include <string.h>
