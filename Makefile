@@ -1,6 +1,6 @@
 # Every target makes its own virtual environment and needs only Python 3 with its headers, a C compiler and make.
-# `make neon` needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user (Debian's names) besides, `make syntax` and
-# `make sanitize` need clang-16 and libclang-rt-16-dev.
+# Debian's names of what else is needed: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user for `make neon`,
+# clang-16, libclang-rt-16-dev and libc6-dev-arm64-cross for `make syntax` and `make sanitize`.
 
 PYTHON ?= python3
 CLANG ?= clang-16
@@ -8,10 +8,13 @@ KERNELS := $(wildcard csrc/*.c csrc/isa/*.c)
 HEADERS := $(wildcard csrc/*.h csrc/*/*.h)
 SOURCES := $(KERNELS) $(HEADERS) $(wildcard src/softlane/*) setup.py pyproject.toml
 C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
-# UBSan's checks of every pointer are left out, as ASan sees what is accessed, and ASan's checks are calls: compiling takes a tenth of the time.
-SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize=null,object-size,pointer-overflow -fno-sanitize-recover=all
+# ASan sees what is accessed, so UBSan need not look at pointers; with ASan's checks as calls, compiling takes a tenth of
+# the time.
+SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
+	-fno-sanitize=null,object-size,pointer-overflow
 SANITIZE_GCC := -O1 -g1 -fno-omit-frame-pointer --param asan-instrumentation-with-call-threshold=0
-SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 -fno-sanitize-address-use-after-scope
+SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 \
+	-fno-sanitize-address-use-after-scope
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
 

@@ -3,7 +3,8 @@
     python csrc/tools/compdb.py                   write the file
     python csrc/tools/compdb.py --check clang-16  and compile each entry, without output; a warning is an error
 
-Each .c file has an entry, and so has each part (.inc.h): it must be readable when it is opened by itself.
+Each .c file has an entry, and so has each part (.inc.h): it must be readable when it is opened by itself. Headers that
+need others before them have an entry with these; a header that is missing below has none, and fails nowhere.
 """
 
 import argparse
@@ -13,16 +14,31 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+CSRC = Path(__file__).resolve().parents[1]
+ROOT = CSRC.parent
 FLAGS = ["-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Icsrc"]
-PART_FLAGS = ["-x", "c", "-Wno-unused-function", "-Wno-unused-const-variable"]  # of a part that is opened by itself
+HEADER = ["-x", "c", "-Wno-unused-function", "-Wno-unused-const-variable"]  # of a header that is opened by itself
+UNIT = ["-DSL_UNIT(name)=name", "-include", "isa/unit.h", "-include", "simd/float16.h"]
+AVX2 = ["-mavx2", "-mfma", "-mf16c", "-include", "immintrin.h"]
+AARCH64 = "--target=aarch64-linux-gnu"
+HEADERS = {
+    "simd/vec_portable.h": UNIT,
+    "simd/vec_avx2.h": [*AVX2, *UNIT],
+    "simd/vec_avx512.h": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", *AVX2, *UNIT],
+    "simd/vec_neon.h": [AARCH64, "-include", "arm_neon.h", *UNIT],
+    "isa/real_f32.h": [*UNIT, "-include", "simd/vec_portable.h"],
+    "isa/real_f64.h": [*UNIT, "-include", "simd/vec_portable.h"],
+}
 
 
 def entries(compiler):
-    for path in sorted([*ROOT.glob("csrc/**/*.c"), *ROOT.glob("csrc/**/*.inc.h")]):
+    units, parts = sorted(CSRC.glob("**/*.c")), sorted(CSRC.glob("**/*.inc.h"))
+    flags = {unit: [AARCH64] if unit.name.startswith("neon") else [] for unit in units}
+    flags |= dict.fromkeys(parts, HEADER)
+    flags |= {CSRC / name: [*HEADER, *needed] for name, needed in HEADERS.items()}
+    for path, own in flags.items():
         file = path.relative_to(ROOT).as_posix()
-        flags = FLAGS if path.suffix == ".c" else [*FLAGS, *PART_FLAGS]
-        yield {"directory": str(ROOT), "file": file, "arguments": [compiler, *flags, "-c", file]}
+        yield {"directory": str(ROOT), "file": file, "arguments": [compiler, *FLAGS, *own, "-c", file]}
 
 
 def check(entry):

@@ -130,7 +130,10 @@ def main():
     wrong += [
         f"{name} is no longer over a limit: take it from the exceptions" for name in set(EXCEPTIONS) - dict(over).keys()
     ]
-    print("\n".join(wrong) or f"{len(found)} functions in {len(texts)} files, all within their limits")
+    print(
+        "\n".join(wrong)
+        or f"{len(found)} functions in {len(texts)} files, within their limits but for {len(EXCEPTIONS)} exceptions"
+    )
     return bool(wrong)
 
 
