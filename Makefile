@@ -12,7 +12,8 @@ C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
 # the time.
 SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
 	-fno-sanitize=null,object-size,pointer-overflow
-SANITIZE_GCC := -O1 -g1 -fno-omit-frame-pointer --param asan-instrumentation-with-call-threshold=0
+SANITIZE_GCC := -O1 -g1 -fno-omit-frame-pointer -Wno-maybe-uninitialized \
+	--param asan-instrumentation-with-call-threshold=0
 SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 \
 	-fno-sanitize-address-use-after-scope
 FUZZ_SEED ?= $(shell date +%s)00000000

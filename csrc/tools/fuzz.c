@@ -176,20 +176,20 @@ static int64_t *take_indices(trial *t, ptrdiff_t count, ptrdiff_t n) {
 /* ---- what jobs share ------------------------------------------------------------------------------------------ */
 
 static ptrdiff_t pick_length(void) {
-    static const ptrdiff_t edges[] = {1,    2,    3,    4,    5,    7,    8,    9,    10,   15,   16,   17,   31,
-                                      32,   33,   63,   64,   65,   80,   127,  128,  129,  255,  256,  257,  1000,
-                                      1023, 1024, 1025, 2048, 4095, 4096, 4097, 4111, 8191, 8192, 8193, 20000};
+    static const ptrdiff_t edges[] = {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000};
+    static const ptrdiff_t long_edges[] = {1023, 1024, 1025, 2048, 4095, 4096, 4097, 4111, 8191, 8192, 8193, 20000};
     if (chance(25)) return 1 + below(300);
+    if (chance(20)) return long_edges[below(sizeof long_edges / sizeof *long_edges)];
     return edges[below(sizeof edges / sizeof *edges)];
 }
 
 static ptrdiff_t rows_of(const trial *t) { return t->job.outer * t->job.inner; }
 static ptrdiff_t count_of(const trial *t) { return rows_of(t) * t->job.n; }
 
-/* Some thousand elements; one job of eight has enough for threads. */
+/* Some thousand elements; one job of forty has enough for threads. */
 static void pick_shape(trial *t, int needs_contiguous_rows) {
     static const ptrdiff_t inners[] = {2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 255, 257, 600};
-    const ptrdiff_t budget = chance(12) ? 200000 : 10000;
+    const ptrdiff_t budget = !below(40) ? 200000 : chance(20) ? 20000 : 2000;
     sl_job *job = &t->job;
     job->n = pick_length();
     job->inner = needs_contiguous_rows || chance(50) ? 1 : inners[below(sizeof inners / sizeof *inners)];
@@ -341,7 +341,7 @@ static void fill_elements(trial *t) {
     e->x_storage = t->job.x_storage;
     e->y_storage = t->job.y_storage;
     const sl_storage compute = compute_type(e->x_storage);
-    e->n = chance(3) ? 0 : chance(10) ? 100000 + below(100000) : pick_length();
+    e->n = chance(3) ? 0 : chance(5) ? 100000 + below(10000) : pick_length();
     e->x = take_logits(t, e->x_storage, e->n, 1);
     e->scale = chance(50) ? 1 : 0.25;
     const int has_gradient = chance(50), has_losses = chance(50);
