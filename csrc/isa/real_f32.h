@@ -1,12 +1,12 @@
 /* real_f32.h: the names of one compute type, float32: its vector operations and the constants of exp. Included by the units
    of that type before kernels.inc.h. It must not contain code. */
 #define SL_REAL 32
-typedef float R;
+typedef float real;
 typedef f32_v vec;
 typedef f32_table v_table;
 #define LANES 16
 #define HALVES (LANES / 8)
-#define OWN_STORAGE SL_FLOAT32
+#define OWN_DTYPE SL_FLOAT32
 
 #define v_load f32_load
 #define v_store f32_store
@@ -52,7 +52,7 @@ typedef f32_table v_table;
 #define CERTAIN_BELOW 0x1p-25f /* half an ulp of a number just below 1 */
 #define UNIT_ROUNDOFF 0x1p-24
 #define CONFIDENT_TERMS 181         /* (n + 2)^2 8 u is 1/64 */
-#define HALF_TINIEST_HIGH 0x1p-100f /* times 2^-51: a quarter of the smallest number, which no number of R is */
+#define HALF_TINIEST_HIGH 0x1p-100f /* times 2^-51: a quarter of the smallest number, which no number of real is */
 #define HALF_TINIEST_LOW 0x1p-51f
 #define EXACT_INDEX_LIMIT (1 << 24) /* classes that have a number */
 

@@ -1,12 +1,12 @@
 /* real_f64.h: the names of one compute type, float64: its vector operations and the constants of exp. Included by the units
    of that type before kernels.inc.h. It must not contain code. */
 #define SL_REAL 64
-typedef double R;
+typedef double real;
 typedef f64_v vec;
 typedef f64_table v_table;
 #define LANES 8
 #define HALVES (LANES / 8)
-#define OWN_STORAGE SL_FLOAT64
+#define OWN_DTYPE SL_FLOAT64
 
 #define v_load f64_load
 #define v_store f64_store

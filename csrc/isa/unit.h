@@ -1,10 +1,13 @@
-/* isa.h: what every isa_<name>.c includes before it opens its target region: no system header may come inside. */
+/* unit.h: what every unit (isa/<isa>_<type>.c) includes before it opens its target region: no system header may come inside. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "sanitize.h"
 #include "softlane.h"
+
+enum { PREFETCH_DISTANCE = 8192 }; /* bytes between what is read or written and what is prefetched: some 300 ns of work */
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>

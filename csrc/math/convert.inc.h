@@ -3,15 +3,13 @@
 #define SL_CONVERT_INC
 #include "isa/compute_type.h"
 
-/* ---- storage ---------------------------------------------------------------------------------------------- */
-
-/* One vector of elements from index i on, of any storage that is known where this is compiled; count < LANES at the end. */
+/* One vector of elements from index i on, of any dtype that is known where this is compiled; count < LANES at the end. */
 #if SL_REAL == 32
-SL_INLINE size_t element_size(const sl_storage storage) {
-    return storage == SL_FLOAT32 ? 4 : storage == SL_INT8 || storage == SL_UINT8 || storage == SL_BOOL ? 1 : 2;
+SL_INLINE size_t element_size(const sl_dtype dtype) {
+    return dtype == SL_FLOAT32 ? 4 : dtype == SL_INT8 || dtype == SL_UINT8 || dtype == SL_BOOL ? 1 : 2;
 }
-SL_INLINE vec load_converted(const sl_storage storage, const void *x) {
-    switch (storage) {
+SL_INLINE vec load_converted(const sl_dtype dtype, const void *x) {
+    switch (dtype) {
         case SL_FLOAT16: return f32_from_float16((const uint16_t *)x);
         case SL_BFLOAT16: return f32_from_bfloat16((const uint16_t *)x);
         case SL_INT8: return f32_from_int8((const int8_t *)x);
@@ -19,172 +17,190 @@ SL_INLINE vec load_converted(const sl_storage storage, const void *x) {
         case SL_INT16: return f32_from_int16((const int16_t *)x);
         case SL_UINT16: return f32_from_uint16((const uint16_t *)x);
         case SL_BOOL: return v_select_eq(f32_from_uint8((const uint8_t *)x), v_set1(0), v_set1(0), v_set1(1)); /* any byte but 0 is true */
-        default: return v_load((const R *)x);
+        default: return v_load((const real *)x);
     }
 }
-SL_INLINE void store_narrowed(const sl_storage storage, void *y, vec v) {
-    if (storage == SL_FLOAT16) f32_to_float16((uint16_t *)y, v);
-    else if (storage == SL_BFLOAT16) f32_to_bfloat16((uint16_t *)y, v);
-    else v_store((R *)y, v);
+SL_INLINE void store_narrowed(const sl_dtype dtype, void *y, vec v) {
+    if (dtype == SL_FLOAT16) f32_to_float16((uint16_t *)y, v);
+    else if (dtype == SL_BFLOAT16) f32_to_bfloat16((uint16_t *)y, v);
+    else v_store((real *)y, v);
 }
 #else
-SL_INLINE size_t element_size(const sl_storage storage) {
-    (void)storage;
+SL_INLINE size_t element_size(const sl_dtype dtype) {
+    (void)dtype;
     return 8;
 }
-SL_INLINE vec load_converted(const sl_storage storage, const void *x) {
-    (void)storage;
-    return v_load((const R *)x);
+SL_INLINE vec load_converted(const sl_dtype dtype, const void *x) {
+    (void)dtype;
+    return v_load((const real *)x);
 }
-SL_INLINE void store_narrowed(const sl_storage storage, void *y, vec v) {
-    (void)storage;
-    v_store((R *)y, v);
+SL_INLINE void store_narrowed(const sl_dtype dtype, void *y, vec v) {
+    (void)dtype;
+    v_store((real *)y, v);
 }
 #endif
-SL_INLINE void store_vector(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t count, vec v) {
-    char *at = (char *)y + i * (ptrdiff_t)element_size(storage);
+SL_INLINE void store_vector(const sl_dtype dtype, void *y, ptrdiff_t i, ptrdiff_t count, vec v) {
+    char *at = (char *)y + i * (ptrdiff_t)element_size(dtype);
     if (count >= LANES) {
-        store_narrowed(storage, at, v);
+        store_narrowed(dtype, at, v);
         return;
     }
-    if (storage == OWN_STORAGE) {
-        v_store_tail((R *)at, count, v);
+    if (dtype == OWN_DTYPE) {
+        v_store_tail((real *)at, count, v);
         return;
     }
-    char some[LANES * sizeof(R)];
-    store_narrowed(storage, some, v);
-    memcpy(at, some, (size_t)count * element_size(storage));
+    char some[LANES * sizeof(real)];
+    store_narrowed(dtype, some, v);
+    memcpy(at, some, (size_t)count * element_size(dtype));
 }
 
-/* A whole vector, of many that follow each other. A y of R has been fetched where e was written. */
-SL_INLINE void store_ahead(const sl_storage storage, void *y, ptrdiff_t i, vec v) {
-    if (storage != OWN_STORAGE) sl_prefetch((const char *)y + i * (ptrdiff_t)element_size(storage) + SL_PREFETCH / 2);
-    store_vector(storage, y, i, LANES, v);
+/* A whole vector, of many that follow each other. A y of real has been fetched where e was written. */
+SL_INLINE void store_ahead(const sl_dtype dtype, void *y, ptrdiff_t i, vec v) {
+    if (dtype != OWN_DTYPE) sl_prefetch((const char *)y + i * (ptrdiff_t)element_size(dtype) + PREFETCH_DISTANCE / 2);
+    store_vector(dtype, y, i, LANES, v);
 }
 
-/* One vector of them, with -inf beyond count and where the mask, if there is one, hides them. */
-SL_INLINE vec load_visible(const sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t count) {
-    const char *at = (const char *)x + i * (ptrdiff_t)element_size(storage);
+/* count of them from index i on: -inf beyond count and where the mask, if there is one, hides them. */
+SL_INLINE vec load_visible(const sl_dtype dtype, const int negate, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t count) {
+    const char *at = (const char *)x + i * (ptrdiff_t)element_size(dtype);
     if (count >= LANES) {
-        const vec v = load_converted(storage, at);
+        vec v = load_converted(dtype, at);
+        if (negate) v = v_sub(v_set1(0), v);
         return mask ? v_hide(mask + i, v) : v;
     }
-    if (storage == OWN_STORAGE && !mask) return v_load_tail((const R *)at, count, -INFINITY);
-    char raw[LANES * sizeof(R)] = {0};
-    R some[LANES];
-    memcpy(raw, at, (size_t)count * element_size(storage));
-    v_store(some, load_converted(storage, raw));
-    for (ptrdiff_t j = 0; j < LANES; j++) some[j] = j < count && (!mask || mask[i + j]) ? some[j] : (R)-INFINITY;
+    if (dtype == OWN_DTYPE && !negate && !mask) return v_load_tail((const real *)at, count, -INFINITY);
+    char raw[LANES * sizeof(real)] = {0};
+    real some[LANES];
+    memcpy(raw, at, (size_t)count * element_size(dtype));
+    v_store(some, load_converted(dtype, raw));
+    for (ptrdiff_t j = 0; j < LANES; j++) {
+        const real visible = negate ? -some[j] : some[j];
+        some[j] = j < count && (!mask || mask[i + j]) ? visible : (real)-INFINITY;
+    }
     return v_load(some);
 }
 
-/* n elements from index i on, with -inf where the mask hides them; returns their maximum, without NaN. */
-SL_INLINE R convert_as(const sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t n, R *restrict to) {
+/* ---- blocks of elements --------------------------------------------------------------------------------------- */
+
+/* An input array: elements that the mask hides count as -inf. */
+struct source {
+    sl_dtype dtype;
+    int negate; /* are the elements -x? */
+    const void *x;
+    const unsigned char *mask;
+};
+SL_INLINE struct source source_of(const sl_job *job) { return (struct source){job->x_dtype, job->negate, job->x, job->mask}; }
+
+SL_INLINE real convert_as(const sl_dtype dtype, const int negate, const struct source *s, const unsigned char *mask, ptrdiff_t i,
+                          ptrdiff_t n, real *restrict to) {
     vec a = v_set1(-INFINITY), b = a;
     ptrdiff_t k = 0;
     for (; k + 2 * LANES <= n; k += 2 * LANES) {
-        const vec u = load_visible(storage, x, mask, i + k, LANES), v = load_visible(storage, x, mask, i + k + LANES, LANES);
-        const char *at = (const char *)x + (i + k) * (ptrdiff_t)element_size(storage) + SL_PREFETCH;
+        const vec u = load_visible(dtype, negate, s->x, mask, i + k, LANES);
+        const vec v = load_visible(dtype, negate, s->x, mask, i + k + LANES, LANES);
+        const char *at = (const char *)s->x + (i + k) * (ptrdiff_t)element_size(dtype) + PREFETCH_DISTANCE;
         sl_prefetch(at);
-        if (element_size(storage) * LANES >= 64) sl_prefetch(at + 64);
-        if (mask) sl_prefetch(mask + i + k + SL_PREFETCH / 4);
+        if (element_size(dtype) * LANES >= 64) sl_prefetch(at + 64);
+        if (mask) sl_prefetch(mask + i + k + PREFETCH_DISTANCE / 4);
         v_store(to + k, u);
         v_store(to + k + LANES, v);
         a = v_max(u, a);
         b = v_max(v, b);
     }
     for (; k < n; k += LANES) {
-        const vec u = load_visible(storage, x, mask, i + k, n - k);
+        const vec u = load_visible(dtype, negate, s->x, mask, i + k, n - k);
         if (k + LANES <= n) v_store(to + k, u);
         else v_store_tail(to + k, n - k, u);
         a = v_max(u, a);
     }
     return v_reduce_max(v_max(a, b));
 }
-static R convert_block(sl_storage storage, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t n, R *restrict to) {
-#define CASE(storage) \
-    case storage: return mask ? convert_as(storage, x, mask, i, n, to) : convert_as(storage, x, NULL, i, n, to)
-    switch (storage) {
+SL_INLINE real convert_dtype(const sl_dtype dtype, const struct source *s, ptrdiff_t i, ptrdiff_t n, real *restrict to) {
+    if (s->negate) return s->mask ? convert_as(dtype, 1, s, s->mask, i, n, to) : convert_as(dtype, 1, s, NULL, i, n, to);
+    return s->mask ? convert_as(dtype, 0, s, s->mask, i, n, to) : convert_as(dtype, 0, s, NULL, i, n, to);
+}
+/* n elements from index i on, as the compute type; returns their maximum, without NaN. */
+static real convert_block(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *restrict to) {
+    switch (s->dtype) {
 #if SL_REAL == 32
-        CASE(SL_FLOAT16);
-        CASE(SL_BFLOAT16);
-        CASE(SL_INT8);
-        CASE(SL_UINT8);
-        CASE(SL_INT16);
-        CASE(SL_UINT16);
-        CASE(SL_BOOL);
+        case SL_FLOAT16: return convert_dtype(SL_FLOAT16, s, i, n, to);
+        case SL_BFLOAT16: return convert_dtype(SL_BFLOAT16, s, i, n, to);
+        case SL_INT8: return convert_dtype(SL_INT8, s, i, n, to);
+        case SL_UINT8: return convert_dtype(SL_UINT8, s, i, n, to);
+        case SL_INT16: return convert_dtype(SL_INT16, s, i, n, to);
+        case SL_UINT16: return convert_dtype(SL_UINT16, s, i, n, to);
+        case SL_BOOL: return convert_dtype(SL_BOOL, s, i, n, to);
 #endif
-        default: return mask ? convert_as(OWN_STORAGE, x, mask, i, n, to) : convert_as(OWN_STORAGE, x, NULL, i, n, to);
+        default: return convert_dtype(OWN_DTYPE, s, i, n, to);
     }
-#undef CASE
 }
 
 /* Can x be read, and y be written, where it is? */
-SL_INLINE int x_is_native(const sl_job *job) { return job->x_storage == OWN_STORAGE && !job->mask; }
-SL_INLINE int y_is_native(const sl_job *job) { return job->y_storage == OWN_STORAGE; }
+SL_INLINE int source_is_native(const struct source *s) { return s->dtype == OWN_DTYPE && !s->mask && !s->negate; }
+SL_INLINE int x_is_native(const sl_job *job) { return job->x_dtype == OWN_DTYPE && !job->mask && !job->negate; }
+SL_INLINE int y_is_native(const sl_job *job) { return job->y_dtype == OWN_DTYPE; }
 
-/* n elements of x from index i on, as R: in place, or converted into scratch, with -inf for what does not count. */
-static const R *load_block(const sl_job *job, ptrdiff_t i, ptrdiff_t n, R *scratch) {
-    if (x_is_native(job)) return (const R *)job->x + i;
-    convert_block(job->x_storage, job->x, job->mask, i, n, scratch);
+/* n elements from index i on: where they are, or converted into scratch */
+static const real *load_source(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *scratch) {
+    if (source_is_native(s)) return (const real *)s->x + i;
+    convert_block(s, i, n, scratch);
     return scratch;
 }
-
-/* Class 0 of a row, as an index into x. */
-SL_INLINE ptrdiff_t start_of_row(const sl_job *job, ptrdiff_t column) {
-    return column / job->inner * job->n * job->inner + column % job->inner;
+static const real *load_block(const sl_job *job, ptrdiff_t i, ptrdiff_t n, real *scratch) {
+    if (x_is_native(job)) return (const real *)job->x + i;
+    const struct source s = source_of(job);
+    convert_block(&s, i, n, scratch);
+    return scratch;
+}
+SL_INLINE real load_element(const sl_job *job, ptrdiff_t i) {
+    real one = 0;
+    return *load_block(job, i, 1, &one);
 }
 
-/* n classes from class k on of one row, which may run across memory, side by side. */
-static const R *load_row_block(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, R *scratch) {
-    if (job->inner == 1) return load_block(job, row * job->n + k, n, scratch);
+/* Class 0 of a row, as an index into x */
+SL_INLINE ptrdiff_t start_of_row(const sl_job *job, ptrdiff_t row) {
+    return job->inner == 1 ? row * job->n : row / job->inner * job->n * job->inner + row % job->inner;
+}
+SL_INLINE real logit_at(const sl_job *job, ptrdiff_t row, int64_t k) {
+    const ptrdiff_t at = start_of_row(job, row) + (ptrdiff_t)k * job->inner;
+    return x_is_native(job) ? ((const real *)job->x)[at] : load_element(job, at);
+}
+SL_INLINE int is_hidden(const sl_job *job, ptrdiff_t row, int64_t k) {
+    return job->mask && !job->mask[start_of_row(job, row) + (ptrdiff_t)k * job->inner];
+}
+
+/* n classes of a row from class k on, side by side */
+static const real *load_row_block(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, real *scratch) {
     const ptrdiff_t at = start_of_row(job, row) + k * job->inner;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        R one = 0;
-        scratch[i] = *load_block(job, at + i * job->inner, 1, &one);
-    }
+    if (job->inner == 1) return load_block(job, at, n, scratch);
+    for (ptrdiff_t i = 0; i < n; i++) scratch[i] = load_element(job, at + i * job->inner);
     return scratch;
 }
 
-/* Where n results for y from index i on go: y itself, or scratch, from which written() converts them. */
-SL_INLINE R *output_at(const sl_job *job, ptrdiff_t i, R *scratch) { return y_is_native(job) ? (R *)job->y + i : scratch; }
-SL_INLINE void store_converted_as(const sl_storage storage, void *y, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
+/* ---- results -------------------------------------------------------------------------------------------------- */
+
+/* Where n results for y from index i on go: y itself, or scratch, from which store_converted takes them */
+SL_INLINE real *output_at(const sl_job *job, ptrdiff_t i, real *scratch) { return y_is_native(job) ? (real *)job->y + i : scratch; }
+SL_INLINE void store_converted_as(const sl_dtype dtype, void *y, ptrdiff_t i, ptrdiff_t n, const real *scratch) {
     ptrdiff_t k = 0;
-    for (; k + LANES <= n; k += LANES) store_ahead(storage, y, i + k, v_load(scratch + k));
-    if (k < n) store_vector(storage, y, i + k, n - k, v_load_tail(scratch + k, n - k, 0));
+    for (; k + LANES <= n; k += LANES) store_ahead(dtype, y, i + k, v_load(scratch + k));
+    if (k < n) store_vector(dtype, y, i + k, n - k, v_load_tail(scratch + k, n - k, 0));
 }
-static void store_converted(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const R *scratch) {
-    if (job->y_storage == SL_FLOAT16) store_converted_as(SL_FLOAT16, job->y, i, n, scratch);
-    if (job->y_storage == SL_BFLOAT16) store_converted_as(SL_BFLOAT16, job->y, i, n, scratch);
+static void store_converted(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const real *scratch) {
+    if (job->y_dtype == SL_FLOAT16) store_converted_as(SL_FLOAT16, job->y, i, n, scratch);
+    if (job->y_dtype == SL_BFLOAT16) store_converted_as(SL_BFLOAT16, job->y, i, n, scratch);
+}
+
+/* Do the caches likely hold the whole output? */
+static int output_is_cached(const sl_job *job) {
+    const size_t size = job->y_dtype == SL_FLOAT64 ? 8 : job->y_dtype == SL_FLOAT32 ? 4 : 2;
+    return (size_t)job->outer * job->n * job->inner * size < (1 << 23);
 }
 
 /* n results from index i on, from elsewhere */
-static void store_results(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const R *from) {
-    if (y_is_native(job)) memcpy((R *)job->y + i, from, (size_t)n * sizeof(R));
+static void store_results(const sl_job *job, ptrdiff_t i, ptrdiff_t n, const real *from) {
+    if (y_is_native(job)) memcpy((real *)job->y + i, from, (size_t)n * sizeof(real));
     else store_converted(job, i, n, from);
-}
-
-/* Results of a row without a finite maximum: NaN, but what does not count is as in any other row. y are n of them, from
-   index at on at distances of step; its own elements lie side by side. */
-static void fill_nonfinite(const sl_job *job, ptrdiff_t at, ptrdiff_t step, ptrdiff_t n, R *y, ptrdiff_t y_step) {
-    const R hidden = job->op == SL_LOG_SOFTMAX ? (R)-INFINITY : 0;
-    for (ptrdiff_t k = 0; k < n; k++) y[k * y_step] = job->mask && !job->mask[at + k * step] ? hidden : (R)NAN;
-}
-
-/* R to float64 and back, as HALVES vectors of 8 lanes */
-SL_INLINE void to_double(vec x, f64_v *d) {
-#if SL_REAL == 32
-    f32_widen(x, &d[0], &d[1]);
-#else
-    d[0] = x;
-#endif
-}
-SL_INLINE vec from_double(const f64_v *d) {
-#if SL_REAL == 32
-    return f32_narrow(d[0], d[1]);
-#else
-    return d[0];
-#endif
 }
 
 #endif

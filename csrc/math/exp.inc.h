@@ -1,187 +1,245 @@
 /* exp.inc.h: exp of vectors, up to a factor that a row shares, and sums of it as pairs high + low.
 
-exp is never needed on its own, only up to a factor that all elements of a row share. So a row has an integer
+   exp is never needed on its own, only up to a factor that all elements of a row share. So a row has an integer
    K near max * log2(e), and its elements are e(x) = F * 2^(B - K) * exp(x): F makes the table accurate, B keeps
    everything a normal number. The factor cancels in every result.
 
-     t = x * (J / ln2) + magic     rounds to the integer k = t - magic; magic = 1.5 * 2^23 + J * (B - K)
-     r = x - k * ln2/J             in two steps: the first is exact, the second rounds by 0.03 u (0.07 u)
-     T = table[k mod J] * 2^(k div J)
-     e = T + T * p,  p = r + r^2 q(r) = exp(r) - 1
+     1. t = x * (J / ln2) + round_magic   rounds to the integer k = t - round_magic; round_magic = 1.5 * 2^23 + J * (B - K)
+     2. r = x - k * ln2/J                 in two steps: the first is exact, the second rounds by 0.03 u (float64: 0.07 u)
+     3. T = table[k mod J] * 2^(k div J)
+     4. e = T + T * p,  p = r + r^2 q(r) = exp(r) - 1
 
-   T and p are exact to 0.15 u (0.25 u) of e together; e rounds once more, and sums can use T and p instead. */
+   u is the unit roundoff, 2^-24 for float32 and 2^-53 for float64. J is TABLE_SIZE, B is EXP_BIAS. T and p are exact to 0.15 u
+   (0.25 u) of e together; e rounds once more, and sums use T and p instead. All constants come from
+   csrc/tools/derive_constants.py, which prints their errors too. */
 #ifndef SL_EXP_INC
 #define SL_EXP_INC
 #include "math/convert.inc.h"
+#include "math/pair.inc.h"
 
-/* ---- exp and sums ----------------------------------------------------------------------------------------- */
+/* ---- temperatures --------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    vec high, low;
-} pair;
-
-/* Temperatures T of rows, one per lane: what takes the place of the constants of exp, so that it is exp(x / T). All of it is
-   in units of x, and no step more than without: r is T times as large, and the polynomial's terms make up for it. */
-typedef struct {
-    vec j_log2e, ln2_hi, ln2_lo, term[EXP_TERMS];
-    vec t, high, low; /* T; 1 / T as a pair, both > 0, so that -inf times either is -inf */
+/* The constants of exp for one temperature T per lane, divided beforehand, so that exp(x / T) costs the same steps as exp(x).
+   All of it is in units of x: r is T times as large, and the polynomial's terms make up for it. */
+struct temperature_params {
+    vec steps_per_unit, step_high, step_low, term[EXP_TERMS];
+    vec t, inverse_high, inverse_low; /* T; 1 / T as a pair, both > 0, so that -inf times either is -inf */
     double exact[LANES];
-} temperature_params;
+};
 
-static const temperature_params *load_temperature(const sl_job *job, ptrdiff_t row, ptrdiff_t rows, temperature_params *h) {
+#define LN2 0x1.62e42fefa39efp-1
+#define LN2_REST 0x1.abc9e3b39803fp-56 /* ln2 - LN2 */
+
+/* The terms of exp(r / T) - 1: those of exp(r) - 1 times T^-1, T^-2, ... */
+static void scale_exp_terms(struct temperature_params *h, const f64_v *inverse) {
+    f64_v power[HALVES], part[HALVES];
+    for (int i = 0; i < HALVES; i++) power[i] = f64_set1(1.0);
+    for (int k = 0; k < EXP_TERMS; k++) {
+        for (int i = 0; i < HALVES; i++) {
+            power[i] = f64_mul(power[i], inverse[i]);
+            part[i] = f64_mul(power[i], f64_set1(exp_terms[k]));
+        }
+        h->term[k] = from_double(part);
+    }
+}
+
+/* The temperatures of `rows` rows from number row on; NULL where they are 1. Lanes without a row get that of the last one. */
+static const struct temperature_params *load_temperature(const sl_job *job, ptrdiff_t row, ptrdiff_t rows, struct temperature_params *h) {
     if (!job->temperature) return NULL;
     if (job->temperature_step && rows >= LANES) memcpy(h->exact, job->temperature + row, sizeof h->exact);
     else
         for (ptrdiff_t i = 0; i < LANES; i++) h->exact[i] = job->temperature[job->temperature_step * (row + (i < rows ? i : rows - 1))];
-    const f64_v below = f64_set1(SL_REAL == 32 ? 1 - 0x1p-23 : 1 - 0x1p-51);
+    const f64_v below_1 = f64_set1(SL_REAL == 32 ? 1 - 0x1p-23 : 1 - 0x1p-51);
     f64_v t[HALVES], inverse[HALVES], part[HALVES], rest[HALVES];
     for (int i = 0; i < HALVES; i++) {
         t[i] = f64_load(h->exact + 8 * i);
         inverse[i] = f64_div(f64_set1(1.0), t[i]);
-        part[i] = f64_mul(inverse[i], f64_set1(TABLE_SIZE / 0x1.62e42fefa39efp-1));
+        part[i] = f64_mul(inverse[i], f64_set1(TABLE_SIZE / LN2));
     }
     h->t = from_double(t);
-    h->j_log2e = from_double(part);
-    for (int i = 0; i < HALVES; i++) part[i] = f64_mul(t[i], f64_set1(0x1.62e42fefa39efp-1 / TABLE_SIZE));
-    h->ln2_hi = from_double(part);
-    to_double(h->ln2_hi, rest);
-    for (int i = 0; i < HALVES; i++) /* T ln2 / J without the high part; ln2 to twice the precision */
-        rest[i] = f64_fma(t[i], f64_set1(0x1.abc9e3b39803fp-56 / TABLE_SIZE),
-                          f64_fma(t[i], f64_set1(0x1.62e42fefa39efp-1 / TABLE_SIZE), f64_sub(f64_set1(0.0), rest[i])));
-    h->ln2_lo = from_double(rest);
-    for (int i = 0; i < HALVES; i++) part[i] = f64_mul(inverse[i], below);
-    h->high = from_double(part);
-    to_double(h->high, rest);
-    for (int i = 0; i < HALVES; i++) rest[i] = f64_mul(f64_fma(f64_sub(f64_set1(0.0), rest[i]), t[i], f64_set1(1.0)), inverse[i]);
-    h->low = from_double(rest);
-    for (int i = 0; i < HALVES; i++) rest[i] = f64_set1(1.0);
-    for (int k = 0; k < EXP_TERMS; k++) {
-        for (int i = 0; i < HALVES; i++) {
-            rest[i] = f64_mul(rest[i], inverse[i]);
-            part[i] = f64_mul(rest[i], f64_set1(exp_terms[k]));
-        }
-        h->term[k] = from_double(part);
-    }
+    h->steps_per_unit = from_double(part);
+    for (int i = 0; i < HALVES; i++) part[i] = f64_mul(t[i], f64_set1(LN2 / TABLE_SIZE));
+    h->step_high = from_double(part);
+    to_double(h->step_high, rest);
+    for (int i = 0; i < HALVES; i++) /* T ln2 / J less step_high, with ln2 to twice the precision */
+        rest[i] =
+            f64_fma(t[i], f64_set1(LN2_REST / TABLE_SIZE), f64_fma(t[i], f64_set1(LN2 / TABLE_SIZE), f64_negate(rest[i])));
+    h->step_low = from_double(rest);
+    for (int i = 0; i < HALVES; i++) part[i] = f64_mul(inverse[i], below_1);
+    h->inverse_high = from_double(part);
+    to_double(h->inverse_high, rest);
+    for (int i = 0; i < HALVES; i++) rest[i] = f64_mul(f64_fma(f64_negate(rest[i]), t[i], f64_set1(1.0)), inverse[i]);
+    h->inverse_low = from_double(rest);
+    scale_exp_terms(h, inverse);
     return h;
 }
 
 /* The one temperature of all rows; NULL where there is none, or more */
-static const temperature_params *load_shared_temperature(const sl_job *job, temperature_params *h) {
+static const struct temperature_params *load_shared_temperature(const sl_job *job, struct temperature_params *h) {
     return job->temperature_step ? NULL : load_temperature(job, 0, 1, h);
 }
 
-/* The same for one of the rows, in all lanes */
+/* The temperature of one of the rows, in all lanes */
 SL_INLINE vec v_lane(vec x, int lane) {
-    R a[LANES];
+    real a[LANES];
     v_store(a, x);
     return v_set1(a[lane]);
 }
-static const temperature_params *temperature_of_row(const temperature_params *rows, int lane, temperature_params *h) {
+static const struct temperature_params *temperature_of_row(const struct temperature_params *rows, int lane,
+                                                           struct temperature_params *h) {
     if (!rows) return NULL;
-    h->j_log2e = v_lane(rows->j_log2e, lane);
-    h->ln2_hi = v_lane(rows->ln2_hi, lane);
-    h->ln2_lo = v_lane(rows->ln2_lo, lane);
+    h->steps_per_unit = v_lane(rows->steps_per_unit, lane);
+    h->step_high = v_lane(rows->step_high, lane);
+    h->step_low = v_lane(rows->step_low, lane);
     for (int k = 0; k < EXP_TERMS; k++) h->term[k] = v_lane(rows->term[k], lane);
     h->t = v_lane(rows->t, lane);
-    h->high = v_lane(rows->high, lane);
-    h->low = v_lane(rows->low, lane);
+    h->inverse_high = v_lane(rows->inverse_high, lane);
+    h->inverse_low = v_lane(rows->inverse_low, lane);
     for (int i = 0; i < LANES; i++) h->exact[i] = rows->exact[lane];
     return h;
 }
 
-/* What turns the maximum m of a row into its e(x). A row far from zero is shifted by m first: x - m is then exact
-   for every x that matters. Near zero x itself is used, as x - m would round away up to 4 ulp of the result. */
-typedef struct {
-    vec max, shift, reduced, k, magic, clamp;
-    const temperature_params *heat; /* NULL where T is 1 */
+SL_INLINE vec times_temperature(real a, const struct temperature_params *temperature) {
+    return temperature ? v_mul(temperature->t, v_set1(a)) : v_set1(a);
+}
+
+/* ---- range reduction of a row --------------------------------------------------------------------------------- */
+
+/* What turns the maximum of a row, one per lane, into its e(x). A row far from zero is shifted by its maximum first: the difference
+   is then exact for every x that matters. Near zero x itself is used, as x - max would round away up to 4 ulp of the result. */
+struct exp_params {
+    vec max, shift, reduced;      /* reduced = max - shift */
+    vec k, round_magic, lower_bound; /* of x - shift; lower_bound keeps e a normal number */
+    const struct temperature_params *temperature; /* NULL where T is 1 */
     int shifted;
-} exp_params;
+};
 
-/* a multiple of T */
-SL_INLINE vec times_temperature(R a, const temperature_params *heat) { return heat ? v_mul(heat->t, v_set1(a)) : v_set1(a); }
-
-static vec shift_of_far_rows(vec m, vec from) { /* m where it is finite and far from zero, else 0 */
-    R a[LANES], far[LANES];
-    v_store(a, m);
-    v_store(far, from);
-    for (int i = 0; i < LANES; i++) a[i] = isfinite(a[i]) && (a[i] > far[i] || -a[i] > far[i]) ? a[i] : 0;
+/* max where it is finite and far from zero, else 0 */
+static vec shift_of_far_rows(vec max, vec far) {
+    real a[LANES], limit[LANES];
+    v_store(a, max);
+    v_store(limit, far);
+    for (int i = 0; i < LANES; i++) a[i] = isfinite(a[i]) && (a[i] > limit[i] || -a[i] > limit[i]) ? a[i] : 0;
     return v_load(a);
 }
-SL_INLINE exp_params exp_params_for_max(vec m, const temperature_params *heat, int may_shift) {
-    exp_params p;
-    const vec far = times_temperature(SHIFT_FROM, heat);
-    p.heat = heat;
-    p.max = p.reduced = m;
+
+SL_INLINE void reduce_range(struct exp_params *p) {
+    const vec log2e = p->temperature ? v_mul(p->temperature->steps_per_unit, v_set1((real)1 / TABLE_SIZE)) : v_set1(LOG2E);
+    p->k = v_sub(v_fma(p->reduced, log2e, v_set1(ROUND_MAGIC)), v_set1(ROUND_MAGIC));
+    p->round_magic = v_fma(p->k, v_set1(-TABLE_SIZE), v_set1(ROUND_MAGIC + TABLE_SIZE * EXP_BIAS));
+    p->lower_bound = v_sub(p->reduced, times_temperature(EXP_CLAMP, p->temperature));
+}
+
+SL_INLINE struct exp_params exp_params_for_max(vec max, const struct temperature_params *temperature) {
+    struct exp_params p;
+    const vec far = times_temperature(SHIFT_FROM, temperature);
+    p.temperature = temperature;
+    p.max = p.reduced = max;
     p.shift = v_set1(0);
-    p.shifted = may_shift && v_any_lt(far, v_max(m, v_sub(p.shift, m)));
+    p.shifted = v_any_lt(far, v_max(max, v_negate(max)));
     if (p.shifted) {
-        p.shift = shift_of_far_rows(m, far);
-        p.reduced = v_sub(m, p.shift);
+        p.shift = shift_of_far_rows(max, far);
+        p.reduced = v_sub(max, p.shift);
     }
-    const vec log2e = heat ? v_mul(heat->j_log2e, v_set1((R)1 / TABLE_SIZE)) : v_set1(LOG2E);
-    p.k = v_sub(v_fma(p.reduced, log2e, v_set1(ROUND_MAGIC)), v_set1(ROUND_MAGIC));
-    p.magic = v_fma(p.k, v_set1(-TABLE_SIZE), v_set1(ROUND_MAGIC + TABLE_SIZE * EXP_BIAS));
-    p.clamp = v_sub(p.reduced, times_temperature(EXP_CLAMP, heat));
+    reduce_range(&p);
     return p;
 }
 
-/* a + b, whatever that rounds away going to *lost */
-SL_INLINE double sl_add(double a, double b, double *lost) {
-    const double s = a + b, v = s - a;
-    *lost += (a - (s - v)) + (b - v);
-    return s;
+/* For a block of a long row, from the block's maximum and the row's shift. A block far below zero, in a row that is not, keeps to
+   what the range reduction can stand. */
+SL_INLINE struct exp_params exp_params_of_block(vec max, vec shift, const struct temperature_params *temperature) {
+    struct exp_params p;
+    p.temperature = temperature;
+    p.shift = shift;
+    p.shifted = 0;
+    p.max = p.reduced = v_max(v_sub(max, shift), times_temperature(-SHIFT_FROM, temperature));
+    reduce_range(&p);
+    return p;
 }
 
+/* 2^(k of a block - k of its row): 0 where nothing of the block is left in the result */
+SL_INLINE vec block_scale(vec block_k, vec row_k, int rows) {
+    real d[LANES];
+    v_store(d, v_sub(block_k, row_k));
+    for (int i = 0; i < rows; i++) d[i] = d[i] < -EXP_DEPTH ? 0 : (real)ldexp(1.0, (int)d[i]);
+    return v_load(d);
+}
+
+/* ---- exp of vectors ------------------------------------------------------------------------------------------- */
+
 /* p(r) of u vectors, in step */
-#if SL_REAL == 32
 SL_INLINE void exp_polynomial(int u, const vec *r, vec *p) {
+#if SL_REAL == 32
     for (int i = 0; i < u; i++) p[i] = v_fma(r[i], v_set1(exp_terms[3]), v_set1(exp_terms[2]));
     for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], v_set1(exp_terms[1]));
-    for (int i = 0; i < u; i++) p[i] = v_fma(p[i], v_mul(r[i], r[i]), r[i]);
-}
 #else
-SL_INLINE void exp_polynomial(int u, const vec *r, vec *p) {
     for (int i = 0; i < u; i++) p[i] = v_fma(r[i], v_set1(exp_terms[7]), v_set1(exp_terms[6]));
     for (int k = 5; k > 0; k--)
         for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], v_set1(exp_terms[k]));
+#endif
     for (int i = 0; i < u; i++) p[i] = v_fma(p[i], v_mul(r[i], r[i]), r[i]);
 }
-#endif
 
-/* e(x) = T + T * p of u vectors. They go through every step together: one vector alone is a chain of some 50 cycles,
-   and more of those than a processor's schedulers hold would have to overlap. A NaN comes through: max returns its
-   second argument where the two do not compare. */
-SL_INLINE void exp_parts(int u, const vec *x, const vec *magic, const vec *clamp, const temperature_params *heat, v_table table, vec *T,
-                         vec *p) {
+/* What exp_parts needs, in registers */
+struct exp_constants {
+    vec round_magic, lower_bound;
+    v_table table;
+    const struct temperature_params *temperature;
+};
+SL_INLINE struct exp_constants exp_constants_of(const struct exp_params *p) {
+    return (struct exp_constants){p->round_magic, p->lower_bound, v_load_table(exp_table), p->temperature};
+}
+
+/* e(x) = T + T * p of u vectors. They go through every step together, since one vector alone is a chain of some 50 cycles. A NaN
+   comes through: max returns its second argument where the two do not compare. */
+SL_INLINE void exp_parts(int u, const vec *x, const struct exp_constants *c, vec *T, vec *p) {
+    const struct temperature_params *h = c->temperature;
     vec r[UNROLL], k[UNROLL];
-    for (int i = 0; i < u; i++) r[i] = v_max(*clamp, x[i]);
-    if (heat) {
-        for (int i = 0; i < u; i++) T[i] = v_fma(r[i], heat->j_log2e, *magic);
-        for (int i = 0; i < u; i++) k[i] = v_sub(*magic, T[i]);
-        for (int i = 0; i < u; i++) r[i] = v_fma(k[i], heat->ln2_hi, r[i]);
-        for (int i = 0; i < u; i++) r[i] = v_fma(k[i], heat->ln2_lo, r[i]);
-        for (int i = 0; i < u; i++) T[i] = v_pow2(table, T[i]);
-        for (int i = 0; i < u; i++) p[i] = heat->term[EXP_TERMS - 1];
+    for (int i = 0; i < u; i++) r[i] = v_max(c->lower_bound, x[i]);
+    if (h) {
+        for (int i = 0; i < u; i++) T[i] = v_fma(r[i], h->steps_per_unit, c->round_magic);
+        for (int i = 0; i < u; i++) k[i] = v_sub(c->round_magic, T[i]);
+        for (int i = 0; i < u; i++) r[i] = v_fma(k[i], h->step_high, r[i]);
+        for (int i = 0; i < u; i++) r[i] = v_fma(k[i], h->step_low, r[i]);
+        for (int i = 0; i < u; i++) T[i] = v_pow2(c->table, T[i]);
+        for (int i = 0; i < u; i++) p[i] = h->term[EXP_TERMS - 1];
         for (int j = EXP_TERMS - 2; j >= 0; j--)
-            for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], heat->term[j]);
+            for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], h->term[j]);
         for (int i = 0; i < u; i++) p[i] = v_mul(p[i], r[i]);
         return;
     }
-    for (int i = 0; i < u; i++) T[i] = v_fma(r[i], v_set1(STEPS_PER_UNIT), *magic);
-    for (int i = 0; i < u; i++) k[i] = v_sub(T[i], *magic);
+    for (int i = 0; i < u; i++) T[i] = v_fma(r[i], v_set1(STEPS_PER_UNIT), c->round_magic);
+    for (int i = 0; i < u; i++) k[i] = v_sub(T[i], c->round_magic);
     for (int i = 0; i < u; i++) r[i] = v_fma(k[i], v_set1(-STEP_HIGH), r[i]);
     for (int i = 0; i < u; i++) r[i] = v_fma(k[i], v_set1(-STEP_LOW), r[i]);
-    for (int i = 0; i < u; i++) T[i] = v_pow2(table, T[i]);
+    for (int i = 0; i < u; i++) T[i] = v_pow2(c->table, T[i]);
     exp_polynomial(u, r, p);
 }
 
-/* Adds e(x) of u vectors to the sum, in their order, and returns e rounded. sum.high starts at SUM_ANCHOR, above every e,
-   so that (high + e) - high is exact and the part of e that high could not take is known; that part goes to sum.low,
-   from T and p, so that the rounding of e itself does not enter the sum. */
-SL_INLINE void add_exp(int u, const vec *x, const vec *magic, const vec *clamp, const temperature_params *heat, v_table table, pair *sum,
-                       vec *e) {
+/* e(x) as a pair: rounded, and what that rounds away */
+SL_INLINE struct pair exp_pair(vec T, vec p) {
+    const vec e = v_fma(T, p, T);
+    return (struct pair){e, v_fma(T, p, v_sub(T, e))};
+}
+SL_INLINE struct pair exp_of_max(const struct exp_params *params) {
+    const struct exp_constants c = exp_constants_of(params);
+    vec T, p;
+    exp_parts(1, &params->reduced, &c, &T, &p);
+    return exp_pair(T, p);
+}
+
+/* ---- sums of exp ---------------------------------------------------------------------------------------------- */
+
+/* Error-free extraction (Rump, Ogita and Oishi, "Accurate floating-point summation", 2008): sum.high starts at SUM_ANCHOR, a power
+   of two above every e, so that (high + e) - high is exact and the part of e that high could not take is known. */
+SL_INLINE struct pair sum_begin(void) { return pair_of(v_set1(SUM_ANCHOR)); }
+SL_INLINE struct pair sum_end(struct pair s) { return (struct pair){v_sub(s.high, v_set1(SUM_ANCHOR)), s.low}; } /* exact */
+
+/* Adds e(x) of u vectors to the sum, in their order, and returns e rounded. What high could not take goes to low, from T
+   and p, so that the rounding of e itself does not enter the sum. */
+SL_INLINE void add_exp(int u, const vec *x, const struct exp_constants *c, struct pair *sum, vec *e) {
     vec T[UNROLL], p[UNROLL], taken[UNROLL], high = sum->high;
-    exp_parts(u, x, magic, clamp, heat, table, T, p);
+    exp_parts(u, x, c, T, p);
     for (int i = 0; i < u; i++) e[i] = v_fma(T[i], p[i], T[i]);
     for (int i = 0; i < u; i++) {
         vec next = v_add(high, e[i]);
@@ -193,61 +251,14 @@ SL_INLINE void add_exp(int u, const vec *x, const vec *magic, const vec *clamp, 
     sum->high = high;
 }
 
-SL_INLINE pair sum_begin(vec ceiling) { return (pair){ceiling, v_set1(0)}; }
-SL_INLINE pair sum_end(pair s, vec ceiling) { /* exact */
-    s.high = v_sub(s.high, ceiling);
-    return s;
-}
-
-/* SUM_ANCHOR for a part of a long row whose own maximum is m: lower than that of the row by a power of two, so that parts
-   far below the row's maximum are added up as exactly as the part that has it. There may be very many of them. */
-static R sum_anchor_of_part(R m, R k, const temperature_params *heat) {
-    R log2e = LOG2E;
-    if (heat) log2e = (R)(0x1.71547652b82fep+0 / heat->exact[0]);
-    R below = (R)(fma(m, log2e, ROUND_MAGIC) - ROUND_MAGIC) - k;
-    if (!(below > -EXP_DEPTH)) below = -EXP_DEPTH;
-    return (R)ldexp(SUM_ANCHOR, (int)below);
-}
-
-/* a + b without loss: b may be larger than a (two_sum), or may not (fast_two_sum). */
-SL_INLINE pair pair_add(pair a, pair b) {
-    vec s = v_add(a.high, b.high), v = v_sub(s, a.high);
-    vec lost = v_add(v_sub(a.high, v_sub(s, v)), v_sub(b.high, v));
-    return (pair){s, v_add(v_add(a.low, b.low), lost)};
-}
-SL_INLINE pair pair_renormalize(pair a) {
-    vec s = v_add(a.high, a.low);
-    return (pair){s, v_sub(a.low, v_sub(s, a.high))};
-}
-
-/* One step on the way from the lanes of rows to their sums: the halves of every row are added, two vectors become one. */
-SL_INLINE int transpose_reduce_step(const int half, pair s[LANES], int count) {
-    if (count % 2) s[count] = (pair){v_set1(0), v_set1(0)};
-    for (int i = 0; i < count; i += 2) {
-        pair even, odd;
-        v_unzip(half, s[i].high, s[i + 1].high, &even.high, &odd.high);
-        v_unzip(half, s[i].low, s[i + 1].low, &even.low, &odd.low);
-        s[i / 2] = pair_add(even, odd);
-    }
-    return (count + 1) / 2;
-}
-/* The lanes of s[i] added up in lane i of the result, for count <= LANES rows. Each step adds lane j to lane j + half. */
-static pair transpose_reduce_add(pair s[LANES], int count) {
-#if SL_REAL == 32
-    count = transpose_reduce_step(8, s, count);
-#endif
-    count = transpose_reduce_step(4, s, count);
-    count = transpose_reduce_step(2, s, count);
-    transpose_reduce_step(1, s, count);
-    return pair_renormalize(s[0]);
-}
-
-/* e(max) as a pair */
-SL_INLINE pair exp_of_max(const exp_params *p) {
-    vec T, q;
-    exp_parts(1, &p->reduced, &p->magic, &p->clamp, p->heat, v_load_table(exp_table), &T, &q);
-    vec e = v_fma(T, q, T);
-    return (pair){e, v_fma(T, q, v_sub(T, e))};
+/* Adds e(x) of u vectors, except where x equals max, to a sum that begins with 0. T and p enter, not e: the roundings of
+   many equal e would be one error. Max itself and -inf count as what lower_bound leaves of them: less than 2^-50 of the
+   smallest number of the compute type, for each. */
+SL_INLINE void add_exp_without_max(int u, vec *x, vec max, const struct exp_constants *c, struct pair *sum) {
+    vec T[UNROLL], p[UNROLL];
+    for (int i = 0; i < u; i++) x[i] = v_select_eq(x[i], max, v_set1(-INFINITY), x[i]);
+    exp_parts(u, x, c, T, p);
+    for (int i = 0; i < u; i++) *sum = pair_add(*sum, exp_pair(T[i], p[i]));
 }
 
 #endif

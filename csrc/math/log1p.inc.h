@@ -1,15 +1,15 @@
 /* log1p.inc.h: log(1 + z). All constants come from csrc/tools/derive_constants.py, which prints their errors too. */
 #ifndef SL_LOG1P_INC
 #define SL_LOG1P_INC
-#include "isa/compute_type.h"
+#include "math/pair.inc.h"
 
 /* log(1 + zh + zl) = high + low for zh >= 0, |zl| <= ulp(zh); high alone is within 0.7 ulp.
    w = 1 + z = m * 2^e, f = m - 1, s = f / (2 + f): log(m) = 2 atanh(s) = f - f^2/2 + s * (f^2/2 + s^2 R(s^2)).
    What the rounding of w loses comes back as the correction c, so that z = 1e-300 gives 1e-300. */
-static inline void sl_log1p(f64_v zh, f64_v zl, f64_v *high, f64_v *low) {
+static inline void f64_log1p(f64_v zh, f64_v zl, f64_v *high, f64_v *low) {
     const f64_v one = f64_set1(1.0);
-    f64_v w = f64_add(one, zh), v = f64_sub(w, one);
-    f64_v lost = f64_add(f64_add(f64_sub(one, f64_sub(w, v)), f64_sub(zh, v)), zl);
+    f64_v lost, w = f64_two_sum(one, zh, &lost);
+    lost = f64_add(lost, zl);
     f64_v e, f = f64_sub(f64_split(w, &e), one);
     f64_v c = f64_div(lost, w);
     f64_v s = f64_div(f, f64_add(f64_set1(2.0), f));
@@ -33,15 +33,15 @@ static inline void sl_log1p(f64_v zh, f64_v zl, f64_v *high, f64_v *low) {
 #if SL_REAL == 32
 /* q(E) of u vectors, in step: log(1 + E) = E + E^2 q(E) for E in [0, 1] of float32, exact to 0.19 u of the logarithm. Terms
    go in pairs, as one chain of ten would be waited for; pairs have one sign, so that nothing cancels. */
-SL_INLINE void sl_log1p_polynomial(int u, const f32_v *x, f32_v *p) {
+SL_INLINE void log1p_polynomial(int u, const f32_v *x, f32_v *p) {
     static const float q[11] = {-0x1.fffffep-2f, 0x1.5554f6p-2f, -0x1.fff028p-3f, 0x1.98f08ap-3f, -0x1.512918p-3f, 0x1.1383fep-3f,
                                 -0x1.a08dp-4f,   0x1.084158p-4f, -0x1.f4312ap-6f, 0x1.2e3f36p-7f, -0x1.5638c8p-10f};
-    f32_v square[UNROLL], pair[UNROLL];
+    f32_v square[UNROLL], two_terms[UNROLL];
     for (int i = 0; i < u; i++) square[i] = f32_mul(x[i], x[i]);
     for (int i = 0; i < u; i++) p[i] = f32_set1(q[10]);
     for (int k = 8; k >= 0; k -= 2) {
-        for (int i = 0; i < u; i++) pair[i] = f32_fma(x[i], f32_set1(q[k + 1]), f32_set1(q[k]));
-        for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], square[i], pair[i]);
+        for (int i = 0; i < u; i++) two_terms[i] = f32_fma(x[i], f32_set1(q[k + 1]), f32_set1(q[k]));
+        for (int i = 0; i < u; i++) p[i] = f32_fma(p[i], square[i], two_terms[i]);
     }
 }
 #endif

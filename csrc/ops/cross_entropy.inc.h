@@ -1,202 +1,256 @@
-/* losses.inc.h: compute. Cross-entropy beside softmax: what the target of a row says, its loss and its gradient.
-   Part of kernels.inc.h. The forms find m, log(sum / e(m)) and p of a row; this file knows what a loss makes of them.
+/* cross_entropy.inc.h: hooks of the operations cross_entropy and cross_entropy_grad. They collect what the targets of rows say, and make
+   losses and gradients of that and of the row's statistics.
 
-   The target of a row is a weight q for each class: all on one class t, or spread over the classes, or, with label
-   smoothing, both. Then
+   The target of a row is a mass q_c for each class c: all on one class t that an index names, or a mass for each class, or, with
+   label smoothing, both. Then, with m the maximum of the row and Q the sum of its masses,
 
-     loss     = sum of q_c (m - x_c) + Q * log(sum / e(m)),   Q = sum of q
-     gradient = scale * (Q * p_c - q_c)
+       loss     = sum of q_c (m - x_c) + Q log(sum / e(m))
+       gradient = scale (Q p_c - q_c)
 
-   All terms of the loss are >= 0 where the weights are, so nothing cancels. Everything here is float64. */
+   Where the masses are >= 0, all terms of the loss are, so that nothing cancels. Losses are computed in float64. */
 #ifndef SL_CROSS_ENTROPY_INC
 #define SL_CROSS_ENTROPY_INC
+#include "math/convert.inc.h"
+#include "math/exp.inc.h"
+#include "math/pair.inc.h"
+#include "rows/op.inc.h"
 #include "rows/row_stats.inc.h"
 
-/* What the targets of some rows come to, one row per lane. An ignored row has neither loss nor gradient, whatever its
-   logits are. */
-typedef struct {
-    double ignored[LANES];                 /* 0 or 1 */
-    double q[LANES];                       /* q_t of the class that an index names; 0 without */
-    double spread[LANES], distance[LANES]; /* sums of the other q, and of q (m - x) */
-    R x[LANES];                            /* x_t */
-    R at[LANES];                           /* the gradient of class t, unless the target is spread over the classes */
-    double others[LANES];                  /* scale * Q * (1 - p) of the maximum, without loss */
-    double odd[LANES];                     /* NaN where the gradient of the row is NaN or, as it is ignored, 0 */
-    int any_odd;
-} targets;
+/* ---- masses of classes ---------------------------------------------------------------------------------------- */
 
-SL_INLINE double class_weight(const sl_loss *loss, ptrdiff_t k) { return loss->weight ? ((const R *)loss->weight)[k] : 1; }
-SL_INLINE int has_class_mass(const sl_loss *loss) { return loss->dense || loss->smoothing != 0; }
+/* Do all classes have a mass, or only the one that an index names? */
+SL_INLINE int has_class_masses(const sl_loss_args *args) { return args->mass || args->label_smoothing != 0; }
 
-/* q of class k, but for what an index adds */
-SL_INLINE double class_mass(const sl_loss *loss, ptrdiff_t row, ptrdiff_t k) {
-    double y = loss->smoothing / (double)loss->n;
-    if (loss->dense) {
-        const ptrdiff_t r = loss->first + row, at = r / loss->inner * loss->n * loss->inner + r % loss->inner + k * loss->inner;
-        R one = 0;
-        convert_block(loss->dense_storage, loss->dense, NULL, at, 1, &one);
-        y += (1 - loss->smoothing) * one;
+SL_INLINE double weight_of_class(const sl_loss_args *args, ptrdiff_t k) {
+    return args->class_weight ? ((const real *)args->class_weight)[k] : 1;
+}
+
+/* The masses of the classes of one row, without what an index adds to one of them */
+struct class_masses {
+    const sl_loss_args *args;
+    struct source mass;      /* mass.x is NULL where there is none */
+    ptrdiff_t start, step;   /* mass of class k is element start + k * step */
+    double uniform, of_mass; /* what smoothing gives each class, and what it leaves of mass */
+};
+SL_INLINE struct class_masses class_masses_of_row(const sl_job *job, ptrdiff_t row) {
+    const sl_loss_args *args = job->args;
+    struct class_masses m;
+    m.args = args;
+    m.mass = (struct source){args->mass_dtype, 0, args->mass, NULL};
+    m.start = start_of_row(job, row);
+    m.step = job->inner;
+    m.uniform = args->label_smoothing / (double)job->n;
+    m.of_mass = 1 - args->label_smoothing;
+    return m;
+}
+SL_INLINE double mass_of_class(const struct class_masses *m, ptrdiff_t k) {
+    double mass = m->uniform;
+    if (m->mass.x) {
+        const ptrdiff_t at = m->start + k * m->step;
+        real one = 0;
+        mass += m->of_mass * (source_is_native(&m->mass) ? ((const real *)m->mass.x)[at] : *load_source(&m->mass, at, 1, &one));
     }
-    return y * class_weight(loss, k);
+    return mass * weight_of_class(m->args, k);
 }
 
-/* A sum of float64. For float32 that is enough; for float64 what it rounds away is kept, unless it is infinite. */
-typedef struct {
-    double sum, lost;
-} exact_sum;
-SL_INLINE void exact_add(exact_sum *s, double x) {
-    const double sum = s->sum + x;
-#if SL_REAL == 64
-    const double v = sum - s->sum, lost = (s->sum - (sum - v)) + (x - v);
-    if (sum - sum == 0) s->lost += lost;
-#endif
-    s->sum = sum;
+/* ---- first pass: collect what targets say --------------------------------------------------------------------- */
+
+SL_INLINE void clear_targets(struct row_targets *t) {
+    double *const sums[] = {t->ignored, t->target_mass, t->other_mass, t->margin};
+    for (int i = 0; i < 4; i++)
+        for (int h = 0; h < HALVES; h++) f64_store(sums[i] + 8 * h, f64_set1(0.0));
+    v_store(t->target_logit, v_set1(0));
 }
 
-/* q (m - x): for float64 with what two roundings would lose. */
-SL_INLINE void exact_add_product(exact_sum *s, double q, double m, double x) {
-    const double d = m - x, product = q * d;
-    exact_add(s, product);
-#if SL_REAL == 64
-    const double v = d - m, rest = (m - (d - v)) - (x + v), lost = fma(q, d, -product) + q * rest;
-    if (lost - lost == 0) s->lost += lost;
-#endif
-}
-
-/* Adds n classes from k on, which lie in x at distances of stride. m is any number, the row's maximum at the end. */
-static void collect_class_mass(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const R *x, ptrdiff_t stride, double m,
-                               targets *t, ptrdiff_t lane) {
-    exact_sum spread[4] = {{0, 0}}, distance[4] = {{0, 0}};
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const double q = class_mass(job->loss, row, k + i);
-        exact_add(&spread[i % 4], q);
-        if (q != 0) exact_add_product(&distance[i % 4], q, m, x[i * stride]); /* 0 times infinity is nothing here */
-    }
-    t->spread[lane] += (spread[0].sum + spread[1].sum) + (spread[2].sum + spread[3].sum);
-    t->spread[lane] += (spread[0].lost + spread[1].lost) + (spread[2].lost + spread[3].lost);
-    t->distance[lane] += (distance[0].sum + distance[1].sum) + (distance[2].sum + distance[3].sum);
-    t->distance[lane] += (distance[0].lost + distance[1].lost) + (distance[2].lost + distance[3].lost);
-}
-
-SL_INLINE void clear_targets(targets *t) {
-    double *const all[] = {t->ignored, t->q, t->spread, t->distance};
-    for (int a = 0; a < 4; a++)
-        for (int h = 0; h < HALVES; h++) f64_store(all[a] + 8 * h, f64_set1(0.0));
-    v_store(t->x, v_set1(0));
-}
-
-/* What the targets of `count` rows say about n classes from k on, before x may be overwritten: class k of the first row
-   is x[0], rows are row_step apart, classes class_step. m are any numbers, the rows' maxima at the end. Adds to t. */
-static void collect_targets(const sl_job *job, ptrdiff_t row, ptrdiff_t count, ptrdiff_t k, ptrdiff_t n, const R *restrict x,
-                            ptrdiff_t row_step, ptrdiff_t class_step, const R *m, targets *restrict t) {
-    const sl_loss *loss = job->loss;
-    if (loss->target) {
-        const int64_t *restrict target = loss->target + loss->first + row, ignore = loss->ignore;
-        const R *restrict weight = loss->weight;
-        const double part = 1 - loss->smoothing;
-        for (ptrdiff_t i = 0; i < count; i++) {
-            const int64_t at = target[i];
-            if (at == ignore) t->ignored[i] = 1;
-            else if (at >= k && at < k + n) {
-                t->x[i] = x[i * row_step + (at - k) * class_step];
-                t->q[i] = weight ? part * weight[at] : part;
-            }
+/* The classes that an index names, as far as the block has them */
+static void collect_target_classes(const sl_loss_args *args, const struct block *x, struct row_targets *restrict t) {
+    const int64_t *restrict target = args->target + x->first_row, ignore_index = args->ignore_index;
+    const real *restrict weight = args->class_weight, *restrict logit = x->at;
+    const ptrdiff_t first = x->first_class, last = first + x->classes;
+    const double mass = 1 - args->label_smoothing;
+    for (ptrdiff_t i = 0; i < x->rows; i++) {
+        const int64_t k = target[i];
+        if (k == ignore_index) t->ignored[i] = 1;
+        else if (k >= first && k < last) {
+            t->target_logit[i] = logit[i * x->row_step + (k - first) * x->class_step];
+            t->target_mass[i] = weight ? mass * weight[k] : mass;
         }
     }
-    if (!has_class_mass(loss)) return;
-    for (ptrdiff_t i = 0; i < count; i++)
-        if (t->ignored[i] == 0) collect_class_mass(job, row + i, k, n, x + i * row_step, class_step, m[i], t, i);
 }
 
-/* scale * (Q p - q) from y = scale * Q * p. Where p is near 1, it is Q less what the other classes have. */
-SL_INLINE R gradient_less_mass(R y, double q, double scale, double sum, double others) {
-    const R rest = (R)(scale * (sum - q) - others), less = (R)(y - scale * q);
-    return fabs(y) > 0.5 * fabs(scale * sum) ? rest : less;
+SL_INLINE double total_of_four(const struct exact_sum *s) { return (s[0].sum + s[1].sum) + (s[2].sum + s[3].sum); }
+SL_INLINE double low_of_four(const struct exact_sum *s) { return (s[0].low + s[1].low) + (s[2].low + s[3].low); }
+
+/* Adds the masses of one row's classes, and mass * (origin - x), in four sums each that do not wait for each other. */
+static void collect_class_masses(const sl_job *job, const struct block *x, ptrdiff_t lane, double origin, struct row_targets *t) {
+    const struct class_masses masses = class_masses_of_row(job, x->first_row + lane);
+    const real *logit = x->at + lane * x->row_step;
+    struct exact_sum mass[4] = {{0, 0}}, margin[4] = {{0, 0}};
+    for (ptrdiff_t i = 0; i < x->classes; i++) {
+        const double q = mass_of_class(&masses, x->first_class + i);
+        exact_add(&mass[i % 4], q);
+        if (q != 0) exact_add_product(&margin[i % 4], q, origin, logit[i * x->class_step]); /* 0 times infinity is 0 here */
+    }
+    t->other_mass[lane] += total_of_four(mass);
+    t->other_mass[lane] += low_of_four(mass);
+    t->margin[lane] += total_of_four(margin);
+    t->margin[lane] += low_of_four(margin);
 }
 
-/* The losses of rows first to first + rows of the job, one per lane. log is log(sum / e(m)), z what the other classes
-   weigh beside the maximum; poison is NaN for a row that has NaN or no finite maximum. high and low are 1 / sum as a pair,
-   and become what e is to be multiplied by for the gradient. Lanes without a row are computed with as well. */
-static void cross_entropy_finish(const sl_job *job, ptrdiff_t first, ptrdiff_t rows, const exp_params *plan, targets *t, const double *log,
-                                 const ratio_others_to_max *z, vec poison, vec *high, vec *low) {
-    const f64_v zero = f64_set1(0.0), one = f64_set1(1.0), nan = f64_set1((double)NAN), scale = f64_set1(job->loss->scale);
-    f64_v m[HALVES], x[HALVES], bad[HALVES], factor[HALVES], all[HALVES];
-    double loss[LANES];
-    to_double(plan->max, m);
-    to_double(v_load(t->x), x);
-    to_double(poison, bad);
-    for (int h = 0; h < HALVES; h++) {
-        const f64_v q = f64_load(t->q + 8 * h), ignored = f64_load(t->ignored + 8 * h);
-        const f64_v d = f64_sub(m[h], x[h]), at_t = f64_select_eq(q, zero, zero, f64_mul(q, d)), distance = f64_load(t->distance + 8 * h);
-        all[h] = f64_add(q, f64_load(t->spread + 8 * h));
-        const f64_v apart = f64_add(distance, at_t);
-        f64_v l = f64_load(log + 8 * h);
-#if SL_REAL == 64 /* with what the difference, the product and the sum have lost, where they are finite */
-        const f64_v v = f64_sub(d, m[h]), rest = f64_sub(f64_sub(m[h], f64_sub(d, v)), f64_add(x[h], v)), part = f64_sub(apart, at_t);
-        const f64_v of_product = f64_fma(q, rest, f64_fma(q, d, f64_sub(zero, at_t)));
-        const f64_v of_sum = f64_add(f64_sub(at_t, f64_sub(apart, part)), f64_sub(distance, part)), lost = f64_add(of_product, of_sum);
-        l = f64_fma(all[h], l, f64_select_eq(f64_sub(lost, lost), zero, lost, zero));
-        l = f64_add(apart, l);
+/* Hook `collect`: adds what the targets of a block of classes say to t. It runs while x is still there. origin is any number for each
+   row: its maximum, or that of the block. */
+static void collect_targets(const sl_job *job, const struct block *x, const real *origin, struct row_targets *t) {
+    const sl_loss_args *args = job->args;
+    if (args->target) collect_target_classes(args, x, t);
+    if (!has_class_masses(args)) return;
+    for (ptrdiff_t i = 0; i < x->rows; i++)
+        if (t->ignored[i] == 0) collect_class_masses(job, x, i, origin[i], t);
+}
+
+/* ---- losses, and what the gradient needs ---------------------------------------------------------------------- */
+
+/* Q of 8 rows from lane 8 * half on */
+SL_INLINE f64_v total_mass(const struct row_targets *t, int half) {
+    return f64_add(f64_load(t->target_mass + 8 * half), f64_load(t->other_mass + 8 * half));
+}
+
+/* The losses of 8 rows: margin + q_t (max - x_t) + Q log_sum. For float64 the terms come with what the difference, the product and
+   the sum round away, where that is finite. */
+SL_INLINE f64_v loss_of_half(const struct row_targets *t, int half, f64_v max, f64_v x, f64_v log_sum) {
+    const f64_v zero = f64_set1(0.0), q = f64_load(t->target_mass + 8 * half), mass = total_mass(t, half);
+    f64_v difference_lost, sum_lost;
+    const f64_v difference = f64_two_sum(max, f64_negate(x), &difference_lost);
+    const f64_v of_target = f64_select_eq(q, zero, zero, f64_mul(q, difference));
+    const f64_v margin = f64_two_sum(of_target, f64_load(t->margin + 8 * half), &sum_lost);
+#if SL_REAL == 64
+    const f64_v product_lost = f64_fma(q, difference_lost, f64_fma(q, difference, f64_negate(of_target)));
+    const f64_v lost = f64_add(product_lost, sum_lost), low = f64_select_eq(f64_sub(lost, lost), zero, lost, zero);
+    return f64_add(margin, f64_fma(mass, log_sum, low));
 #else
-        l = f64_fma(all[h], l, apart);
+    return f64_fma(mass, log_sum, margin);
 #endif
-        l = f64_select_eq(bad[h], bad[h], f64_select_eq(l, l, l, nan), nan); /* the one NaN for any of them */
-        f64_store(loss + 8 * h, f64_select_eq(ignored, zero, l, zero));
-        bad[h] = f64_add(f64_select_eq(ignored, zero, zero, nan), f64_add(f64_sub(bad[h], bad[h]), f64_sub(all[h], all[h])));
-    }
-    if (rows == LANES) memcpy(job->loss->loss + job->loss->first + first, loss, sizeof loss);
-    else memcpy(job->loss->loss + job->loss->first + first, loss, (size_t)rows * sizeof *loss);
-    if (!sl_writes_rows(job)) return;
-    for (int h = 0; h < HALVES; h++) {
-        const f64_v odds = f64_add(f64_load(z->high + 8 * h), f64_load(z->low + 8 * h));
-        factor[h] = f64_mul(scale, all[h]);
-        f64_store(t->others + 8 * h, f64_mul(factor[h], f64_div(odds, f64_add(one, odds))));
-        f64_store(t->odd + 8 * h, bad[h]);
-    }
-    t->any_odd = 0;
-    for (int h = 0; h < HALVES; h++) t->any_odd |= f64_any_nan(bad[h]);
-    const vec f = from_double(factor), p = v_mul(*high, f);
-    *low = v_add(v_fma(*high, f, v_sub(v_set1(0), p)), v_mul(*low, f));
-    *high = p;
-    /* e of class t, as it is in the row, and y */
-    vec shifted = v_sub(v_load(t->x), plan->shift), T, q;
-    exp_parts(1, &shifted, &plan->magic, &plan->clamp, NULL, v_load_table(exp_table), &T, &q);
-    const vec e = v_fma(T, q, T);
-    f64_v y[HALVES];
-    to_double(v_fma(e, *high, v_mul(e, *low)), y);
-    for (int h = 0; h < HALVES; h++) { /* gradient_less_mass with q = Q */
-        const f64_v most =
-            f64_sub(f64_max(y[h], f64_sub(zero, y[h])), f64_mul(f64_set1(0.5), f64_max(factor[h], f64_sub(zero, factor[h]))));
-        const f64_v rest = f64_sub(zero, f64_load(t->others + 8 * h)), less = f64_sub(y[h], factor[h]);
-        y[h] = f64_select_eq(f64_max(most, zero), zero, less, rest);
-    }
-    v_store(t->at, from_double(y));
 }
 
-/* y has scale * Q * p of n classes from k on, laid out as for aim: takes scale * q away. */
-static void subtract_class_mass(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, const targets *t, ptrdiff_t lane, R *y,
-                                ptrdiff_t stride) {
-    const sl_loss *loss = job->loss;
-    const ptrdiff_t at = loss->target ? (ptrdiff_t)loss->target[loss->first + row] - k : -1;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const double q = class_mass(loss, row, k + i) + (i == at ? t->q[lane] : 0);
-        y[i * stride] = gradient_less_mass(y[i * stride], q, loss->scale, t->q[lane] + t->spread[lane], t->others[lane]);
+/* Writes the losses of the group's rows. Lanes without a row are computed with, but not written. */
+static void losses_of_rows(const struct row_group *g) {
+    const sl_loss_args *args = g->job->args;
+    const struct row_targets *t = g->targets;
+    const f64_v zero = f64_set1(0.0), nan = f64_set1((double)NAN);
+    f64_v max[HALVES], x[HALVES], nonfinite[HALVES];
+    double loss[LANES];
+    to_double(g->params.max, max);
+    to_double(v_load(t->target_logit), x);
+    to_double(v_load(g->stats->nonfinite), nonfinite);
+    for (int h = 0; h < HALVES; h++) {
+        f64_v l = loss_of_half(t, h, max[h], x[h], f64_load(g->stats->log_sum_double + 8 * h));
+        l = f64_select_eq(nonfinite[h], nonfinite[h], f64_select_eq(l, l, l, nan), nan); /* the one NaN for any of them */
+        f64_store(loss + 8 * h, f64_select_eq(f64_load(t->ignored + 8 * h), zero, l, zero));
+    }
+    if (g->rows == LANES) memcpy(args->loss + g->first, loss, sizeof loss);
+    else memcpy(args->loss + g->first, loss, (size_t)g->rows * sizeof *loss);
+}
+
+/* Finds the rows whose gradient does not come from the formula: ignored ones, and those whose logits or masses are not finite. */
+static void find_special_rows(const struct row_stats *stats, struct row_targets *t) {
+    const f64_v zero = f64_set1(0.0), nan = f64_set1((double)NAN);
+    f64_v nonfinite[HALVES];
+    to_double(v_load(stats->nonfinite), nonfinite);
+    t->any_special = 0;
+    for (int h = 0; h < HALVES; h++) {
+        const f64_v mass = total_mass(t, h), ignored = f64_select_eq(f64_load(t->ignored + 8 * h), zero, zero, nan);
+        const f64_v special = f64_add(ignored, f64_add(f64_sub(nonfinite[h], nonfinite[h]), f64_sub(mass, mass)));
+        f64_store(t->special + 8 * h, special);
+        t->any_special |= f64_any_nan(special);
     }
 }
-static void subtract_targets(const sl_job *job, ptrdiff_t row, ptrdiff_t count, ptrdiff_t k, ptrdiff_t n, const targets *restrict t,
-                             R *restrict y, ptrdiff_t row_step, ptrdiff_t class_step) {
-    const int spread = has_class_mass(job->loss);
-    if (!spread) {
-        const int64_t *restrict target = job->loss->target + job->loss->first + row;
-        for (ptrdiff_t i = 0; i < count; i++)
-            if (target[i] >= k && target[i] < k + n) y[i * row_step + (target[i] - k) * class_step] = t->at[i];
+
+/* Multiplies stats->scale by factor = scale * Q, so that e times that is scale * Q * p. Finds scale * Q * (1 - p) of the maximum. */
+static void scale_of_gradient(const sl_loss_args *args, struct row_stats *stats, struct row_targets *t, f64_v *factor) {
+    const f64_v one = f64_set1(1.0), scale = f64_set1(args->scale);
+    for (int h = 0; h < HALVES; h++) {
+        const f64_v ratio = f64_add(f64_load(stats->ratio.high + 8 * h), f64_load(stats->ratio.low + 8 * h));
+        factor[h] = f64_mul(scale, total_mass(t, h));
+        f64_store(t->weight_of_others + 8 * h, f64_mul(factor[h], f64_div(ratio, f64_add(one, ratio))));
     }
-    if (!spread && !t->any_odd) return;
-    for (ptrdiff_t i = 0; i < count; i++) {
-        R *own = y + i * row_step;
-        if (t->any_odd && t->odd[i] != t->odd[i])
-            for (ptrdiff_t j = 0; j < n; j++) own[j * class_step] = t->ignored[i] != 0 ? 0 : (R)NAN;
-        else if (spread) subtract_class_mass(job, row + i, k, n, t, i, own, class_step);
+    const vec f = from_double(factor), high = v_load(stats->scale), low = v_load(stats->scale_low), product = v_mul(high, f);
+    v_store(stats->scale_low, v_add(v_fma(high, f, v_negate(product)), v_mul(low, f)));
+    v_store(stats->scale, product);
+}
+
+/* scale * (Q p - q) from y = scale * Q * p, where mass is Q. Where p is above 1/2, it is Q less what the other classes have. */
+SL_INLINE real gradient_less_mass(real y, double q, double scale, double mass, double weight_of_others) {
+    const real from_others = (real)(scale * (mass - q) - weight_of_others), direct = (real)(y - scale * q);
+    return fabs(y) > 0.5 * fabs(scale * mass) ? from_others : direct;
+}
+
+SL_INLINE f64_v f64_magnitude(f64_v x) { return f64_max(x, f64_negate(x)); }
+
+/* The gradient of the class that an index names, which has all mass: gradient_less_mass with q = Q, one row per lane. e of that class
+   is computed again, as it was in the row. Losses have no temperature. */
+static void gradient_of_target(const struct row_group *g, const f64_v *factor) {
+    struct row_targets *t = g->targets;
+    const f64_v zero = f64_set1(0.0), one_half = f64_set1(0.5);
+    struct exp_constants constants = exp_constants_of(&g->params);
+    constants.temperature = NULL;
+    const vec shifted = v_sub(v_load(t->target_logit), g->params.shift);
+    vec T, p;
+    exp_parts(1, &shifted, &constants, &T, &p);
+    f64_v y[HALVES];
+    to_double(scale_exp(v_fma(T, p, T), v_load(g->stats->scale), v_load(g->stats->scale_low)), y);
+    for (int h = 0; h < HALVES; h++) {
+        const f64_v above_half = f64_sub(f64_magnitude(y[h]), f64_mul(one_half, f64_magnitude(factor[h])));
+        const f64_v from_others = f64_negate(f64_load(t->weight_of_others + 8 * h)), direct = f64_sub(y[h], factor[h]);
+        y[h] = f64_select_eq(f64_max(above_half, zero), zero, direct, from_others);
+    }
+    v_store(t->target_gradient, from_double(y));
+}
+
+/* Hook `finish`: writes losses, and prepares the second pass of the gradient. */
+static void cross_entropy_finish(struct row_group *g) {
+    losses_of_rows(g);
+    if (g->job->op != SL_CROSS_ENTROPY_GRAD) return;
+    f64_v factor[HALVES];
+    find_special_rows(g->stats, g->targets);
+    scale_of_gradient(g->job->args, g->stats, g->targets, factor);
+    gradient_of_target(g, factor);
+}
+
+/* ---- second pass: the gradient -------------------------------------------------------------------------------- */
+
+/* Takes scale * q from each class of one row of y. */
+static void subtract_class_masses(const sl_job *job, const struct block *y, const struct row_targets *t, ptrdiff_t lane) {
+    const sl_loss_args *args = job->args;
+    const struct class_masses masses = class_masses_of_row(job, y->first_row + lane);
+    const ptrdiff_t target = args->target ? (ptrdiff_t)args->target[y->first_row + lane] - y->first_class : -1;
+    const double target_mass = t->target_mass[lane], mass = target_mass + t->other_mass[lane], others = t->weight_of_others[lane];
+    const double scale = args->scale;
+    real *row = y->at + lane * y->row_step;
+    for (ptrdiff_t i = 0; i < y->classes; i++) {
+        const double q = mass_of_class(&masses, y->first_class + i) + (i == target ? target_mass : 0);
+        row[i * y->class_step] = gradient_less_mass(row[i * y->class_step], q, scale, mass, others);
+    }
+}
+
+/* Writes the gradient of the classes that an index names. */
+static void write_target_gradients(const sl_loss_args *args, const struct block *y, const struct row_targets *restrict t) {
+    const int64_t *restrict target = args->target + y->first_row;
+    const ptrdiff_t first = y->first_class, last = first + y->classes;
+    real *restrict gradient = y->at;
+    for (ptrdiff_t i = 0; i < y->rows; i++)
+        if (target[i] >= first && target[i] < last) gradient[i * y->row_step + (target[i] - first) * y->class_step] = t->target_gradient[i];
+}
+
+/* Hook `patch`: y has scale * Q * p of a block of classes, and becomes the gradient. */
+static void subtract_targets(const sl_job *job, const struct block *y, const struct row_targets *t) {
+    const sl_loss_args *args = job->args;
+    const int all_classes = has_class_masses(args);
+    if (!all_classes) write_target_gradients(args, y, t);
+    if (!all_classes && !t->any_special) return;
+    for (ptrdiff_t i = 0; i < y->rows; i++) {
+        real *row = y->at + i * y->row_step;
+        if (t->any_special && t->special[i] != t->special[i])
+            for (ptrdiff_t k = 0; k < y->classes; k++) row[k * y->class_step] = t->ignored[i] != 0 ? 0 : (real)NAN;
+        else if (all_classes) subtract_class_masses(job, y, t, i);
     }
 }
 

@@ -1,171 +1,175 @@
-/* row_stats.inc.h: from the sum of a row to what its results need. One row per lane. */
+/* row_stats.inc.h: statistics of rows, from the sums of their exponentials to what results need. One row per lane. It knows no layout
+   and no operation. */
 #ifndef SL_ROW_STATS_INC
 #define SL_ROW_STATS_INC
 #include "math/exp.inc.h"
 #include "math/log1p.inc.h"
+#include "rows/op.inc.h"
 
-/* ---- from sums to results, one row per lane ------------------------------------------------------------------ */
+/* (sum - e(max)) / e(max) as pairs of float64: what all other classes weigh beside the largest */
+struct ratio_others_to_max {
+    double high[LANES], low[LANES];
+};
 
-/* NaN where the row has a NaN or its maximum is not finite, a number elsewhere */
-SL_INLINE vec nonfinite(const exp_params *p, pair sum) { return v_add(v_sub(p->max, p->max), sum.high); }
+struct row_stats {
+    real scale[LANES], scale_low[LANES]; /* what e is multiplied by, as a pair: 1 / sum, unless an operation changes it */
+    real log_sum[LANES];                 /* log(sum / e(max)) */
+    real result[LANES];                  /* of operations with one number a row: logsumexp, if nothing else */
+    real flush_below[LANES];             /* e below that is a result of 0; 0 where no mask hides classes */
+    real confident[LANES];               /* below 0 where nearly all weight of the row is on one class */
+    real nonfinite[LANES];               /* NaN where the row has a NaN or no finite maximum */
+    double log_sum_double[LANES];
+    struct ratio_others_to_max ratio;
+    struct pair exp_of_max;
+    int any_confident, any_nonfinite;
+};
+
+SL_INLINE int is_nonfinite(const struct row_stats *s, int lane) { return s->nonfinite[lane] != s->nonfinite[lane]; }
+
+/* Where the other classes weigh less than this part of e(max), the row is confident: the low part of the sum carries most of them, and
+   its own rounding would show in log1p(ratio). Such rows add up the other classes alone. The bound:
+
+       error of low <= 4 u^2 e(max) (n + 2)^2 <= ulp / 2 of the logarithm   where the others weigh at least 8 u (n + 2)^2 e(max)
+
+   The 2 is for the rounding of e(max). From CONFIDENT_TERMS on the bound is 1/64: the terms lie in many lanes and blocks
+   then, each with its own low part (observed: no error above 2 ULP). */
+SL_INLINE real confident_below(ptrdiff_t n) {
+    return n + 2.0 < CONFIDENT_TERMS ? (real)((n + 2.0) * (n + 2.0) * 8 * UNIT_ROUNDOFF) : (real)(1.0 / 64);
+}
 
 /* 1 / sum as a pair: the product with e then rounds once */
-SL_INLINE pair reciprocal(pair sum) {
-    vec one = v_set1(1), minus = v_sub(v_set1(0), v_div(one, sum.high));
-    vec rest = v_fma(minus, sum.low, v_fma(minus, sum.high, one));
-    vec high = v_sub(v_set1(0), minus);
-    return (pair){high, v_mul(high, rest)};
+SL_INLINE struct pair pair_reciprocal(struct pair sum) {
+    const vec one = v_set1(1), minus = v_negate(v_div(one, sum.high));
+    const vec rest = v_fma(minus, sum.low, v_fma(minus, sum.high, one)), high = v_negate(minus);
+    return (struct pair){high, v_mul(high, rest)};
 }
 
-/* sum - e(max): what the other classes weigh */
-SL_INLINE pair sum_without_max(pair sum, pair e) {
-    vec zero = v_set1(0);
-    return pair_add(sum, (pair){v_sub(zero, e.high), v_sub(zero, e.low)});
+SL_INLINE struct pair sum_without_max(struct pair sum, struct pair e) {
+    return pair_add(sum, (struct pair){v_negate(e.high), v_negate(e.low)});
 }
 
-/* z = (sum - e(max)) / e(max) as pairs of float64 */
-typedef struct {
-    double high[LANES], low[LANES];
-} ratio_others_to_max;
-
-static void ratio_from_pairs(pair o, pair e, ratio_others_to_max *z) {
+static void ratio_of_pairs(struct pair others, struct pair max, struct ratio_others_to_max *ratio) {
 #if SL_REAL == 32
-    f64_v oh[2], ol[2], eh[2], el[2];
-    f32_widen(o.high, &oh[0], &oh[1]);
-    f32_widen(o.low, &ol[0], &ol[1]);
-    f32_widen(e.high, &eh[0], &eh[1]);
-    f32_widen(e.low, &el[0], &el[1]);
+    f64_v oh[2], ol[2], mh[2], ml[2];
+    to_double(others.high, oh);
+    to_double(others.low, ol);
+    to_double(max.high, mh);
+    to_double(max.low, ml);
     for (int i = 0; i < 2; i++) {
-        f64_store(z->high + 8 * i, f64_div(f64_add(oh[i], ol[i]), f64_add(eh[i], el[i])));
-        f64_store(z->low + 8 * i, f64_set1(0.0));
+        f64_store(ratio->high + 8 * i, f64_div(f64_add(oh[i], ol[i]), f64_add(mh[i], ml[i])));
+        f64_store(ratio->low + 8 * i, f64_set1(0.0));
     }
 #else
-    vec h = v_div(o.high, e.high), minus = v_sub(v_set1(0), h);
-    vec rest = v_add(v_fma(minus, e.high, o.high), v_fma(minus, e.low, o.low));
-    v_store(z->high, h);
-    v_store(z->low, v_div(rest, e.high));
+    const vec high = v_div(others.high, max.high), minus = v_negate(high);
+    const vec rest = v_add(v_fma(minus, max.high, others.high), v_fma(minus, max.low, others.low));
+    v_store(ratio->high, high);
+    v_store(ratio->low, v_div(rest, max.high));
 #endif
 }
 
-/* log(sum / e(max)) = log1p(z), and logsumexp = max + that */
-static vec log_of_ratio(const ratio_others_to_max *z, const exp_params *p, vec *logsumexp, double *log) {
+/* log(sum / e(max)) = log1p(ratio), and logsumexp = max / T + that. Returns the logarithm. */
+static vec log_of_ratio(const struct ratio_others_to_max *ratio, const struct exp_params *p, double *log, vec *logsumexp) {
 #if SL_REAL == 32
     f64_v m[2], l[2], low;
-    f32_widen(p->max, &m[0], &m[1]);
+    to_double(p->max, m);
     for (int i = 0; i < 2; i++) {
-        if (p->heat) m[i] = f64_div(m[i], f64_load(p->heat->exact + 8 * i));
-        sl_log1p(f64_load(z->high + 8 * i), f64_load(z->low + 8 * i), &l[i], &low);
+        if (p->temperature) m[i] = f64_div(m[i], f64_load(p->temperature->exact + 8 * i));
+        f64_log1p(f64_load(ratio->high + 8 * i), f64_load(ratio->low + 8 * i), &l[i], &low);
         f64_store(log + 8 * i, l[i]);
         m[i] = f64_add(m[i], l[i]);
     }
-    *logsumexp = f32_narrow(m[0], m[1]);
-    return f32_narrow(l[0], l[1]);
+    *logsumexp = from_double(m);
+    return from_double(l);
 #else
-    pair l;
-    sl_log1p(v_load(z->high), v_load(z->low), &l.high, &l.low);
+    struct pair l, m = pair_of(p->max);
+    f64_log1p(v_load(ratio->high), v_load(ratio->low), &l.high, &l.low);
     v_store(log, l.high);
-    pair m = {p->max, v_set1(0)};
-    if (p->heat) {
-        m.high = v_div(p->max, p->heat->t);
-        m.low = v_mul(v_fma(v_sub(v_set1(0), m.high), p->heat->t, p->max), p->heat->high);
+    if (p->temperature) {
+        m.high = v_div(p->max, p->temperature->t);
+        m.low = v_mul(v_fma(v_negate(m.high), p->temperature->t, p->max), p->temperature->inverse_high);
     }
     const vec zero = v_set1(0), sum = pair_renormalize(pair_add(m, l)).high;
-    *logsumexp = v_select_eq(v_sub(m.high, m.high), zero, sum, m.high); /* infinity: it has no low part */
+    *logsumexp = v_select_eq(v_sub(m.high, m.high), zero, sum, m.high); /* infinity has no low part */
     return l.high;
 #endif
 }
 
-/* Where the other classes weigh less than this part of e(max), the low part of the sum carries most of them, and its own rounding
-   (below 4 u^2 of e(max) times the square of the terms that it took) would show in log1p(z). Such rows add up the others alone.
-   8 u (n + 2)^2 keeps that below half an ulp; the 2 is for the rounding of e(max). Where n is so large that this is above 1/64 the terms
-   lie in many lanes and parts, each with its own low part, and no error has been found. */
-#define CONFIDENT(n) ((n) + 2.0 < CONFIDENT_TERMS ? (R)(((n) + 2.0) * ((n) + 2.0) * 8 * UNIT_ROUNDOFF) : (R)(1.0 / 64))
+/* ---- the statistics -------------------------------------------------------------------------------------------- */
 
-/* Adds e(x) of u vectors, but for x equal to max, to a sum that may begin with nothing. From T and p, as in add_exp: roundings
-   of many equal e would be one error. Max itself and -inf count as what the clamp leaves of them: less than 2^-50 of the
-   smallest number of R, for each. */
-SL_INLINE void add_exp_without_max(int u, vec *x, vec max, const vec *magic, const vec *clamp, const temperature_params *heat,
-                                   v_table table, pair *sum) {
-    vec T[UNROLL], p[UNROLL];
-    for (int i = 0; i < u; i++) x[i] = v_select_eq(x[i], max, v_set1(-INFINITY), x[i]);
-    exp_parts(u, x, magic, clamp, heat, table, T, p);
-    for (int i = 0; i < u; i++) {
-        const vec e = v_fma(T[i], p[i], T[i]);
-        *sum = pair_add(*sum, (pair){e, v_fma(T[i], p[i], v_sub(T[i], e))});
+/* The lanes of rows that are there: the others are computed with as well. */
+SL_INLINE unsigned real_lanes(int rows) { return (1u << rows) - 1; }
+
+/* From the sums of rows. Where the operation needs the logarithm, stats_log has to follow, after stats_fix_confident. */
+SL_INLINE void stats_from_sum(const sl_job *job, const struct op *op, const struct exp_params *p, struct pair sum, int rows,
+                              struct row_stats *s) {
+    s->exp_of_max = exp_of_max(p);
+    const struct pair others = sum_without_max(sum, s->exp_of_max);
+    const real bound = op->needs_log ? confident_below(job->n) : CERTAIN_BELOW;
+    const vec confident = v_sub(v_add(others.high, others.low), v_mul(s->exp_of_max.high, v_set1(bound)));
+    const vec nonfinite = v_add(v_sub(p->max, p->max), sum.high);
+    s->any_confident = v_any_lt(confident, v_set1(0));
+    s->any_nonfinite = v_any_nan(nonfinite);
+    if (rows < LANES) {
+        const vec zero = v_set1(0), is_nan = v_select_eq(nonfinite, nonfinite, zero, v_set1(1));
+        s->any_confident = (v_lanes_lt(confident, zero) & real_lanes(rows)) != 0;
+        s->any_nonfinite = (v_lanes_lt(zero, is_nan) & real_lanes(rows)) != 0;
     }
+    v_store(s->confident, confident);
+    v_store(s->nonfinite, nonfinite);
+    const int flushes = job->mask && !op->needs_log;
+    v_store(s->flush_below, flushes ? v_mul(v_mul(sum.high, v_set1(HALF_TINIEST_HIGH)), v_set1(HALF_TINIEST_LOW)) : v_set1(0));
+    if (scales_exp(op)) {
+        const struct pair inverse = pair_reciprocal(sum);
+        v_store(s->scale, inverse.high);
+        v_store(s->scale_low, inverse.low);
+    }
+    if (op->needs_log) ratio_of_pairs(others, s->exp_of_max, &s->ratio);
 }
 
-/* What a vector of rows has come to. Softmax multiplies e by (a, b), log_softmax subtracts a, then b, logsumexp is a;
-   the cross-entropies take log and z. least: e below that is a result of 0; 0 where no mask hides classes.
-   few: some row has few[lane] < 0, so nearly all of its weight on one class. bad: some row's poison is NaN. */
-typedef struct {
-    vec a, b, least, few, poison;
-    pair e;
-    ratio_others_to_max z;
-    double log[LANES];
-    int any_few, any_bad;
-} row_stats;
-
-SL_INLINE void stats_from_sum(const sl_job *job, const exp_params *plan, pair sum, row_stats *v) {
-    const sl_op op = job->op;
-    v->e = exp_of_max(plan);
-    const pair o = sum_without_max(sum, v->e);
-    v->few = v_sub(v_add(o.high, o.low), v_mul(v->e.high, v_set1(op == SL_SOFTMAX ? CERTAIN_BELOW : CONFIDENT(job->n))));
-    v->poison = nonfinite(plan, sum);
-    v->any_few = v_any_lt(v->few, v_set1(0));
-    v->any_bad = v_any_nan(v->poison);
-    v->least = job->mask && op == SL_SOFTMAX ? v_mul(v_mul(sum.high, v_set1(HALF_TINIEST_HIGH)), v_set1(HALF_TINIEST_LOW)) : v_set1(0);
-    if (sl_scales(op)) {
-        const pair inverse = reciprocal(sum);
-        v->a = inverse.high;
-        v->b = inverse.low;
-    } else v->a = v->b = v_set1(0);
-    if (op != SL_SOFTMAX) ratio_from_pairs(o, v->e, &v->z);
-}
-/* The odds of the confident rows, from the sums of their other classes. */
-static void stats_fix_confident(pair others, row_stats *v) {
-    ratio_others_to_max z;
-    f64_v few[HALVES];
-    ratio_from_pairs(others, v->e, &z);
-    to_double(v->few, few);
+/* The ratio of confident rows, from the sums of their other classes */
+static void stats_fix_confident(struct pair others, struct row_stats *s) {
+    struct ratio_others_to_max ratio;
+    f64_v confident[HALVES];
+    const f64_v zero = f64_set1(0.0);
+    ratio_of_pairs(others, s->exp_of_max, &ratio);
+    to_double(v_load(s->confident), confident);
     for (int i = 0; i < HALVES; i++) {
-        double *high = v->z.high + 8 * i, *low = v->z.low + 8 * i;
-        f64_store(high, f64_select_lt(few[i], f64_set1(0.0), f64_load(z.high + 8 * i), f64_load(high)));
-        f64_store(low, f64_select_lt(few[i], f64_set1(0.0), f64_load(z.low + 8 * i), f64_load(low)));
+        double *high = s->ratio.high + 8 * i, *low = s->ratio.low + 8 * i;
+        f64_store(high, f64_select_lt(confident[i], zero, f64_load(ratio.high + 8 * i), f64_load(high)));
+        f64_store(low, f64_select_lt(confident[i], zero, f64_load(ratio.low + 8 * i), f64_load(low)));
     }
 }
-/* The logarithm, after the odds of confident rows have been put right. */
-SL_INLINE void stats_log(sl_op op, const exp_params *plan, row_stats *v) {
-    vec lse;
-    const vec log = log_of_ratio(&v->z, plan, &lse, v->log);
-    if (sl_scales(op)) return;
-    v->b = log;
-    v->a = op == SL_LOGSUMEXP ? lse : plan->max;
+
+SL_INLINE void stats_log(const struct exp_params *p, struct row_stats *s) {
+    vec logsumexp;
+    v_store(s->log_sum, log_of_ratio(&s->ratio, p, s->log_sum_double, &logsumexp));
+    v_store(s->result, logsumexp);
 }
 
-/* (x - max) / T - log: both terms have one sign, so nothing cancels, where x - logsumexp would */
-SL_INLINE vec shift_logit(vec x, vec max, vec log, const temperature_params *heat) {
+/* ---- from statistics to the result of a class ------------------------------------------------------------------ */
+
+/* A probability is e * (scale + scale_low), rounded once. */
+SL_INLINE vec scale_exp(vec e, vec scale, vec scale_low) { return v_fma(e, scale, v_mul(e, scale_low)); }
+
+/* A subnormal product takes several times as long: where a mask hides classes, e that gives a result of 0 is 0 before. */
+SL_INLINE vec flush_small(vec e, int flushes, vec flush_below) { return flushes ? v_select_lt(e, flush_below, v_set1(0), e) : e; }
+
+/* A log-probability (x - max) / T - log_sum: both terms have one sign, so nothing cancels, where x - logsumexp would. */
+SL_INLINE vec shift_logit(vec x, vec max, vec log_sum, const struct temperature_params *temperature) {
     const vec d = v_sub(x, max);
-    if (!heat) return v_sub(d, log);
-    return v_fma(d, heat->high, v_fma(d, heat->low, v_sub(v_set1(0), log))); /* low is positive: -inf stays -inf */
+    if (!temperature) return v_sub(d, log_sum);
+    return v_fma(d, temperature->inverse_high, v_fma(d, temperature->inverse_low, v_negate(log_sum))); /* inverse_low > 0: -inf stays */
 }
-SL_INLINE vec log_prob(vec x, const exp_params *p, vec log) { return shift_logit(x, p->reduced, log, p->heat); }
 
-/* A result is e * (a + b). Below half of the smallest number it is 0, but a product that finds out takes several times as long: so
-   where a mask hides classes, what is below `least` becomes 0 before. */
-SL_INLINE vec flush_below(vec e, int hides, vec least) { return hides ? v_select_lt(e, least, v_set1(0), e) : e; }
-SL_INLINE vec scale_exp(vec e, vec a, vec b) { return v_fma(e, a, v_mul(e, b)); }
+/* Where one class of a row has all weight, its product may be an ulp short of 1: from here on a probability is 1. */
+SL_INLINE vec certain_from(const struct row_stats *s) {
+    return v_select_lt(v_load(s->confident), v_set1(0), v_set1((real)0.5), v_set1(INFINITY));
+}
+SL_INLINE int has_certain(const struct op *op, const struct row_stats *s) { return s->any_confident && !op->needs_log; }
 
-/* What finished rows need for their output: softmax multiplies by the pair (a, b), log_softmax subtracts a, then b,
-   logsumexp is a. rare: some row is bad (NaN throughout) or certain (one class takes all). */
-typedef struct {
-    R a[LANES], b[LANES], least[LANES];
-    double log[LANES];     /* for losses: log(sum / e(max)), */
-    ratio_others_to_max z; /* what of the sum is not the maximum, */
-    R poison[LANES];       /* and NaN where bad */
-    const temperature_params *heat;
-    unsigned char bad[LANES], certain[LANES];
-    int rare;
-} row_results;
+/* NaN for n classes of a nonfinite row from index at of x on, at distances of step; what a mask hides is as in any other row */
+static void fill_nonfinite(const sl_job *job, const struct op *op, ptrdiff_t at, ptrdiff_t step, ptrdiff_t n, real *y, ptrdiff_t y_step) {
+    for (ptrdiff_t k = 0; k < n; k++) y[k * y_step] = job->mask && !job->mask[at + k * step] ? op->of_masked : (real)NAN;
+}
 
 #endif

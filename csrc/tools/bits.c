@@ -90,7 +90,7 @@ static void run(const sl_job *job) {
 
 /* An operation whose result is like x: the same bits in place and on two threads. */
 static void check_in_place(const sl_job *job, size_t bytes) {
-    if (job->x_storage != job->y_storage) return;
+    if (job->x_dtype != job->y_dtype) return;
     char *again = malloc(2 * bytes + 1), *kept = again + bytes;
     if (!again) exit(1);
     memcpy(kept, job->x, bytes);
@@ -102,7 +102,7 @@ static void check_in_place(const sl_job *job, size_t bytes) {
         if (sl_run(&own, threads)) exit(1);
         if (!memcmp(again, job->y, bytes)) continue;
         printf("other bits in place: %s, operation %d, shape (%td, %td, %td), dtype %d, %d threads\n", sl_active()->name, (int)job->op,
-               job->outer, job->n, job->inner, (int)job->x_storage, threads);
+               job->outer, job->n, job->inner, (int)job->x_dtype, threads);
         exit(1);
     }
     free(again);
@@ -121,8 +121,8 @@ static const size_t size[] = {4, 8, 2, 2}; /* of an element, by dtype */
 /* class indices; a mass for each class of each row; or these with class weights and label smoothing */
 static void losses(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
-    const int wide = job.y_storage == SL_FLOAT64;
-    const size_t bytes = (size_t)count * size[job.y_storage];
+    const int wide = job.y_dtype == SL_FLOAT64;
+    const size_t bytes = (size_t)count * size[job.y_dtype];
     double *loss = malloc((size_t)(count + job.n) * 8 + (size_t)rows * 16);
     if (!loss) exit(1);
     int64_t *target = (int64_t *)(loss + rows);
@@ -134,17 +134,15 @@ static void losses(sl_job job) {
         else ((float *)dense)[i] = (float)v;
     }
     for (int kind = 0; kind < 4; kind++) {
-        const sl_loss l = {.target = kind % 2 ? NULL : target,
-                           .ignore = -100,
-                           .dense = kind % 2 ? dense : NULL,
-                           .dense_storage = wide ? SL_FLOAT64 : SL_FLOAT32,
-                           .weight = kind > 1 ? weight : NULL,
-                           .smoothing = kind > 1 ? 0.125 : 0,
-                           .scale = 0.25,
-                           .loss = loss,
-                           .n = job.n,
-                           .inner = job.inner};
-        job.loss = &l;
+        const sl_loss_args args = {.target = kind % 2 ? NULL : target,
+                                   .ignore_index = -100,
+                                   .mass = kind % 2 ? dense : NULL,
+                                   .mass_dtype = wide ? SL_FLOAT64 : SL_FLOAT32,
+                                   .class_weight = kind > 1 ? weight : NULL,
+                                   .label_smoothing = kind > 1 ? 0.125 : 0,
+                                   .scale = 0.25,
+                                   .loss = loss};
+        job.args = &args;
         job.op = SL_CROSS_ENTROPY;
         run(&job);
         hash(CROSS_ENTROPY, loss, (size_t)rows * sizeof *loss);
@@ -159,15 +157,16 @@ static void losses(sl_job job) {
 
 /* the output of softmax and of log_softmax takes the place of y */
 static void vjps(sl_job job) {
-    const size_t bytes = (size_t)(job.outer * job.n * job.inner) * size[job.y_storage];
+    const size_t bytes = (size_t)(job.outer * job.n * job.inner) * size[job.y_dtype];
     void *output = job.y, *result = malloc(bytes);
     if (!result) exit(1);
     for (int i = 0; i < 2; i++) {
         sl_job own = job;
         own.op = i ? SL_LOG_SOFTMAX : SL_SOFTMAX;
         run(&own);
-        own.op = i ? SL_LOG_SOFTMAX_GRAD : SL_SOFTMAX_GRAD;
-        own.output = output;
+        const sl_vjp_args args = {output};
+        own.op = i ? SL_LOG_SOFTMAX_VJP : SL_SOFTMAX_VJP;
+        own.args = &args;
         own.y = result;
         run(&own);
         hash(i ? LOG_SOFTMAX_VJP : SOFTMAX_VJP, result, bytes);
@@ -177,8 +176,8 @@ static void vjps(sl_job job) {
 
 static void elements(sl_job job) {
     const ptrdiff_t count = job.outer * job.n * job.inner;
-    const size_t bytes = (size_t)count * size[job.y_storage];
-    const int wide = job.y_storage == SL_FLOAT64;
+    const size_t bytes = (size_t)count * size[job.y_dtype];
+    const int wide = job.y_dtype == SL_FLOAT64;
     char *target = malloc((size_t)count * 8), *loss = malloc((size_t)count * 8);
     if (!target || !loss) exit(1);
     for (ptrdiff_t i = 0; i < count; i++) {
@@ -186,22 +185,22 @@ static void elements(sl_job job) {
         if (wide) ((double *)target)[i] = v;
         else ((float *)target)[i] = (float)v;
     }
-    sl_elements e = {
-        .op = SL_SIGMOID, .x_storage = job.x_storage, .y_storage = job.y_storage, .x = job.x, .y = job.y, .scale = 0.5, .n = count};
-    sl_run_elements(&e, 1);
+    sl_elementwise_job e = {
+        .op = SL_SIGMOID, .x_dtype = job.x_dtype, .y_dtype = job.y_dtype, .x = job.x, .y = job.y, .scale = 0.5, .n = count};
+    sl_run_elementwise(&e, 1);
     hash(SIGMOID, job.y, bytes);
     e.op = SL_LOG_SIGMOID;
-    sl_run_elements(&e, 1);
+    sl_run_elementwise(&e, 1);
     hash(LOG_SIGMOID, job.y, bytes);
-    if (job.x_storage == SL_FLOAT32 || job.x_storage == SL_FLOAT64) {
+    if (job.x_dtype == SL_FLOAT32 || job.x_dtype == SL_FLOAT64) {
         double sums[64] = {0};
-        e.op = SL_BINARY_CROSS_ENTROPY;
+        e.op = SL_BINARY_CROSS_ENTROPY_GRAD;
         e.target = e.weight = e.pos_weight = target;
         e.loss = loss;
         e.sums = sums;
         for (int weights = 1; weights >= 0; weights--) {
             if (!weights) e.weight = e.pos_weight = NULL;
-            sl_run_elements(&e, 1);
+            sl_run_elementwise(&e, 1);
             hash(BINARY_CROSS_ENTROPY, job.y, bytes);
             hash(BINARY_CROSS_ENTROPY, loss, bytes);
             hash(BINARY_CROSS_ENTROPY, sums, sizeof sums);
@@ -218,60 +217,58 @@ static void expectation(sl_job job) {
     if (!values) exit(1);
     for (ptrdiff_t i = 0; i < job.n; i++) {
         const double v = ldexp((double)(next() % 4096), -8) - 8;
-        if (job.y_storage == SL_FLOAT64) ((double *)values)[i] = v;
+        if (job.y_dtype == SL_FLOAT64) ((double *)values)[i] = v;
         else ((float *)values)[i] = (float)v;
     }
-    job.op = SL_SOFTMAX;
-    job.values = values;
+    const sl_expectation_args args = {values};
+    job.op = SL_EXPECTATION;
+    job.args = &args;
     if (job.n <= SL_BLOCK || job.inner == 1) {
         run(&job);
-        hash(EXPECTATION, job.y, (size_t)(job.outer * job.inner) * size[job.y_storage]);
+        hash(EXPECTATION, job.y, (size_t)(job.outer * job.inner) * size[job.y_dtype]);
     }
     free(values);
 }
 
 static void selections(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, k = job.inner > 1 ? 1 : job.n < 40 ? job.n : 40;
-    const size_t width = (size_t)size[job.y_storage], bytes = (size_t)(rows * k) * width, index_bytes = (size_t)(rows * k) * 8;
+    const size_t width = (size_t)size[job.y_dtype], bytes = (size_t)(rows * k) * width, index_bytes = (size_t)(rows * k) * 8;
     int64_t *index = malloc(index_bytes), *rank = malloc(index_bytes);
     double *uniform = malloc((size_t)rows * sizeof *uniform), top_p = 0.9, min_p = 0.01;
     const int64_t top_k = 30;
     if (!index || !rank || !uniform) exit(1);
     for (ptrdiff_t i = 0; i < rows; i++) uniform[i] = ldexp((double)(next() % 65536), -16);
-    sl_choice c = {.k = k, .index = index, .rank = rank, .sorted = 1, .uniform = uniform};
-    job.choice = &c;
+    sl_select_args args = {.k = k, .index = index, .rank = rank, .sorted = 1};
+    job.args = &args;
     for (int i = 0; i < 2; i++) {
-        job.op = i ? SL_LOG_SOFTMAX : SL_SOFTMAX;
-        c.how = SL_LARGEST;
+        job.op = i ? SL_TOPK_LOG_PROBS : SL_TOPK_PROBS;
         run(&job);
         hash(TOPK, job.y, bytes);
         hash(TOPK, index, index_bytes);
-        c.how = SL_GIVEN;
+        job.op = i ? SL_TAKE_LOG_PROBS : SL_TAKE_PROBS;
         for (ptrdiff_t j = 0; j < rows * k; j++) index[j] = (int64_t)(next() % (uint64_t)job.n);
         run(&job);
         hash(TAKE, job.y, bytes);
     }
     if (job.inner == 1 && rows * k * job.n < 1 << 18) {
-        c.how = SL_RANK;
+        job.op = SL_RANK;
         run(&job);
         hash(RANK, rank, index_bytes);
     }
-    void *y = job.y;
-    job.y = NULL; /* indices alone */
-    c.how = SL_LARGEST;
+    job.op = SL_TOPK;
     for (int sorted = 1; sorted >= 0; sorted--) {
-        c.k = sorted || job.inner > 1 ? 1 : k;
-        c.sorted = sorted;
+        args.k = sorted || job.inner > 1 ? 1 : k;
+        args.sorted = sorted;
         run(&job);
-        if (sorted || c.k == 1) hash(TOPK, index, (size_t)rows * 8);
+        if (sorted || args.k == 1) hash(TOPK, index, (size_t)rows * 8);
     }
-    job.y = y;
-    c.how = SL_DRAWN;
-    c.k = 1;
+    sl_sample_args sample = {.index = index, .uniform = uniform};
+    job.op = SL_SAMPLE;
+    job.args = &sample;
     for (int filters = 0; filters < 4 && job.inner == 1; filters++) {
-        c.top_k = filters & 1 ? &top_k : NULL;
-        c.top_p = filters & 2 ? &top_p : NULL;
-        c.min_p = filters == 3 ? &min_p : NULL;
+        sample.top_k = filters & 1 ? &top_k : NULL;
+        sample.top_p = filters & 2 ? &top_p : NULL;
+        sample.min_p = filters == 3 ? &min_p : NULL;
         run(&job);
         hash(SAMPLE, job.y, (size_t)rows * width);
         hash(SAMPLE, index, (size_t)rows * sizeof *index);
@@ -285,7 +282,7 @@ static void selections(sl_job job) {
 
 static void options(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
-    const size_t width = size[job.y_storage];
+    const size_t width = size[job.y_dtype];
     unsigned char *mask = malloc((size_t)count);
     double *temperature = malloc((size_t)rows * sizeof *temperature);
     if (!mask || !temperature) exit(1);
@@ -328,7 +325,7 @@ static void run_case(const ptrdiff_t *shape, int storage, int kind) {
     void *x = malloc((size_t)count * 8), *y = malloc((size_t)count * 8);
     if (!x || !y) exit(1);
     fill(x, storage, kind, shape[1], count);
-    sl_job job = {.x_storage = (sl_storage)storage, .y_storage = (sl_storage)storage, .x = x, .y = y};
+    sl_job job = {.x_dtype = (sl_dtype)storage, .y_dtype = (sl_dtype)storage, .x = x, .y = y};
     job.outer = shape[0];
     job.n = shape[1];
     job.inner = shape[2];
@@ -337,8 +334,8 @@ static void run_case(const ptrdiff_t *shape, int storage, int kind) {
     elements(job);
     options(job);
     if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
-        job.x_storage = (sl_storage)(SL_INT8 + kind);
-        job.y_storage = SL_FLOAT32;
+        job.x_dtype = (sl_dtype)(SL_INT8 + kind);
+        job.y_dtype = SL_FLOAT32;
         options(job);
     }
     free(x);

@@ -1,0 +1,162 @@
+/* row_reader.inc.h: rows as panels, on their way from x to y. A panel is the same block of classes of up to LANES rows, with the classes of
+   each row side by side: in place, converted into scratch, or transposed into scratch. It knows no operation. */
+#ifndef SL_ROW_READER_INC
+#define SL_ROW_READER_INC
+#include "rows/blocks.inc.h"
+#include "rows/row_kernels.inc.h"
+#include "rows/transpose.inc.h"
+
+struct panel {
+    ptrdiff_t row; /* lane i has row number row + i of the job */
+    int rows;
+    ptrdiff_t first_class, n;
+    const real *x[LANES];
+    real *e[LANES]; /* where e(x) goes, or NULL */
+    real *y[LANES]; /* where results go: y of the job, or scratch */
+    ptrdiff_t x_step, y_step; /* from one lane to the next */
+};
+
+/* Rows of up to SL_BLOCK classes: a panel is a group of rows. Longer rows: a group is one row (or the columns of one outer index), and
+   has a panel for each block. */
+struct row_reader {
+    const sl_job *job;
+    const struct op *op;
+    struct source source;
+    int native, converts_ahead, transposes, is_long;
+    ptrdiff_t rows_per_group, stride; /* of a full group; from one row to the next in scratch */
+    ptrdiff_t end;                    /* the row (long: the block) after the last one */
+    real *buffer, *next_buffer;       /* LANES rows for this panel and for the next one; NULL where not needed */
+    real *spare;                      /* one block */
+    int max_known;                    /* from the panel before, which read this one along */
+    real max[LANES];
+};
+
+SL_INLINE ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step * step; }
+/* Is x converted while the panel before is computed? Those dtypes need a case in row_exp_sum_and_convert. */
+static int converts_ahead(const sl_job *job, const struct op *op) {
+    if (job->temperature || job->negate || job->inner > 1 || (op->keeps_part_maxima && job->n > SL_BLOCK)) return 0;
+    if (job->x_dtype == SL_FLOAT16 || job->x_dtype == SL_BFLOAT16) return 1;
+    return job->mask ? job->x_dtype == SL_FLOAT32 || job->x_dtype == SL_FLOAT64 : job->x_dtype == SL_UINT8;
+}
+
+/* What is done once for a group wants many rows. The first-level cache has to hold them with the next ones and their results, and
+   with what is prefetched where the output is not cached. A row that needs a logarithm is worth more rows. */
+static ptrdiff_t rows_per_group(const sl_job *job, const struct op *op) {
+    if (job->n > SL_BLOCK) return job->inner;
+    if (job->inner > 1) return LANES / job->inner * job->inner;
+    const ptrdiff_t elements = !writes_classes(op) ? 8192 : output_is_cached(job) || op->collect ? 4096 : 1024;
+    const ptrdiff_t rows = elements / job->n;
+    return rows < 1 ? 1 : rows > LANES ? LANES : rows;
+}
+
+/* For the units that this thread computes, at most `units` of them. end is set later. */
+static struct row_reader open_rows(const sl_job *job, const struct op *op, ptrdiff_t units, struct arena *arena) {
+    struct row_reader r = {.job = job, .op = op, .source = source_of(job), .rows_per_group = rows_per_group(job, op)};
+    r.transposes = job->inner > 1;
+    r.is_long = job->n > SL_BLOCK;
+    r.native = x_is_native(job) && !r.transposes;
+    r.converts_ahead = converts_ahead(job, op);
+    if (!r.transposes && r.rows_per_group > units) r.rows_per_group = units;
+    r.stride = round_up(r.is_long ? SL_BLOCK : job->n, LANES);
+    const ptrdiff_t rows = r.rows_per_group;
+    r.spare = take_reals(arena, SL_BLOCK);
+    r.buffer = take_reals(arena, rows * r.stride);
+    if (r.converts_ahead || (r.transposes && op->rereads_x)) r.next_buffer = take_reals(arena, rows * r.stride);
+    return r;
+}
+
+SL_INLINE ptrdiff_t element_of(const struct row_reader *r, const struct panel *p, int lane) {
+    return (p->row + lane) * r->job->n + p->first_class;
+}
+
+/* Where the next panel has the row of this lane: an index into x, or -1 where it has none or is not read along. A next block has to be
+   as long as this one. */
+static ptrdiff_t lookahead_at(const struct row_reader *r, const struct panel *p, int lane) {
+    if (!r->native && !r->converts_ahead) return -1;
+    if (!r->is_long) {
+        const ptrdiff_t row = p->row + r->rows_per_group + lane;
+        return row < r->end ? row * r->job->n : -1;
+    }
+    const ptrdiff_t next = p->first_class / SL_BLOCK + 1;
+    return next < r->end && block_length(r->job, next) == SL_BLOCK ? element_of(r, p, lane) + SL_BLOCK : -1;
+}
+
+static void set_lookahead(const struct row_reader *r, const struct panel *p, int lane, struct row_sum *sum) {
+    const ptrdiff_t at = lookahead_at(r, p, lane);
+    if (at < 0) sum->next = (struct lookahead){OWN_DTYPE, sum->x, 0, NULL, NULL};
+    else if (r->native) sum->next = (struct lookahead){OWN_DTYPE, r->job->x, at, NULL, NULL};
+    else sum->next = (struct lookahead){r->job->x_dtype, r->job->x, at, r->job->mask, r->next_buffer + lane * r->stride};
+}
+
+/* The maximum of a block, and those of its parts */
+static real block_max_with_parts(const real *x, ptrdiff_t n, real *part_maxima) {
+    vec nan = v_set1(0);
+    return v_reduce_max(part_maxima_of_block(x, n, VECTORS_PER_MAXIMUM, part_maxima, &nan));
+}
+
+/* x of the rows of a panel, and their maxima to r->max. part_maxima: of one long row, or NULL */
+static void load_panel(struct row_reader *r, struct panel *p, real *part_maxima) {
+    const sl_job *job = r->job;
+    p->x_step = r->native ? job->n : r->stride;
+    if (r->max_known && r->converts_ahead) { /* the panel is in the other buffer */
+        real *other = r->buffer;
+        r->buffer = r->next_buffer;
+        r->next_buffer = other;
+    }
+    for (ptrdiff_t i = 0; r->transposes && i < p->rows; i += job->inner)
+        transpose_to_rows(job, start_of_row(job, p->row + i) + p->first_class * job->inner, p->n, r->buffer + i * r->stride, r->stride);
+    for (int i = 0; i < p->rows; i++) {
+        const ptrdiff_t at = element_of(r, p, i);
+        p->x[i] = r->native ? (const real *)job->x + at : r->buffer + i * r->stride;
+        if (r->max_known) continue;
+        if (!r->native && !r->transposes) r->max[i] = convert_block(&r->source, at, p->n, r->buffer + i * r->stride);
+        else if (!part_maxima) r->max[i] = row_max(p->x[i], p->n);
+        if (part_maxima) r->max[i] = block_max_with_parts(p->x[i], p->n, part_maxima);
+    }
+    r->max_known = 0;
+}
+
+/* sums[i] becomes the sum of e(x) of lane i, in LANES lanes; e goes where p->e says. The panel after this one is read along. */
+static void sum_panel(struct row_reader *r, const struct panel *p, const struct exp_params *params, struct pair *sums,
+                      real *next_part_maxima) {
+    real round_magic[LANES], lower_bound[LANES], shift[LANES];
+    struct temperature_params own;
+    v_store(round_magic, params->round_magic);
+    v_store(lower_bound, params->lower_bound);
+    v_store(shift, params->shift);
+    for (int i = 0; i < p->rows; i++) {
+        struct row_sum s = {.x = p->x[i], .n = p->n, .round_magic = round_magic[i], .lower_bound = lower_bound[i], .e = p->e[i], .y = p->y[i]};
+        s.temperature = temperature_of_row(params->temperature, i, &own);
+        if (shift[i] != 0) {
+            row_shift(s.x, s.n, shift[i], r->spare);
+            s.x = r->spare;
+        }
+        set_lookahead(r, p, i, &s);
+        s.next_max = &r->max[i];
+        s.next_part_maxima = lookahead_at(r, p, i) < 0 ? NULL : next_part_maxima;
+        sums[i] = row_exp_sum(&s);
+    }
+    r->max_known = lookahead_at(r, p, 0) >= 0;
+}
+
+SL_INLINE struct block block_of_x(const struct panel *p) {
+    return (struct block){p->row, p->rows, p->first_class, p->n, (real *)p->x[0], p->x_step, 1};
+}
+SL_INLINE struct block block_of_y(const struct panel *p) {
+    return (struct block){p->row, p->rows, p->first_class, p->n, p->y[0], p->y_step, 1};
+}
+
+/* Are results of 16 bits rounded where they are computed? */
+SL_INLINE int maps_to_16_bits(const struct row_reader *r) {
+    return !y_is_native(r->job) && writes_classes(r->op) && !r->op->patch && !r->transposes;
+}
+
+/* Results that lie in scratch, to y of the job */
+static void store_panel(const struct row_reader *r, const struct panel *p) {
+    const sl_job *job = r->job;
+    for (ptrdiff_t i = 0; r->transposes && i < p->rows; i += job->inner)
+        transpose_from_rows(job, p->y[i], p->y_step, start_of_row(job, p->row + i) + p->first_class * job->inner, p->n);
+    for (int i = 0; !r->transposes && !y_is_native(job) && i < p->rows; i++) store_converted(job, element_of(r, p, i), p->n, p->y[i]);
+}
+
+#endif

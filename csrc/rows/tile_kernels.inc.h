@@ -1,0 +1,122 @@
+/* tile_kernels.inc.h: a tile [class][row], one row per lane: maxima, sums of exponentials and results of its columns. Class k of a vector
+   of rows is at tile + k * stride. It knows no operation. */
+#ifndef SL_TILE_KERNELS_INC
+#define SL_TILE_KERNELS_INC
+#include "rows/row_stats.inc.h"
+
+/* Planes that are fetched ahead: the hardware prefetcher does not follow strides of planes. More of them at once would evict each other
+   where the size of a plane is a power of two, since their lines fall into the same cache sets. */
+enum { PLANES_AHEAD = 5 };
+
+SL_INLINE vec column_max(const real *tile, ptrdiff_t stride, ptrdiff_t n, vec m) {
+    for (ptrdiff_t k = 0; k < n; k++) m = v_max(v_load(tile + k * stride), m);
+    return m;
+}
+
+static void column_shift(real *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
+    for (ptrdiff_t k = 0; k < n; k++) v_store(tile + k * stride, v_sub(v_load(tile + k * stride), shift));
+}
+
+/* ---- sums of exponentials -------------------------------------------------------------------------------------- */
+
+SL_INLINE void column_exp_sum_step(int u, real *tile, ptrdiff_t stride, const struct exp_constants *c, int stores_exp, struct pair *sum) {
+    vec v[UNROLL];
+    for (int i = 0; i < u; i++) v[i] = v_load(tile + i * stride);
+    add_exp(u, v, c, sum, v);
+    if (stores_exp)
+        for (int i = 0; i < u; i++) v_store(tile + i * stride, v[i]);
+}
+SL_INLINE struct pair column_exp_sum_as(real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_constants *constants, int stores_exp) {
+    const struct exp_constants c = *constants;
+    struct pair s = sum_begin();
+    ptrdiff_t k = 0;
+    for (; k + UNROLL <= n; k += UNROLL) {
+        column_exp_sum_step(UNROLL, tile + k * stride, stride, &c, stores_exp, &s);
+        if ((k + UNROLL) % 16 == 0) s = pair_renormalize(s);
+    }
+    for (; k + 2 <= n; k += 2) column_exp_sum_step(2, tile + k * stride, stride, &c, stores_exp, &s);
+    if (k < n) column_exp_sum_step(1, tile + k * stride, stride, &c, stores_exp, &s);
+    return sum_end(s);
+}
+/* The sum of e of n classes; e takes the place of x if stores_exp is set. */
+SL_INLINE struct pair column_exp_sum(real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p, const int stores_exp) {
+    struct exp_constants c = exp_constants_of(p);
+    if (p->temperature) return column_exp_sum_as(tile, stride, n, &c, stores_exp);
+    c.temperature = NULL;
+    return column_exp_sum_as(tile, stride, n, &c, stores_exp);
+}
+
+/* The sum of e of the classes below the maximum; x of the tile is less_shift too large. */
+static struct pair column_sum_without_max(const real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p, vec less_shift) {
+    const struct exp_constants c = exp_constants_of(p);
+    struct pair sum = pair_zero();
+    vec x[UNROLL];
+    ptrdiff_t k = 0;
+    for (; k + UNROLL <= n; k += UNROLL) {
+        for (int i = 0; i < UNROLL; i++) x[i] = v_sub(v_load(tile + (k + i) * stride), less_shift);
+        add_exp_without_max(UNROLL, x, p->reduced, &c, &sum);
+    }
+    for (; k < n; k++) {
+        x[0] = v_sub(v_load(tile + k * stride), less_shift);
+        add_exp_without_max(1, x, p->reduced, &c, &sum);
+    }
+    return sum;
+}
+
+/* ---- results --------------------------------------------------------------------------------------------------- */
+
+/* Where results go: class k of the first column is at y[k * stride]. */
+struct tile_output {
+    real *y;
+    ptrdiff_t stride, columns;
+};
+
+/* n classes of some vectors of rows, from e or from x - shift, class by class over all columns, as they lie in memory */
+static void map_columns(const struct op *op, const struct row_group *groups, const real *tile, ptrdiff_t stride, ptrdiff_t n,
+                        const struct tile_output *to) {
+    const int scales = scales_exp(op), flushes = groups[0].job->mask != NULL;
+    const int full = (int)(to->columns / LANES), count = (int)((to->columns + LANES - 1) / LANES);
+    const ptrdiff_t prefetched = PLANES_AHEAD / 2 * to->stride;
+    const vec one = v_set1(1);
+    int any_certain = 0;
+    for (int j = 0; j < count; j++) any_certain |= has_certain(op, groups[j].stats);
+    for (ptrdiff_t k = 0; k < n; k++)
+        for (int j = 0; j < count; j++) {
+            const struct row_stats *s = groups[j].stats;
+            const struct exp_params *p = &groups[j].params;
+            const vec x = v_load(tile + k * stride + j * LANES);
+            real *y = to->y + k * to->stride + j * LANES;
+            sl_prefetch(y + prefetched);
+            vec r = scales ? scale_exp(flush_small(x, flushes, v_load(s->flush_below)), v_load(s->scale), v_load(s->scale_low))
+                           : shift_logit(x, p->reduced, v_load(s->log_sum), p->temperature);
+            if (any_certain) r = v_select_lt(certain_from(s), r, one, r);
+            if (j < full) v_store(y, r);
+            else v_store_tail(y, to->columns - j * LANES, r);
+        }
+}
+
+/* Adds probabilities times the values of n classes to the sums of u vectors of rows, whose tile has e. */
+SL_INLINE void expect_columns(int u, const struct row_group *groups, const real *values, ptrdiff_t n, const real *tile, ptrdiff_t stride,
+                              struct dot_sum *sums) {
+    const int flushes = groups[0].job->mask != NULL;
+    const vec one = v_set1(1);
+    struct dot_sum d[4];
+    int any_certain = 0;
+    for (int j = 0; j < u; j++) {
+        d[j] = sums[j];
+        any_certain |= groups[j].stats->any_confident;
+    }
+    for (ptrdiff_t k = 0; k < n; k++) {
+        const vec value = v_set1(values[k]);
+        for (int j = 0; j < u; j++) {
+            const struct row_stats *s = groups[j].stats;
+            const vec e = flush_small(v_load(tile + k * stride + j * LANES), flushes, v_load(s->flush_below));
+            vec p = scale_exp(e, v_load(s->scale), v_load(s->scale_low));
+            if (any_certain) p = v_select_lt(certain_from(s), p, one, p);
+            dot_add_product(&d[j], p, value);
+        }
+    }
+    for (int j = 0; j < u; j++) sums[j] = d[j];
+}
+
+#endif
