@@ -43,10 +43,15 @@ typedef struct {
     int in_place, threads;
     int fill; /* what the results hold before the job runs */
     sl_job job;
-    sl_loss loss;
-    sl_choice choice;
-    sl_elements elements;
-    int is_elements;
+    union { /* what args of the job points to */
+        sl_expectation_args expectation;
+        sl_loss_args loss;
+        sl_select_args select;
+        sl_sample_args sample;
+        sl_vjp_args vjp;
+    } args;
+    sl_elementwise_job elementwise;
+    int is_elementwise;
     array arrays[MAX_ARRAYS], results[MAX_RESULTS];
     int array_count, result_count;
 } trial;
@@ -103,23 +108,23 @@ static uint64_t hash(uint64_t h, const void *data, size_t bytes) { /* FNV-1a */
 
 static const size_t size_of[] = {4, 8, 2, 2, 1, 1, 2, 2, 1};
 
-static int is_float(sl_storage s) { return s <= SL_BFLOAT16; }
-static sl_storage compute_type(sl_storage s) { return s == SL_FLOAT64 ? SL_FLOAT64 : SL_FLOAT32; }
+static int is_float(sl_dtype s) { return s <= SL_BFLOAT16; }
+static sl_dtype compute_type(sl_dtype s) { return s == SL_FLOAT64 ? SL_FLOAT64 : SL_FLOAT32; }
 
-static void put(sl_storage storage, void *data, ptrdiff_t i, double value) {
+static void put(sl_dtype dtype, void *data, ptrdiff_t i, double value) {
     const float narrow = (float)value;
     const _Float16 half = (_Float16)value;
     uint32_t bits;
     memcpy(&bits, &narrow, sizeof bits);
-    if (storage == SL_FLOAT64) ((double *)data)[i] = value;
-    if (storage == SL_FLOAT32) ((float *)data)[i] = narrow;
-    if (storage == SL_FLOAT16) memcpy((uint16_t *)data + i, &half, sizeof half);
-    if (storage == SL_BFLOAT16) ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
+    if (dtype == SL_FLOAT64) ((double *)data)[i] = value;
+    if (dtype == SL_FLOAT32) ((float *)data)[i] = narrow;
+    if (dtype == SL_FLOAT16) memcpy((uint16_t *)data + i, &half, sizeof half);
+    if (dtype == SL_BFLOAT16) ((uint16_t *)data)[i] = (uint16_t)(bits >> 16);
 }
-static double get(sl_storage storage, const void *data, ptrdiff_t i) {
+static double get(sl_dtype dtype, const void *data, ptrdiff_t i) {
     _Float16 half;
     float narrow;
-    switch (storage) {
+    switch (dtype) {
         case SL_FLOAT64: return ((const double *)data)[i];
         case SL_FLOAT32: return (double)((const float *)data)[i];
         case SL_FLOAT16: memcpy(&half, (const uint16_t *)data + i, sizeof half); return (double)half;
@@ -137,19 +142,19 @@ static void *take_random_bytes(trial *t, ptrdiff_t count, size_t size) {
     for (ptrdiff_t i = 0; i < count * (ptrdiff_t)size; i++) data[i] = (unsigned char)splitmix(&state);
     return data;
 }
-static void *take_numbers(trial *t, sl_storage storage, ptrdiff_t count, double low, double high) {
-    void *data = take(t, count, size_of[storage]);
-    for (ptrdiff_t i = 0; i < count; i++) put(storage, data, i, low + (high - low) * uniform());
+static void *take_numbers(trial *t, sl_dtype dtype, ptrdiff_t count, double low, double high) {
+    void *data = take(t, count, size_of[dtype]);
+    for (ptrdiff_t i = 0; i < count; i++) put(dtype, data, i, low + (high - low) * uniform());
     return data;
 }
 
 /* Logits: ordinary, wide, confident, equal, far from zero, with NaN and infinities, all -inf, or any bits. */
-static void *take_logits(trial *t, sl_storage storage, ptrdiff_t count, ptrdiff_t n) {
+static void *take_logits(trial *t, sl_dtype dtype, ptrdiff_t count, ptrdiff_t n) {
     const ptrdiff_t kind = below(9);
     const int has_inf = chance(50), has_nan = chance(50);
-    if (!is_float(storage) && storage != SL_BOOL) return take_random_bytes(t, count, size_of[storage]);
-    if (kind == 8 && is_float(storage)) return take_random_bytes(t, count, size_of[storage]);
-    void *data = take(t, count, size_of[storage]);
+    if (!is_float(dtype) && dtype != SL_BOOL) return take_random_bytes(t, count, size_of[dtype]);
+    if (kind == 8 && is_float(dtype)) return take_random_bytes(t, count, size_of[dtype]);
+    void *data = take(t, count, size_of[dtype]);
     for (ptrdiff_t i = 0; i < count; i++) {
         const double u = symmetric();
         double value = 8 * u;
@@ -161,8 +166,8 @@ static void *take_logits(trial *t, sl_storage storage, ptrdiff_t count, ptrdiff_
         if (kind == 6 && !below(501)) value = has_nan ? NAN : 1;
         if (kind == 6 && !below(501)) value = has_inf ? INFINITY : 1;
         if (kind == 7) value = -INFINITY;
-        if (storage == SL_BOOL) ((unsigned char *)data)[i] = u > 0;
-        else put(storage, data, i, value);
+        if (dtype == SL_BOOL) ((unsigned char *)data)[i] = u > 0;
+        else put(dtype, data, i, value);
     }
     return data;
 }
@@ -197,24 +202,24 @@ static void pick_shape(trial *t, int needs_contiguous_rows) {
     job->outer = most < 2 || chance(20) ? 1 : chance(30) ? most : 1 + below(most);
 }
 
-static void pick_storages(trial *t, int same) {
+static void pick_dtypes(trial *t, int same) {
     sl_job *job = &t->job;
-    job->x_storage = (sl_storage)below(same ? SL_BFLOAT16 + 1 : SL_BOOL + 1);
-    job->y_storage = same || (is_float(job->x_storage) && chance(50)) ? job->x_storage : compute_type(job->x_storage);
+    job->x_dtype = (sl_dtype)below(same ? SL_BFLOAT16 + 1 : SL_BOOL + 1);
+    job->y_dtype = same || (is_float(job->x_dtype) && chance(50)) ? job->x_dtype : compute_type(job->x_dtype);
 }
 
 /* a result of its own, or x, where the job runs in place and they are of one type */
-static void *take_output(trial *t, const void *x, sl_storage x_storage, sl_storage y_storage, ptrdiff_t count) {
-    if (!t->in_place || x_storage != y_storage) return take_result(t, count, size_of[y_storage]);
+static void *take_output(trial *t, const void *x, sl_dtype x_dtype, sl_dtype y_dtype, ptrdiff_t count) {
+    if (!t->in_place || x_dtype != y_dtype) return take_result(t, count, size_of[y_dtype]);
     void *y = (void *)x;
-    t->results[t->result_count++] = (array){y, size_of[y_storage] * (size_t)count};
+    t->results[t->result_count++] = (array){y, size_of[y_dtype] * (size_t)count};
     return y;
 }
 
-static void pick_input(trial *t, int needs_contiguous_rows, int same_storage) {
+static void pick_input(trial *t, int needs_contiguous_rows, int same_dtype) {
     pick_shape(t, needs_contiguous_rows);
-    pick_storages(t, same_storage);
-    t->job.x = take_logits(t, t->job.x_storage, count_of(t), t->job.n);
+    pick_dtypes(t, same_dtype);
+    t->job.x = take_logits(t, t->job.x_dtype, count_of(t), t->job.n);
 }
 
 static void pick_mask(trial *t) {
@@ -243,110 +248,114 @@ static void fill_softmax(trial *t) {
     pick_input(t, 0, 0);
     pick_mask(t);
     pick_temperature(t);
-    if (job->op == SL_LOGSUMEXP) job->y = take_result(t, rows_of(t), size_of[job->y_storage]);
-    else job->y = take_output(t, job->x, job->x_storage, job->y_storage, count_of(t));
+    job->negate = chance(30);
+    if (job->op == SL_LOGSUMEXP) job->y = take_result(t, rows_of(t), size_of[job->y_dtype]);
+    else job->y = take_output(t, job->x, job->x_dtype, job->y_dtype, count_of(t));
 }
 
 static void fill_expectation(trial *t) {
     sl_job *job = &t->job;
-    job->op = SL_SOFTMAX;
-    pick_input(t, 0, 0);
-    while (job->n > SL_BLOCK && job->inner > 1) pick_input(t, 0, 0);
+    job->op = SL_EXPECTATION;
+    pick_input(t, chance(50), 0);
+    if (job->n > SL_BLOCK && job->inner > 1) pick_input(t, 1, 0);
     pick_mask(t);
     pick_temperature(t);
-    job->values = take_numbers(t, compute_type(job->x_storage), job->n, -100, 100);
-    job->y = take_result(t, rows_of(t), size_of[job->y_storage]);
+    t->args.expectation.values = take_numbers(t, compute_type(job->x_dtype), job->n, -100, 100);
+    job->y = take_result(t, rows_of(t), size_of[job->y_dtype]);
 }
 
 static void fill_loss(trial *t) {
     sl_job *job = &t->job;
-    sl_loss *loss = &t->loss;
     job->op = chance(50) ? SL_CROSS_ENTROPY : SL_CROSS_ENTROPY_GRAD;
     pick_input(t, 0, 1);
-    const sl_storage compute = compute_type(job->x_storage);
-    *loss = (sl_loss){.ignore = -100, .scale = chance(50) ? 1 : 0.25, .smoothing = chance(50) ? 0 : uniform()};
-    loss->n = job->n;
-    loss->inner = job->inner;
+    const sl_dtype compute = compute_type(job->x_dtype);
+    sl_loss_args *loss = &t->args.loss;
+    loss->ignore_index = chance(30) ? 0 : -100;
+    loss->scale = chance(50) ? 1 : 0.25;
+    loss->label_smoothing = chance(50) ? 0 : uniform();
     if (chance(40)) {
-        loss->dense_storage = chance(50) ? compute : job->x_storage;
-        loss->dense = take_numbers(t, loss->dense_storage, count_of(t), 0, 1);
+        loss->mass_dtype = chance(50) ? compute : job->x_dtype;
+        loss->mass = take_numbers(t, loss->mass_dtype, count_of(t), 0, 1);
     } else {
         int64_t *target = take_indices(t, rows_of(t), job->n);
-        if (chance(30)) loss->ignore = 0;
-        for (ptrdiff_t i = 0; i < rows_of(t); i++) target[i] = below(9) ? target[i] : loss->ignore;
+        for (ptrdiff_t i = 0; i < rows_of(t); i++) target[i] = below(9) ? target[i] : loss->ignore_index;
         loss->target = target;
     }
-    if (chance(40)) loss->weight = take_numbers(t, compute, job->n, 0, 3);
+    if (chance(40)) loss->class_weight = take_numbers(t, compute, job->n, 0, 3);
     loss->loss = take_result(t, rows_of(t), sizeof *loss->loss);
-    if (job->op == SL_CROSS_ENTROPY_GRAD) job->y = take_output(t, job->x, job->x_storage, job->y_storage, count_of(t));
-    job->loss = loss;
-}
-
-static void pick_filters(trial *t) {
-    sl_choice *choice = &t->choice;
-    const ptrdiff_t rows = rows_of(t);
-    double *draws = take(t, rows, sizeof *draws);
-    for (ptrdiff_t i = 0; i < rows; i++) draws[i] = chance(5) ? 0 : chance(5) ? 1 - 0x1p-53 : uniform();
-    choice->uniform = draws;
-    choice->top_k_step = chance(50);
-    choice->top_p_step = chance(50);
-    choice->min_p_step = chance(50);
-    if (chance(50)) {
-        int64_t *top_k = take_indices(t, choice->top_k_step ? rows : 1, t->job.n);
-        for (ptrdiff_t i = 0; i < (choice->top_k_step ? rows : 1); i++) top_k[i]++;
-        choice->top_k = top_k;
-    }
-    if (chance(50)) choice->top_p = take_numbers(t, SL_FLOAT64, choice->top_p_step ? rows : 1, 1, 1e-9);
-    if (chance(50)) choice->min_p = take_numbers(t, SL_FLOAT64, choice->min_p_step ? rows : 1, 0, chance(50) ? 0.1 : 1);
+    if (job->op == SL_CROSS_ENTROPY_GRAD) job->y = take_output(t, job->x, job->x_dtype, job->y_dtype, count_of(t));
 }
 
 static void fill_selection(trial *t) {
-    static const sl_choosing how[] = {SL_GIVEN, SL_LARGEST, SL_RANK, SL_DRAWN};
+    static const sl_op ops[] = {SL_TAKE_PROBS, SL_TAKE_LOG_PROBS, SL_TOPK, SL_TOPK_PROBS, SL_TOPK_LOG_PROBS, SL_RANK};
     sl_job *job = &t->job;
-    sl_choice *choice = &t->choice;
-    choice->how = how[below(4)];
-    job->op = choice->how == SL_GIVEN || choice->how == SL_LARGEST ? (sl_op)(SL_SOFTMAX + below(2)) : SL_LOG_SOFTMAX;
-    pick_input(t, choice->how == SL_RANK || choice->how == SL_DRAWN, 0);
+    job->op = ops[below(sizeof ops / sizeof *ops)];
+    pick_input(t, job->op == SL_RANK || chance(50), 0);
     pick_mask(t);
     pick_temperature(t);
-    const ptrdiff_t n = job->n, most = choice->how == SL_RANK && n > 100 ? 3 : n;
-    choice->k = job->inner > 1 || choice->how == SL_DRAWN || chance(30) ? 1 : chance(20) ? most : 1 + below(most);
-    choice->sorted = chance(70);
-    const ptrdiff_t count = rows_of(t) * choice->k;
-    const int gives_index = choice->how == SL_LARGEST || choice->how == SL_DRAWN;
-    if (gives_index) choice->index = take_result(t, count, sizeof *choice->index);
-    else choice->index = take_indices(t, count, n);
-    if (choice->how == SL_RANK) choice->rank = take_result(t, count, sizeof *choice->rank);
-    else if (!gives_index || chance(60)) job->y = take_result(t, count, size_of[job->y_storage]);
-    if (choice->how == SL_DRAWN) pick_filters(t);
-    job->choice = choice;
+    sl_select_args *select = &t->args.select;
+    const ptrdiff_t most = job->op == SL_RANK && job->n > 100 ? 3 : job->n;
+    select->k = job->inner > 1 || chance(30) ? 1 : chance(20) ? most : 1 + below(most);
+    select->sorted = chance(70);
+    const ptrdiff_t count = rows_of(t) * select->k;
+    const int is_topk = job->op == SL_TOPK || job->op == SL_TOPK_PROBS || job->op == SL_TOPK_LOG_PROBS;
+    if (is_topk) select->index = take_result(t, count, sizeof *select->index);
+    else select->index = take_indices(t, count, job->n);
+    if (job->op == SL_RANK) select->rank = take_result(t, count, sizeof *select->rank);
+    if (job->op != SL_RANK && job->op != SL_TOPK) job->y = take_result(t, count, size_of[job->y_dtype]);
+}
+
+static void fill_sample(trial *t) {
+    sl_job *job = &t->job;
+    job->op = SL_SAMPLE;
+    pick_input(t, 1, 0);
+    pick_mask(t);
+    pick_temperature(t);
+    sl_sample_args *sample = &t->args.sample;
+    const ptrdiff_t rows = rows_of(t);
+    sample->index = take_result(t, rows, sizeof *sample->index);
+    if (chance(60)) job->y = take_result(t, rows, size_of[job->y_dtype]);
+    double *draws = take(t, rows, sizeof *draws);
+    for (ptrdiff_t i = 0; i < rows; i++) draws[i] = chance(5) ? 0 : chance(5) ? 1 - 0x1p-53 : uniform();
+    sample->uniform = draws;
+    sample->top_k_step = chance(50);
+    sample->top_p_step = chance(50);
+    sample->min_p_step = chance(50);
+    if (chance(50)) {
+        int64_t *top_k = take_indices(t, sample->top_k_step ? rows : 1, job->n);
+        for (ptrdiff_t i = 0; i < (sample->top_k_step ? rows : 1); i++) top_k[i]++;
+        sample->top_k = top_k;
+    }
+    if (chance(50)) sample->top_p = take_numbers(t, SL_FLOAT64, sample->top_p_step ? rows : 1, 1, 1e-9);
+    if (chance(50)) sample->min_p = take_numbers(t, SL_FLOAT64, sample->min_p_step ? rows : 1, 0, chance(50) ? 0.1 : 1);
 }
 
 static void fill_vjp(trial *t) {
     sl_job *job = &t->job;
-    job->op = chance(50) ? SL_SOFTMAX_GRAD : SL_LOG_SOFTMAX_GRAD;
+    job->op = chance(50) ? SL_SOFTMAX_VJP : SL_LOG_SOFTMAX_VJP;
     pick_input(t, 0, 1);
-    const int is_log = job->op == SL_LOG_SOFTMAX_GRAD, over_output = chance(50);
-    void *output = chance(80) ? take_numbers(t, job->x_storage, count_of(t), is_log ? -20 : 0, is_log ? 0 : 1)
-                              : take_logits(t, job->x_storage, count_of(t), job->n);
-    job->output = output;
-    job->y = take_output(t, over_output ? output : job->x, job->x_storage, job->y_storage, count_of(t));
+    const int is_log = job->op == SL_LOG_SOFTMAX_VJP, over_output = chance(50);
+    const void *output = chance(80) ? take_numbers(t, job->x_dtype, count_of(t), is_log ? -20 : 0, is_log ? 0 : 1)
+                                    : take_logits(t, job->x_dtype, count_of(t), job->n);
+    t->args.vjp.output = output;
+    job->y = take_output(t, over_output ? output : job->x, job->x_dtype, job->y_dtype, count_of(t));
 }
 
-static void fill_elements(trial *t) {
-    sl_elements *e = &t->elements;
-    t->is_elements = 1;
-    e->op = (sl_op)(SL_SIGMOID + below(3));
-    pick_storages(t, e->op == SL_BINARY_CROSS_ENTROPY);
-    e->x_storage = t->job.x_storage;
-    e->y_storage = t->job.y_storage;
-    const sl_storage compute = compute_type(e->x_storage);
+static void fill_elementwise(trial *t) {
+    sl_elementwise_job *e = &t->elementwise;
+    t->is_elementwise = 1;
+    e->op = (sl_op)(SL_SIGMOID + below(4));
+    const int is_loss = e->op == SL_BINARY_CROSS_ENTROPY || e->op == SL_BINARY_CROSS_ENTROPY_GRAD;
+    pick_dtypes(t, is_loss);
+    e->x_dtype = t->job.x_dtype;
+    e->y_dtype = t->job.y_dtype;
+    const sl_dtype compute = compute_type(e->x_dtype);
     e->n = chance(3) ? 0 : chance(5) ? 100000 + below(10000) : pick_length();
-    e->x = take_logits(t, e->x_storage, e->n, 1);
+    e->x = take_logits(t, e->x_dtype, e->n, 1);
     e->scale = chance(50) ? 1 : 0.25;
-    const int has_gradient = chance(50), has_losses = chance(50);
-    if (e->op != SL_BINARY_CROSS_ENTROPY || has_gradient) e->y = take_output(t, e->x, e->x_storage, e->y_storage, e->n);
-    if (e->op != SL_BINARY_CROSS_ENTROPY) return;
+    const int has_losses = chance(50);
+    if (e->op != SL_BINARY_CROSS_ENTROPY) e->y = take_output(t, e->x, e->x_dtype, e->y_dtype, e->n);
+    if (!is_loss) return;
     e->target = take_numbers(t, compute, e->n, 0, 1);
     if (chance(40)) e->weight = take_numbers(t, compute, e->n, 0, 3);
     if (chance(40)) e->pos_weight = take_numbers(t, compute, e->n, 0, 3);
@@ -358,7 +367,7 @@ static const struct {
     const char *name;
     void (*fill)(trial *);
 } families[] = {{"softmax", fill_softmax}, {"expectation", fill_expectation}, {"loss", fill_loss}, {"selection", fill_selection},
-                {"vjp", fill_vjp},         {"elements", fill_elements}};
+                {"vjp", fill_vjp},         {"elementwise", fill_elementwise}};
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 
@@ -369,9 +378,9 @@ static void check_sum(const trial *t, ptrdiff_t first, double tolerance) {
     int visible = 0;
     for (ptrdiff_t c = 0; c < job->n; c++) {
         const ptrdiff_t i = first + c * job->inner;
-        sum += get(job->y_storage, job->y, i);
+        sum += get(job->y_dtype, job->y, i);
         if (job->mask && !job->mask[i]) continue;
-        if (!isfinite(get(job->x_storage, job->x, i))) return;
+        if (!isfinite(get(job->x_dtype, job->x, i))) return;
         visible = 1;
     }
     if (visible && !(fabs(sum - 1) <= tolerance)) fail("the row of softmax from element %td adds up to %.17g", first, sum);
@@ -379,16 +388,16 @@ static void check_sum(const trial *t, ptrdiff_t first, double tolerance) {
 static void check_sums(const trial *t) {
     static const double epsilon[] = {0x1p-23, 0x1p-52, 0x1p-10, 0x1p-7}, subnormal[] = {0, 0, 0x1p-24, 0};
     const sl_job *job = &t->job;
-    const double n = (double)job->n, tolerance = 4 * epsilon[job->y_storage] + n * (subnormal[job->y_storage] + 0x1p-53);
+    const double n = (double)job->n, tolerance = 4 * epsilon[job->y_dtype] + n * (subnormal[job->y_dtype] + 0x1p-53);
     for (ptrdiff_t row = 0; row < rows_of(t); row++) check_sum(t, row / job->inner * job->n * job->inner + row % job->inner, tolerance);
 }
 
 static void describe(const trial *t, const char *family, const char *isa) {
     const sl_job *j = &t->job;
-    int used = snprintf(description, sizeof description, "%s, op %d, on %s, storage %d to %d, ", family,
-                        t->is_elements ? (int)t->elements.op : (int)j->op, isa, (int)j->x_storage, (int)j->y_storage);
+    int used = snprintf(description, sizeof description, "%s, op %d, on %s, dtype %d to %d, ", family,
+                        t->is_elementwise ? (int)t->elementwise.op : (int)j->op, isa, (int)j->x_dtype, (int)j->y_dtype);
     snprintf(description + used, sizeof description - (size_t)used, "shape (%td, %td, %td)%s%s%s, %d threads", j->outer,
-             t->is_elements ? t->elements.n : j->n, j->inner, j->mask ? ", mask" : "", j->temperature ? ", temperature" : "",
+             t->is_elementwise ? t->elementwise.n : j->n, j->inner, j->mask ? ", mask" : "", j->temperature ? ", temperature" : "",
              t->in_place ? ", in place" : "", t->threads);
 }
 
@@ -398,15 +407,16 @@ static uint64_t run(const char *isa, int in_place) {
     uint64_t h = 0xCBF29CE484222325u;
     state = seed;
     const ptrdiff_t family = below(sizeof families / sizeof *families);
+    t.job.args = &t.args;
     families[family].fill(&t);
     describe(&t, families[family].name, isa);
-    const void *x = t.is_elements ? t.elements.x : t.job.x;
-    const size_t bytes = size_of[t.job.x_storage] * (size_t)(t.is_elements ? t.elements.n : count_of(&t));
+    const void *x = t.is_elementwise ? t.elementwise.x : t.job.x;
+    const size_t bytes = size_of[t.job.x_dtype] * (size_t)(t.is_elementwise ? t.elementwise.n : count_of(&t));
     const uint64_t before = hash(0, x, bytes);
-    if (t.is_elements) sl_run_elements(&t.elements, t.threads);
+    if (t.is_elementwise) sl_run_elementwise(&t.elementwise, t.threads);
     else if (sl_run(&t.job, t.threads)) fail("no memory for scratch");
     if (!in_place && hash(0, x, bytes) != before) fail("the input was written to");
-    if (!t.is_elements && !in_place && t.job.op == SL_SOFTMAX && !t.job.choice && !t.job.values) check_sums(&t);
+    if (!t.is_elementwise && !in_place && t.job.op == SL_SOFTMAX) check_sums(&t);
     for (int i = 0; i < t.result_count; i++) h = hash(h, t.results[i].data, t.results[i].bytes);
     for (int i = 0; i < t.array_count; i++) free(t.arrays[i].data);
     return h;

@@ -19,16 +19,6 @@ FILE_LINES = 450
 # What may be larger, by the name of a function or the path of a file in csrc/, and why.
 EXCEPTIONS: dict[str, str] = {}
 
-# Older than the limits. A name leaves this list when it is within them; none joins it.
-TO_SPLIT = """
-    by_rows block_sum row_exp_sum row_exp_sum_and_convert row_exp_sum_as row_exp_sum_step row_scale row_scale_if map_row
-    map_columns run_tile small_inner_long
-    binary_step collect_class_mass collect_targets cross_entropy_finish elementwise find_candidates sample_row
-    select_finish subtract_targets
-    ops/select.inc.h rows/by_rows.inc.h rows/by_tiles.inc.h
-"""
-EXCEPTIONS |= dict.fromkeys(TO_SPLIT.split(), "to be split")
-
 NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", re.MULTILINE)
 MACRO = re.compile(r"#\s*define\s+(\w+)(\([^)]*\))?")
