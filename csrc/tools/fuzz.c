@@ -366,8 +366,9 @@ static void fill_elementwise(trial *t) {
 static const struct {
     const char *name;
     void (*fill)(trial *);
-} families[] = {{"softmax", fill_softmax}, {"expectation", fill_expectation}, {"loss", fill_loss}, {"selection", fill_selection},
-                {"vjp", fill_vjp},         {"elementwise", fill_elementwise}};
+} families[] = {{"softmax", fill_softmax},        {"expectation", fill_expectation}, {"loss", fill_loss},
+                {"selection", fill_selection},    {"sample", fill_sample},           {"vjp", fill_vjp},
+                {"elementwise", fill_elementwise}};
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 
