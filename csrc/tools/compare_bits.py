@@ -2,6 +2,7 @@
 
     python csrc/tools/compare_bits.py build/here/bits               run this program and compare
     python csrc/tools/compare_bits.py --path neon qemu-aarch64 ...  and fail where it has no path of this name
+    python csrc/tools/compare_bits.py --first build/gcc/bits        compare the best path alone, and stop the program
     python csrc/tools/compare_bits.py --accept build/here/bits      write the file from what the program prints
 
 The program prints a line `<path> <operation> <hash>` for each; the file has a line `<operation> <hash>`, the same for
@@ -9,6 +10,7 @@ every path.
 """
 
 import argparse
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +21,17 @@ If this change of bits is meant, run `make bits-accept`, commit csrc/tools/bits.
 say in the commit message which operations changed and why."""
 
 
-def run(command):
-    """{path: {operation: hash}} as the program prints them."""
+def run(command, most=None):
+    """{path: {operation: hash}} as the program prints them, of so many lines at most."""
     found = {}
-    for line in subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines():
-        path, operation, value = line.split()
-        found.setdefault(path, {})[operation] = value
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as program:
+        for line in itertools.islice(program.stdout, most):
+            path, operation, value = line.split()
+            found.setdefault(path, {})[operation] = value
+        if most:
+            program.kill()
+    if program.returncode and not most:
+        sys.exit(f"{' '.join(command)} ended with code {program.returncode}")
     return found
 
 
@@ -42,10 +49,12 @@ def differences(found, expected):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accept", action="store_true", help="write bits.txt")
+    parser.add_argument("--first", action="store_true", help="the first path alone")
     parser.add_argument("--path", help="a path that must be there")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
-    found = run(asked.command)
+    expected = dict(line.split() for line in FILE.read_text().splitlines()) if not asked.accept else {}
+    found = run(asked.command, len(expected) if asked.first else None)
     if not found or (asked.path and asked.path not in found):
         sys.exit(
             f"{' '.join(asked.command)} ran the paths {', '.join(found) or 'none'}, expected {asked.path or 'one'}"
@@ -57,7 +66,6 @@ def main():
         FILE.write_text("".join(f"{operation} {value}\n" for operation, value in hashes.items()))
         print(f"{len(hashes)} hashes written to {FILE.name}")
         return
-    expected = dict(line.split() for line in FILE.read_text().splitlines())
     if wrong := list(differences(found, expected)):
         sys.exit("\n".join([*wrong, RENEW]))
     print(f"{len(expected)} operations on {', '.join(found)}: the bits are those of {FILE.name}")
