@@ -39,12 +39,12 @@ endef
 
 .venv/demo: $(SOURCES)
 	$(call environment,.venv)
-	.venv/bin/pip install --quiet --disable-pip-version-check ".[demo]"
+	.venv/bin/pip install --quiet --disable-pip-version-check .
 	touch $@
 
 .venv/test: $(SOURCES)
 	$(call environment,.venv)
-	.venv/bin/pip install --quiet --disable-pip-version-check ".[demo,test]"
+	.venv/bin/pip install --quiet --disable-pip-version-check ".[test]"
 	touch $@
 
 .venv-bench/bench: $(SOURCES)
@@ -55,7 +55,7 @@ endef
 
 .venv-lint/lint: pyproject.toml Makefile
 	$(call environment,.venv-lint)
-	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy rich ml_dtypes
+	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy ml_dtypes
 	touch $@
 
 demo: .venv/demo

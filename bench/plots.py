@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from cases import CASES
+from cases import BY_NAME
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
@@ -29,7 +30,7 @@ COLOURS = {
 }
 MARKERS = {"softlane": "o", "NumPy": "x", "SciPy": "s", "torch": "^", "ONNX Runtime": "D", "JAX": "v", "limit": ""}
 LABELS = {"limit": "limit: np.copyto, x.max()", "NumPy": "NumPy expression"}
-BY_NAME = {case.name: case for case in CASES}
+DECIMAL = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -37,33 +38,26 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def _plain(value: float) -> str:
-    return f"{value:.2f}" if value < 1 else f"{value:.3g}"
-
-
-_DECIMAL = FuncFormatter(lambda value, _: f"{value:g}")
-
-
 def draw_speed(group: dict[str, Any], processor: str, path: Path) -> None:
-    """Bars for the cases of the design's table, all of a case beside each other."""
-    rows = [row for row in group["rows"] if BY_NAME[row["name"]].in_table] or group["rows"]
+    """Bars for the cases with targets, all of a case beside each other."""
+    rows = [row for row in group["rows"] if BY_NAME[row["name"]].at_most] or group["rows"]
     names = [n for n in COLOURS if n != "limit" and any(n in row["times"] for row in rows)]
     figure, axes = plt.subplots(figsize=(9, 0.9 + 0.13 * len(rows) * (len(names) + 1)))
     height = 0.84 / len(names)
-    for row_index, row in enumerate(rows):
-        elements = BY_NAME[row["name"]].elements
-        for i, name in enumerate(names):
-            if name not in row["times"]:
+    for i, row in enumerate(rows):
+        values = {n: t["minimum"] / BY_NAME[row["name"]].elements for n, t in row["times"].items()}
+        for place, name in enumerate(names):
+            if name not in values:
                 continue
-            y, value = row_index - 0.42 + (i + 0.5) * height, row["times"][name]["minimum"] / elements
+            y, value = i - 0.42 + (place + 0.5) * height, values[name]
             axes.barh(y, value, height, color=COLOURS[name], label=name)
+            text = f"{value:.2f}" if value < 1 else f"{value:.3g}"
             weight = "bold" if name == "softlane" else "normal"
-            axes.text(value * 1.04, y, _plain(value), va="center", fontsize=6.5, fontweight=weight)
-        limit = row["times"]["limit"]["minimum"] / elements
-        span = [row_index - 0.46, row_index + 0.46]
-        axes.plot([limit, limit], span, color=COLOURS["limit"], linewidth=1.8, label="limit")
+            axes.text(value * 1.04, y, text, va="center", fontsize=6.5, fontweight=weight)
+        limit = values["limit"]
+        axes.plot([limit, limit], [i - 0.46, i + 0.46], color=COLOURS["limit"], linewidth=1.8, label="limit")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(_DECIMAL)
+    axes.xaxis.set_major_formatter(DECIMAL)
     low, high = axes.get_xlim()
     axes.set_xlim(low / 1.3, high * 1.6)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -78,32 +72,27 @@ def draw_speed(group: dict[str, Any], processor: str, path: Path) -> None:
     _save(figure, path)
 
 
-def _curves(axes: Any, points: list[dict[str, Any]], values: Any, names: list[str]) -> None:
-    for name in names:
-        known = [(p["n"], values(p, name)) for p in points if values(p, name) is not None]
+def _draw_curves(axes: Any, points: list[dict[str, Any]], values: Callable[[dict[str, Any]], dict[str, float]]) -> None:
+    for name, colour in COLOURS.items():
+        known = [(p["n"], values(p)[name]) for p in points if name in values(p)]
         if known:
             own = name == "softlane"
             style = {"linewidth": 2.4 if own else 1.3, "markersize": 4, "zorder": 3 if own else 2}
-            line = "--" if name == "limit" else "-"
-            label = LABELS.get(name, name)
-            axes.plot(*zip(*known, strict=True), line, marker=MARKERS[name], color=COLOURS[name], label=label, **style)
+            style |= {"marker": MARKERS[name], "color": colour, "label": LABELS.get(name, name)}
+            axes.plot(*zip(*known, strict=True), "--" if name == "limit" else "-", **style)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(LogLocator(base=2, numticks=12))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_DECIMAL)
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(DECIMAL)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("classes in a row")
     axes.grid(alpha=0.3)
 
 
 def draw_lengths(points: list[dict[str, Any]], processor: str, path: Path) -> None:
-    def value(point: dict[str, Any], name: str) -> float | None:
-        times = point["times"]
-        return times[name]["minimum"] / (point["n"] * point["rows"]) if name in times else None
-
     figure, axes = plt.subplots(figsize=(9, 5))
-    _curves(axes, points, value, list(COLOURS))
+    _draw_curves(axes, points, lambda p: {k: t["minimum"] / (p["n"] * p["rows"]) for k, t in p["times"].items()})
     axes.set_ylabel("ns per element")
     total = round(points[0]["n"] * points[0]["rows"], -3)
     axes.set_title(f"softmax of float32 rows, {total:,} elements together, 1 thread\n{processor}", fontsize=11)
@@ -114,7 +103,7 @@ def draw_lengths(points: list[dict[str, Any]], processor: str, path: Path) -> No
 def draw_accuracy(points: list[dict[str, Any]], processor: str, path: Path) -> None:
     figure, both = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
     for axes, kind, title in zip(both, ("uniform", "normal"), ("uniform in ±80", "standard normal"), strict=True):
-        _curves(axes, points, lambda p, name, kind=kind: p[kind].get(name), list(COLOURS))
+        _draw_curves(axes, points, lambda p, kind=kind: p[kind])
         axes.axhline(2, color="black", linewidth=1, linestyle=":")
         axes.text(0.01, 2.08, "2 ULP: softlane's promise", fontsize=8, transform=axes.get_yaxis_transform())
         axes.set_title(f"logits {title}", fontsize=10)
@@ -124,18 +113,15 @@ def draw_accuracy(points: list[dict[str, Any]], processor: str, path: Path) -> N
     _save(figure, path)
 
 
-def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    paths = []
+def draw(results: dict[str, Any], folder: Path) -> None:
     for group in results["groups"]:
-        paths.append(folder / f"speed-{group['key']}.png")
-        draw_speed(group, results["processor"], paths[-1])
+        if BY_NAME[group["rows"][0]["name"]].table == "speed":
+            draw_speed(group, results["processor"], folder / f"speed-{group['key']}.png")
     for key, function in (("lengths", draw_lengths), ("accuracy", draw_accuracy)):
         if results.get(key):
-            paths.append(folder / f"{key}.png")
-            function(results[key], results["processor"], paths[-1])
-    return paths
+            function(results[key], results["processor"], folder / f"{key}.png")
 
 
 if __name__ == "__main__":
     for file in map(Path, sys.argv[1:]):
-        print(*draw(json.loads(file.read_text(encoding="utf-8")), file.parent), sep="\n")
+        draw(json.loads(file.read_text(encoding="utf-8")), file.parent)

@@ -99,7 +99,8 @@ static int run_units(const sl_job *job, const sl_partition *p, int threads) {
 
 /* One row by all threads of a team, each for its own blocks. What needs the whole row is done by one of them. Only row_finish
    changes what row_map and the next row's row_sum read, and no thread is in either of them then. */
-static void share_row(const sl_job *job, const sl_partition *p, const sl_kernels *k, ptrdiff_t row, int *again, char *shared, char *scratch) {
+static void share_row(const sl_job *job, const sl_partition *p, const sl_kernels *k, ptrdiff_t row, int *again, char *shared,
+                      char *scratch) {
     const ptrdiff_t first = p->blocks * thread_number() / team_size(), last = p->blocks * (thread_number() + 1) / team_size();
     if (p->max_first) k->row_max(job, row, first, last, shared, scratch);
     else k->row_sum(job, row, first, last, shared, scratch);
@@ -130,8 +131,7 @@ static int run_shared_rows(const sl_job *job, const sl_partition *p, const sl_ke
     int again = 0;
     memset(shared, 0, common);
     OMP(omp parallel num_threads(threads))
-    for (ptrdiff_t row = 0; row < p->units; row++)
-        share_row(job, p, k, row, &again, shared, scratch + (size_t)thread_number() * each);
+    for (ptrdiff_t row = 0; row < p->units; row++) share_row(job, p, k, row, &again, shared, scratch + (size_t)thread_number() * each);
     free(memory);
     return 0;
 }

@@ -111,8 +111,8 @@ typedef struct {
     size_t scratch;                                                                 /* bytes for each thread */
     ptrdiff_t blocks;                                                               /* that threads may share within a unit, or 1 */
     size_t shared;                                                                  /* bytes that threads share then */
-    int max_first;    /* is the maximum of a row needed before its sum? */
-    int stores_result; /* has row_store_result anything to do? */
+    int max_first;                                                                  /* is the maximum of a row needed before its sum? */
+    int stores_result;                                                              /* has row_store_result anything to do? */
 } sl_partition;
 
 /* Steps on one long row whose blocks threads share: over blocks first to last, or once for the row. rows/by_rows.inc.h has the order. */
@@ -125,7 +125,8 @@ typedef struct {
     sl_blocks_fn *row_max, *row_sum, *row_map;
     int (*row_find_shift)(const sl_job *job, ptrdiff_t row, char *shared, char *scratch); /* 1: row_sum has to run again */
     sl_row_fn *row_finish, *row_store_result;
-    void (*elementwise)(const sl_elementwise_job *job, ptrdiff_t first, ptrdiff_t last, char *scratch); /* blocks; SL_BLOCK numbers of scratch */
+    void (*elementwise)(const sl_elementwise_job *job, ptrdiff_t first, ptrdiff_t last,
+                        char *scratch); /* blocks; SL_BLOCK numbers of scratch */
 } sl_kernels;
 
 /* One instruction set. totals.inc.h has the last three. */

@@ -62,8 +62,7 @@ static const struct temperature_params *load_temperature(const sl_job *job, ptrd
     h->step_high = from_double(part);
     to_double(h->step_high, rest);
     for (int i = 0; i < HALVES; i++) /* T ln2 / J less step_high, with ln2 to twice the precision */
-        rest[i] =
-            f64_fma(t[i], f64_set1(LN2_REST / TABLE_SIZE), f64_fma(t[i], f64_set1(LN2 / TABLE_SIZE), f64_negate(rest[i])));
+        rest[i] = f64_fma(t[i], f64_set1(LN2_REST / TABLE_SIZE), f64_fma(t[i], f64_set1(LN2 / TABLE_SIZE), f64_negate(rest[i])));
     h->step_low = from_double(rest);
     for (int i = 0; i < HALVES; i++) part[i] = f64_mul(inverse[i], below_1);
     h->inverse_high = from_double(part);
@@ -85,8 +84,7 @@ SL_INLINE vec v_lane(vec x, int lane) {
     v_store(a, x);
     return v_set1(a[lane]);
 }
-static const struct temperature_params *temperature_of_row(const struct temperature_params *rows, int lane,
-                                                           struct temperature_params *h) {
+static const struct temperature_params *temperature_of_row(const struct temperature_params *rows, int lane, struct temperature_params *h) {
     if (!rows) return NULL;
     h->steps_per_unit = v_lane(rows->steps_per_unit, lane);
     h->step_high = v_lane(rows->step_high, lane);
@@ -108,8 +106,8 @@ SL_INLINE vec times_temperature(real a, const struct temperature_params *tempera
 /* What turns the maximum of a row, one per lane, into its e(x). A row far from zero is shifted by its maximum first: the difference
    is then exact for every x that matters. Near zero x itself is used, as x - max would round away up to 4 ulp of the result. */
 struct exp_params {
-    vec max, shift, reduced;      /* reduced = max - shift */
-    vec k, round_magic, lower_bound; /* of x - shift; lower_bound keeps e a normal number */
+    vec max, shift, reduced;                      /* reduced = max - shift */
+    vec k, round_magic, lower_bound;              /* of x - shift; lower_bound keeps e a normal number */
     const struct temperature_params *temperature; /* NULL where T is 1 */
     int shifted;
 };

@@ -28,9 +28,7 @@ static int class_is_visible(const struct row_group *g, int lane, ptrdiff_t k, re
     return !is_hidden(g->job, g->first + lane, k);
 }
 /* NaN, or 0 where nothing counts */
-static real expectation_of_nonfinite(const struct row_group *g, int lane) {
-    return any_class(g, lane, class_is_visible) ? (real)NAN : 0;
-}
+static real expectation_of_nonfinite(const struct row_group *g, int lane) { return any_class(g, lane, class_is_visible) ? (real)NAN : 0; }
 static const real *expectation_values(const sl_job *job) { return ((const sl_expectation_args *)job->args)->values; }
 
 #endif

@@ -28,11 +28,8 @@ static const struct op ops[] = {
     [SL_TAKE_LOG_PROBS] = {.map = MAP_SHIFT_LOGIT, .needs_log = 1, .take_scratch = take_select_scratch, .finish = select_finish},
     [SL_TOPK] = {.take_scratch = take_select_scratch, .run = select_rows},
     [SL_TOPK_PROBS] = {.map = MAP_SCALE_EXP, .keeps_part_maxima = 1, .take_scratch = take_select_scratch, .finish = select_finish},
-    [SL_TOPK_LOG_PROBS] = {.map = MAP_SHIFT_LOGIT,
-                           .needs_log = 1,
-                           .keeps_part_maxima = 1,
-                           .take_scratch = take_select_scratch,
-                           .finish = select_finish},
+    [SL_TOPK_LOG_PROBS] =
+        {.map = MAP_SHIFT_LOGIT, .needs_log = 1, .keeps_part_maxima = 1, .take_scratch = take_select_scratch, .finish = select_finish},
     [SL_RANK] = {.take_scratch = take_select_scratch, .run = select_rows},
     [SL_SAMPLE] = {.take_scratch = take_sample_scratch, .run = sample_rows},
     [SL_SOFTMAX_VJP] = {.take_scratch = take_vjp_scratch, .run = vjp_rows},

@@ -62,7 +62,8 @@ static void collect_block(const sl_job *job, const struct block_facts *f, const 
     clear_targets(&t);
     op_of(job)->collect(job, x, origin, &t);
     for (ptrdiff_t i = 0; i < x->rows; i++)
-        f->targets[b * f->rows + i] = (struct block_targets){t.ignored[i], t.target_mass[i], t.other_mass[i], t.margin[i], t.target_logit[i]};
+        f->targets[b * f->rows + i] =
+            (struct block_targets){t.ignored[i], t.target_mass[i], t.other_mass[i], t.margin[i], t.target_logit[i]};
 }
 static void add_block_targets(const struct block_facts *f, ptrdiff_t rows, vec row_max, struct row_targets *t) {
     real max[LANES];

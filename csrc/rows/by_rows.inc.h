@@ -206,6 +206,7 @@ static void finish_group(struct group_view *g, const struct row_reader *r, const
     group->rows = g->rows;
     group->stats = stats;
     group->targets = &g->facts->targets;
+    group->x = p && !keeps_exp(g->op) ? p->x : NULL;
     group->tile = NULL;
     group->part_maxima = g->part_maxima;
     group->op_scratch = g->op_scratch;

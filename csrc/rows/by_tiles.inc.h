@@ -45,6 +45,7 @@ static void start_batch(struct tile_batch *b, ptrdiff_t first, ptrdiff_t columns
         g->stats = &b->stats[j];
         g->targets = &b->targets[j];
         g->part_maxima = NULL;
+        g->x = NULL;
         g->params.temperature = shared ? shared : load_temperature(b->job, g->first, g->rows, &b->temperatures[j]);
     }
 }
@@ -85,7 +86,8 @@ static void sum_columns(struct tile_batch *b, struct pair *sum) {
             b->op->collect(b->job, &x, max, g->targets);
         }
         if (p->shifted) column_shift(column, b->stride, n, p->shift);
-        sum[j] = pair_renormalize(keeps_exp(b->op) ? column_exp_sum(column, b->stride, n, p, 1) : column_exp_sum(column, b->stride, n, p, 0));
+        sum[j] =
+            pair_renormalize(keeps_exp(b->op) ? column_exp_sum(column, b->stride, n, p, 1) : column_exp_sum(column, b->stride, n, p, 0));
     }
 }
 

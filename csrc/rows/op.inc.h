@@ -21,14 +21,14 @@ struct block {
 
 /* What the targets of rows come to, one row per lane (ops/cross_entropy.inc.h). An ignored row has neither loss nor gradient. */
 struct row_targets {
-    double ignored[LANES];       /* 0 or 1 */
-    double target_mass[LANES];   /* of the class that an index names; 0 without */
-    double other_mass[LANES];    /* sum of the mass of classes, but for that */
-    double margin[LANES];        /* sum of mass * (origin - x), where origin is the maximum at the end */
-    real target_logit[LANES];    /* x of the class that an index names */
-    real target_gradient[LANES]; /* the gradient of that class, unless all classes have a mass */
+    double ignored[LANES];          /* 0 or 1 */
+    double target_mass[LANES];      /* of the class that an index names; 0 without */
+    double other_mass[LANES];       /* sum of the mass of classes, but for that */
+    double margin[LANES];           /* sum of mass * (origin - x), where origin is the maximum at the end */
+    real target_logit[LANES];       /* x of the class that an index names */
+    real target_gradient[LANES];    /* the gradient of that class, unless all classes have a mass */
     double weight_of_others[LANES]; /* scale * mass * (1 - p) of the maximum */
-    double special[LANES];       /* NaN where the gradient of the row is NaN or, as it is ignored, 0 */
+    double special[LANES];          /* NaN where the gradient of the row is NaN or, as it is ignored, 0 */
     int any_special;
 };
 
@@ -42,6 +42,7 @@ struct row_group {
     struct exp_params params;
     struct row_stats *stats;
     struct row_targets *targets; /* NULL where the operation collects none */
+    const real *const *x;        /* all classes of lane i side by side at x[i]; or NULL */
     const real *tile;            /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
     ptrdiff_t tile_stride;
     const real *part_maxima; /* of one long row: as by_rows keeps them; or NULL */
@@ -60,9 +61,10 @@ struct op {
     void *(*take_scratch)(const sl_job *job, struct arena *arena);
     const real *(*class_values)(const sl_job *job);                                                             /* for MAP_EXPECT */
     void (*collect)(const sl_job *job, const struct block *x, const real *origin, struct row_targets *targets); /* in the first pass */
-    void (*finish)(struct row_group *group);                                                    /* when the sum is known */
-    real (*result_of_nonfinite)(const struct row_group *group, int lane);                       /* for per_row */
-    void (*run)(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char *scratch); /* units of its own (struct strip), without the layouts */
+    void (*finish)(struct row_group *group);                                                                    /* when the sum is known */
+    real (*result_of_nonfinite)(const struct row_group *group, int lane);                                       /* for per_row */
+    void (*run)(const sl_job *job, ptrdiff_t first, ptrdiff_t last,
+                char *scratch); /* units of its own (struct strip), without the layouts */
     void (*patch)(const sl_job *job, const struct block *y, const struct row_targets *targets); /* in the second pass, after the map */
 };
 

@@ -41,8 +41,8 @@ struct row_sum {
     ptrdiff_t n;
     real round_magic, lower_bound;
     const struct temperature_params *temperature;
-    real *e;             /* where e goes, or NULL; may be x */
-    const real *y;       /* what is prefetched along with e */
+    real *e;               /* where e goes, or NULL; may be x */
+    const real *y;         /* what is prefetched along with e */
     struct lookahead next; /* n elements; x itself where there is no next row */
     real *next_max;
     real *next_part_maxima; /* if n is a multiple of the parts; or NULL */

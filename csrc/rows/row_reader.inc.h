@@ -11,8 +11,8 @@ struct panel {
     int rows;
     ptrdiff_t first_class, n;
     const real *x[LANES];
-    real *e[LANES]; /* where e(x) goes, or NULL */
-    real *y[LANES]; /* where results go: y of the job, or scratch */
+    real *e[LANES];           /* where e(x) goes, or NULL */
+    real *y[LANES];           /* where results go: y of the job, or scratch */
     ptrdiff_t x_step, y_step; /* from one lane to the next */
 };
 
@@ -125,7 +125,8 @@ static void sum_panel(struct row_reader *r, const struct panel *p, const struct 
     v_store(lower_bound, params->lower_bound);
     v_store(shift, params->shift);
     for (int i = 0; i < p->rows; i++) {
-        struct row_sum s = {.x = p->x[i], .n = p->n, .round_magic = round_magic[i], .lower_bound = lower_bound[i], .e = p->e[i], .y = p->y[i]};
+        struct row_sum s = {
+            .x = p->x[i], .n = p->n, .round_magic = round_magic[i], .lower_bound = lower_bound[i], .e = p->e[i], .y = p->y[i]};
         s.temperature = temperature_of_row(params->temperature, i, &own);
         if (shift[i] != 0) {
             row_shift(s.x, s.n, shift[i], r->spare);

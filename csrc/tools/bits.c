@@ -35,23 +35,13 @@ static double element(int kind, ptrdiff_t i, ptrdiff_t n) {
     }
 }
 
-static const char *const names[] = {"softmax",
-                                    "log_softmax",
-                                    "logsumexp",
-                                    "expectation",
-                                    "cross_entropy",
-                                    "cross_entropy_grad",
-                                    "softmax_vjp",
-                                    "log_softmax_vjp",
-                                    "sigmoid",
-                                    "log_sigmoid",
-                                    "binary_cross_entropy",
-                                    "take",
-                                    "topk",
-                                    "rank",
-                                    "sample"};
+static const char *const names[] = {
+    "softmax",     "softmin",         "log_softmax", "logsumexp",   "expectation",          "cross_entropy", "cross_entropy_grad",
+    "softmax_vjp", "log_softmax_vjp", "sigmoid",     "log_sigmoid", "binary_cross_entropy", "take",          "topk",
+    "rank",        "sample"};
 enum {
     SOFTMAX,
+    SOFTMIN,
     LOG_SOFTMAX,
     LOGSUMEXP,
     EXPECTATION,
@@ -223,10 +213,8 @@ static void expectation(sl_job job) {
     const sl_expectation_args args = {values};
     job.op = SL_EXPECTATION;
     job.args = &args;
-    if (job.n <= SL_BLOCK || job.inner == 1) {
-        run(&job);
-        hash(EXPECTATION, job.y, (size_t)(job.outer * job.inner) * size[job.y_dtype]);
-    }
+    run(&job);
+    hash(EXPECTATION, job.y, (size_t)(job.outer * job.inner) * size[job.y_dtype]);
     free(values);
 }
 
@@ -304,6 +292,12 @@ static void options(sl_job job) {
         run(&job);
         hash(SOFTMAX, job.y, (size_t)count * width);
         check_in_place(&job, (size_t)count * width);
+        job.negate = 1;
+        run(&job);
+        hash(SOFTMIN, job.y, (size_t)count * width);
+        check_in_place(&job, (size_t)count * width);
+        job.negate = 0;
+        run(&job);
         expectation(job);
         selections(job);
     }

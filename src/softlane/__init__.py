@@ -1,7 +1,7 @@
 """Compiled softmax, logsumexp, losses with gradients and decisions over NumPy arrays, on any axis."""
 
 from softlane import _config, _threads
-from softlane._api import log_softmax, logsumexp, softmax
+from softlane._api import log_softmax, logsumexp, softmax, softmin
 from softlane._api_choice import argmax, expectation, rank, sample, take_log_probs, topk
 from softlane._api_losses import (
     binary_cross_entropy,
@@ -44,6 +44,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softmax_grad",
+    "softmin",
     "take_log_probs",
     "topk",
 ]

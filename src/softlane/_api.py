@@ -78,10 +78,57 @@ def softmax(
            [0. , 0.5]])
     """
     if dtype is None:
-        result = _core.fast(0, x, axis, out, False, where, temperature)
+        result = _core.fast(_core.SOFTMAX, x, axis, out, False, where, temperature)
         if result is not None:
             return result
-    return _softmax.call(0, "softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
+    return _softmax.call(_core.SOFTMAX, "softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
+
+
+def softmin(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    """Softmin along an axis: ``exp(-x) / sum(exp(-x))``, the softmax of ``-x`` without a copy of `x`.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any shape and layout, such as distances or costs; dtypes as in `softmax`. Unsigned integers count as
+        negative numbers here, without wrapping.
+    axis, dtype, where, temperature, out
+        As in `softmax`.
+
+    Returns
+    -------
+    ndarray
+        Probabilities in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    Notes
+    -----
+    The bits are those of ``softmax(-x)``: so are the accuracy, 2 ULP, and the special values. A row with NaN or -inf, or of
+    +inf only, gives NaN. +inf beside finite values gives exactly 0.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.softmin(np.array([1.0, 2.0, 3.0]))
+    array([0.66524096, 0.24472847, 0.09003057])
+    """
+    if dtype is None:
+        result = _core.fast(_core.SOFTMIN, x, axis, out, False, where, temperature)
+        if result is not None:
+            return result
+    return _softmax.call(_core.SOFTMIN, "softmin", x, axis, out, dtype=dtype, where=where, temperature=temperature)
 
 
 def log_softmax(
@@ -136,10 +183,10 @@ def log_softmax(
     array([-4.24835426e-18, -4.00000000e+01])
     """
     if dtype is None:
-        result = _core.fast(1, x, axis, out, False, where, temperature)
+        result = _core.fast(_core.LOG_SOFTMAX, x, axis, out, False, where, temperature)
         if result is not None:
             return result
-    return _softmax.call(1, "log_softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
+    return _softmax.call(_core.LOG_SOFTMAX, "log_softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
 
 
 def logsumexp(
@@ -205,10 +252,10 @@ def logsumexp(
     array([6.93147181e-01, 1.00069315e+03])
     """
     if dtype is None and b is None and not return_sign:
-        result = _core.fast(2, x, axis, out, keepdims, where, temperature)
+        result = _core.fast(_core.LOGSUMEXP, x, axis, out, keepdims, where, temperature)
         if result is not None:
             return result
     options: dict[str, Any] = {"dtype": dtype, "where": where, "temperature": temperature, "keepdims": bool(keepdims)}
     if b is not None or return_sign:
         return _softmax.weighted_logsumexp("logsumexp", x, axis, b, out, return_sign=bool(return_sign), **options)
-    return _softmax.call(2, "logsumexp", x, axis, out, **options)
+    return _softmax.call(_core.LOGSUMEXP, "logsumexp", x, axis, out, **options)

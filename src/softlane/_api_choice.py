@@ -62,7 +62,7 @@ def argmax(
     (1, 0.665241)
     """
     if where is None and temperature is None:
-        plain = _core.fast_choice(_core.LARGEST, _core.SOFTMAX, x, axis, 1, False, True, bool(return_probs))
+        plain = _core.fast_select(_core.TOPK_PROBS if return_probs else _core.TOPK, x, axis, 1, False)
         if plain is not None:
             return plain if return_probs else plain[0]
     return _choice.argmax(x, axis, bool(return_probs), where, temperature)
@@ -126,8 +126,8 @@ def topk(
     array([0.3994863, 0.3994863])
     """
     if where is None and temperature is None and type(k) is int and 0 < k < 1 << 32 and kind in ("probs", "log_probs"):
-        op = _core.SOFTMAX if kind == "probs" else _core.LOG_SOFTMAX
-        plain = _core.fast_choice(_core.LARGEST, op, x, axis, k, True, bool(sorted))
+        op = _core.TOPK_PROBS if kind == "probs" else _core.TOPK_LOG_PROBS
+        plain = _core.fast_select(op, x, axis, k, True, bool(sorted))
         if plain is not None:
             return TopK(plain[1], plain[0])
     return _choice.topk(x, k, axis, kind, bool(sorted), where, temperature)
@@ -180,7 +180,7 @@ def take_log_probs(
     array([-6.93147181e-01, -4.24835426e-18])
     """
     if where is None and temperature is None:
-        plain = _core.fast_choice(_core.GIVEN, _core.LOG_SOFTMAX, x, axis, 1, False, given=indices)
+        plain = _core.fast_select(_core.TAKE_LOG_PROBS, x, axis, 1, False, given=indices)
         if plain is not None:
             return plain
     return _choice.take_log_probs(x, indices, axis, where, temperature)

@@ -269,7 +269,7 @@ def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[
     >>> softlane.softmax_grad(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
     array([ 0.1875, -0.1875])
     """
-    return _elements.jacobian(_core.SOFTMAX_GRAD, "softmax_grad", grad, y, axis, out)
+    return _elements.vjp(_core.SOFTMAX_VJP, "softmax_grad", grad, y, axis, out)
 
 
 def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
@@ -302,7 +302,7 @@ def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDAr
     >>> softlane.log_softmax_grad(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    return _elements.jacobian(_core.LOG_SOFTMAX_GRAD, "log_softmax_grad", grad, y, axis, out)
+    return _elements.vjp(_core.LOG_SOFTMAX_VJP, "log_softmax_grad", grad, y, axis, out)
 
 
 def sigmoid(x: ArrayLike, *, dtype: DTypeLike | None = None, out: NDArray[Any] | None = None) -> Any:

@@ -44,7 +44,7 @@ _CPU = (1, 3, 11)
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     if dtype.isbuiltin != 2 or dtype.name != "bfloat16" or dtype.itemsize != 2:
         return False
-    _core.know_bfloat16(dtype.num)
+    _core.register_bfloat16(dtype.num)
     return True
 
 

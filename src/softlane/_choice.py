@@ -50,7 +50,10 @@ class TopK(NamedTuple):
     indices: Any
 
 
-_KINDS = {"probs": _core.SOFTMAX, "log_probs": _core.LOG_SOFTMAX, "logits": None}
+_TAKE = {"probs": _core.TAKE_PROBS, "log_probs": _core.TAKE_LOG_PROBS}
+_TOPK = {None: _core.TOPK, "probs": _core.TOPK_PROBS, "log_probs": _core.TOPK_LOG_PROBS}
+_ON_ANY_AXIS = {*_TAKE.values(), *_TOPK.values()}  # for one class
+_KINDS = ("probs", "log_probs", "logits")
 
 
 class _Call(NamedTuple):
@@ -107,22 +110,22 @@ class _Arrays(NamedTuple):
         return _Arrays(*(None if a is None else np.ascontiguousarray(of_rows(a, rows)) for a in self))  # type: ignore[arg-type]
 
 
-def _run(how: int, op: int, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
-    """Fills chosen, rank and y, as `_core.choose` says."""
+def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
+    """Fills chosen, rank and y, as `_core.select` says; op is None for `_core.sample`."""
     k = a.chosen.shape[-1]
     if a.chosen.size == 0:
         return
-    moved = not (k == 1 and how in (_core.GIVEN, _core.LARGEST)) and rows.axis < rows.x.ndim - 1
+    moved = not (k == 1 and op in _ON_ANY_AXIS) and rows.axis < rows.x.ndim - 1
     if rows.is_readable and rows.far() is None and not moved:
-        _choose(how, op, rows, a, in_order)
+        _select(op, rows, a, in_order)
         return
     for part, chosen in _parts(rows, moved):
         own = a.of(chosen)
         if part.compute != rows.compute and own.y is not None:
             own = own._replace(y=np.empty(own.y.shape))
-        _choose(how, op, part, own, in_order)
+        _select(op, part, own, in_order)
         with np.errstate(all="ignore"):
-            if how in (_core.LARGEST, _core.DRAWN):
+            if op is None or op in _TOPK.values():
                 a.chosen[chosen] = own.chosen
             if a.rank is not None:
                 a.rank[chosen] = own.rank
@@ -130,13 +133,15 @@ def _run(how: int, op: int, rows: Rows, a: _Arrays, in_order: bool = True) -> No
                 a.y[chosen] = own.y
 
 
-def _choose(how: int, op: int, rows: Rows, a: _Arrays, in_order: bool) -> None:
-    y = a.y
-    kind = storage(rows.compute if y is None else y.dtype)
-    _core.choose(
-        how, op, storage(rows.x.dtype), kind, rows.x, rows.axis, a.chosen.shape[-1], a.chosen, a.rank, y,
-        rows.mask, rows.temperature, in_order, a.uniform, a.top_k, a.top_p, a.min_p,
-    )  # fmt: skip
+def _select(op: int | None, rows: Rows, a: _Arrays, in_order: bool) -> None:
+    y, x = a.y, rows.x
+    kinds = storage(x.dtype), storage(rows.compute if y is None else y.dtype)
+    if op is None:
+        filters = a.uniform, a.top_k, a.top_p, a.min_p
+        _core.sample(*kinds, x, rows.axis, a.chosen, y, rows.mask, rows.temperature, *filters)
+        return
+    k = a.chosen.shape[-1]
+    _core.select(op, *kinds, x, rows.axis, k, a.chosen, a.rank, y, rows.mask, rows.temperature, in_order)
 
 
 def _parts(rows: Rows, moved: bool) -> Iterator[tuple[Rows, Any]]:
@@ -169,33 +174,33 @@ def _parts(rows: Rows, moved: bool) -> Iterator[tuple[Rows, Any]]:
         yield scaled._replace(x=scaled.x.reshape(shape), axis=last, mask=mask).readable(), chosen
 
 
-def _values_of(op: int, call: _Call, rows: Rows, index: Array) -> Array:
+def _values_of(kind: str, call: _Call, rows: Rows, index: Array) -> Array:
     """Softmax or log_softmax of given classes."""
     y = np.empty(index.shape, call.dtype)
-    _run(_core.GIVEN, op, rows, _Arrays(index, y=y))
+    _run(_TAKE[kind], rows, _Arrays(index, y=y))
     return y
 
 
 # ---- the largest ----------------------------------------------------------------------------------------------------
 
 
-def _largest(call: _Call, k: int, op: int | None, in_order: bool = True) -> tuple[Array, Array | None]:
-    """The first k classes of each row, and their values unless op is None."""
+def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tuple[Array, Array | None]:
+    """The first k classes of each row, and their values unless kind is None."""
     index = np.empty((*call.batch, k), np.int64)
     rows = call.rows
-    apart = op is None or rows.far() is not None  # temperatures change no order, but may make equals
+    apart = kind is None or rows.far() is not None  # temperatures change no order, but may make equals
     y = None if apart else np.empty(index.shape, call.dtype)
     which = rows._replace(temperature=None) if apart else rows
-    _run(_core.LARGEST, _core.SOFTMAX if op is None else op, which, _Arrays(index, y=y), in_order)
-    if apart and op is not None:
-        y = _values_of(op, call, rows, index)
+    _run(_TOPK[None if apart else kind], which, _Arrays(index, y=y), in_order)
+    if apart and kind is not None:
+        y = _values_of(kind, call, rows, index)
     return index, y
 
 
 def argmax(x: object, axis: object, return_probs: bool, where: object, temperature: object) -> Any:
     call = _call("argmax", x, axis, where, temperature)
     _check_classes("argmax", call)
-    index, y = _largest(call, 1, _core.SOFTMAX if return_probs else None)
+    index, y = _largest(call, 1, "probs" if return_probs else None)
     found = call.result(index, has_axis=False)
     return found if y is None else (found, call.result(y, has_axis=False))
 
@@ -210,8 +215,7 @@ def topk(x: object, k: object, axis: object, kind: object, in_order: bool, where
     count = integer("topk", "k", k)
     if not 0 <= count <= call.classes:
         raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
-    op = _KINDS[kind]
-    index, y = _largest(call, count, op, in_order)
+    index, y = _largest(call, count, None if kind == "logits" else kind, in_order)
     if y is None:
         y = _logits_of(call, index)
     if call.is_scalar:
@@ -282,13 +286,13 @@ def _check_range(name: str, indices: Array, n: int) -> None:
 def take_log_probs(x: object, indices: object, axis: object, where: object, temperature: object) -> Any:
     name = "take_log_probs"
     call, index, has_axis = _given(name, _call(name, x, axis, where, temperature), indices)
-    return call.result(_values_of(_core.LOG_SOFTMAX, call, call.rows, index), has_axis=has_axis)
+    return call.result(_values_of("log_probs", call, call.rows, index), has_axis=has_axis)
 
 
 def rank(x: object, indices: object, axis: object, where: object) -> Any:
     call, index, has_axis = _given("rank", _call("rank", x, axis, where, None), indices)
     found = np.empty_like(index)
-    _run(_core.RANK, _core.SOFTMAX, call.rows, _Arrays(index, rank=found))
+    _run(_core.RANK, call.rows, _Arrays(index, rank=found))
     return call.result(found, has_axis=has_axis)
 
 
@@ -346,7 +350,7 @@ def sample(
     y = np.empty(index.shape, call.dtype) if return_log_probs else None
     # (*batch, 1) like the others, that a batch without dimensions is one number for each row as well
     draw = _Arrays(index, None, y, uniform[..., None], *filters)
-    _run(_core.DRAWN, _core.LOG_SOFTMAX, call.rows, draw)
+    _run(None, call.rows, draw)
     found = call.result(index, has_axis=False)
     return found if y is None else (found, call.result(y, has_axis=False))
 
@@ -397,11 +401,10 @@ def _mean(call: _Call, values: Array, y: Array) -> None:
                 y[without(piece, rows.axis)] = products.sum(axis=-1)
         return
     values = np.ascontiguousarray(values)
-    moved = n > _core.BLOCK and rows.axis < rows.x.ndim - 1
-    if rows.is_readable and rows.far() is None and not moved:
+    if rows.is_readable and rows.far() is None:
         _mean_of_readable(rows, values, y)
         return
-    for part, chosen in _parts(rows, moved):
+    for part, chosen in _parts(rows, moved=False):
         own = np.empty(without(part.x.shape, part.axis), part.compute if part.compute == np.float64 else call.dtype)
         _mean_of_readable(part, values.astype(part.compute), own)
         with np.errstate(all="ignore"):
@@ -410,4 +413,4 @@ def _mean(call: _Call, values: Array, y: Array) -> None:
 
 def _mean_of_readable(rows: Rows, values: Array, y: Array) -> None:
     kinds = storage(rows.x.dtype), storage(y.dtype)
-    _core.run(_core.SOFTMAX, *kinds, rows.x, y, rows.axis, rows.mask, rows.temperature, values)
+    _core.run(_core.EXPECTATION, *kinds, rows.x, y, rows.axis, rows.mask, rows.temperature, values)

@@ -3,13 +3,22 @@ from typing import Any
 import numpy as np
 
 SOFTMAX: int
+SOFTMIN: int
 LOG_SOFTMAX: int
 LOGSUMEXP: int
-SOFTMAX_GRAD: int
-LOG_SOFTMAX_GRAD: int
+EXPECTATION: int
+TAKE_PROBS: int
+TAKE_LOG_PROBS: int
+TOPK: int
+TOPK_PROBS: int
+TOPK_LOG_PROBS: int
+RANK: int
+SOFTMAX_VJP: int
+LOG_SOFTMAX_VJP: int
 SIGMOID: int
 LOG_SIGMOID: int
 BINARY_CROSS_ENTROPY: int
+BINARY_CROSS_ENTROPY_GRAD: int
 FLOAT32: int
 FLOAT64: int
 FLOAT16: int
@@ -20,30 +29,18 @@ INT16: int
 UINT16: int
 BOOL: int
 BLOCK: int
-GIVEN: int
-LARGEST: int
-RANK: int
-DRAWN: int
 
 def fast(
     op: int, x: object, axis: object, out: object, keepdims: bool = ..., where: object = ..., temperature: object = ...
 ) -> Any: ...
-def fast_choice(
-    how: int,
-    op: int,
-    x: object,
-    axis: object,
-    k: int,
-    has_axis: bool,
-    in_order: bool = ...,
-    has_values: bool = ...,
-    given: object = ...,
+def fast_select(
+    op: int, x: object, axis: object, k: int, has_axis: bool, in_order: bool = ..., given: object = ...
 ) -> Any: ...
-def know_bfloat16(type_num: int) -> None: ...
+def register_bfloat16(type_num: int) -> None: ...
 def run(
     op: int,
-    x_storage: int | None,
-    y_storage: int | None,
+    x_dtype: int | None,
+    y_dtype: int | None,
     x: np.ndarray[Any, Any],
     y: np.ndarray[Any, Any],
     axis: int,
@@ -51,11 +48,10 @@ def run(
     temperature: np.ndarray[Any, Any] | None = ...,
     values: np.ndarray[Any, Any] | None = ...,
 ) -> None: ...
-def choose(
-    how: int,
+def select(
     op: int,
-    x_storage: int | None,
-    y_storage: int | None,
+    x_dtype: int | None,
+    y_dtype: int | None,
     x: np.ndarray[Any, Any],
     axis: int,
     k: int,
@@ -65,37 +61,47 @@ def choose(
     mask: np.ndarray[Any, Any] | None = ...,
     temperature: np.ndarray[Any, Any] | None = ...,
     in_order: bool = ...,
-    uniform: np.ndarray[Any, Any] | None = ...,
-    top_k: np.ndarray[Any, Any] | None = ...,
-    top_p: np.ndarray[Any, Any] | None = ...,
-    min_p: np.ndarray[Any, Any] | None = ...,
+) -> None: ...
+def sample(
+    x_dtype: int | None,
+    y_dtype: int | None,
+    x: np.ndarray[Any, Any],
+    axis: int,
+    index: np.ndarray[Any, Any],
+    y: np.ndarray[Any, Any] | None,
+    mask: np.ndarray[Any, Any] | None,
+    temperature: np.ndarray[Any, Any] | None,
+    uniform: np.ndarray[Any, Any] | None,
+    top_k: np.ndarray[Any, Any] | None,
+    top_p: np.ndarray[Any, Any] | None,
+    min_p: np.ndarray[Any, Any] | None,
 ) -> None: ...
 def cross_entropy(
-    storage: int | None,
+    dtype: int | None,
     x: np.ndarray[Any, Any],
     grad: np.ndarray[Any, Any] | None,
     axis: int,
     target: np.ndarray[Any, Any] | None,
-    ignore: int,
-    dense: np.ndarray[Any, Any] | None,
-    dense_storage: int | None,
-    weight: np.ndarray[Any, Any] | None,
-    smoothing: float,
+    ignore_index: int,
+    mass: np.ndarray[Any, Any] | None,
+    mass_dtype: int | None,
+    class_weight: np.ndarray[Any, Any] | None,
+    label_smoothing: float,
     scale: float,
     losses: np.ndarray[Any, Any],
 ) -> None: ...
-def jacobian(
+def vjp(
     op: int,
-    storage: int | None,
+    dtype: int | None,
     grad: np.ndarray[Any, Any],
     output: np.ndarray[Any, Any],
     y: np.ndarray[Any, Any],
     axis: int,
 ) -> None: ...
-def elements(
+def elementwise(
     op: int,
-    x_storage: int | None,
-    y_storage: int | None,
+    x_dtype: int | None,
+    y_dtype: int | None,
     x: np.ndarray[Any, Any],
     y: np.ndarray[Any, Any] | None,
     target: np.ndarray[Any, Any] | None = ...,
@@ -105,8 +111,8 @@ def elements(
     sums: np.ndarray[Any, Any] | None = ...,
     scale: float = ...,
 ) -> None: ...
-def wrong_target(target: np.ndarray[Any, Any], n: int, ignore: int) -> tuple[int, int]: ...
-def total_weight(target: np.ndarray[Any, Any], ignore: int, weight: np.ndarray[Any, Any]) -> float: ...
+def wrong_target(target: np.ndarray[Any, Any], n: int, ignore_index: int) -> tuple[int, int]: ...
+def total_weight(target: np.ndarray[Any, Any], ignore_index: int, weight: np.ndarray[Any, Any]) -> float: ...
 def total(x: np.ndarray[Any, Any]) -> float: ...
 def get_threads() -> int: ...
 def set_threads(n: int) -> None: ...

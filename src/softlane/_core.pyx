@@ -17,16 +17,25 @@ cdef extern from "softlane.h" nogil:
         SL_SOFTMAX
         SL_LOG_SOFTMAX
         SL_LOGSUMEXP
+        SL_EXPECTATION
         SL_CROSS_ENTROPY
         SL_CROSS_ENTROPY_GRAD
-        SL_SOFTMAX_GRAD
-        SL_LOG_SOFTMAX_GRAD
+        SL_TAKE_PROBS
+        SL_TAKE_LOG_PROBS
+        SL_TOPK
+        SL_TOPK_PROBS
+        SL_TOPK_LOG_PROBS
+        SL_RANK
+        SL_SAMPLE
+        SL_SOFTMAX_VJP
+        SL_LOG_SOFTMAX_VJP
         SL_SIGMOID
         SL_LOG_SIGMOID
         SL_BINARY_CROSS_ENTROPY
+        SL_BINARY_CROSS_ENTROPY_GRAD
     enum:
         SL_BLOCK
-    ctypedef enum sl_storage:
+    ctypedef enum sl_dtype:
         SL_FLOAT32
         SL_FLOAT64
         SL_FLOAT16
@@ -36,47 +45,44 @@ cdef extern from "softlane.h" nogil:
         SL_INT16
         SL_UINT16
         SL_BOOL
-    ctypedef struct sl_loss:
-        const int64_t *target
-        int64_t ignore
-        const void *dense
-        sl_storage dense_storage
-        const void *weight
-        double smoothing, scale
-        double *loss
-        Py_ssize_t first, n, inner
-    ctypedef enum sl_choosing:
-        SL_GIVEN
-        SL_LARGEST
-        SL_RANK
-        SL_DRAWN
-    ctypedef struct sl_choice:
-        sl_choosing how
-        Py_ssize_t k
-        int64_t *index
-        int64_t *rank
-        int sorted
-        const double *uniform
-        const int64_t *top_k
-        const double *top_p
-        const double *min_p
-        Py_ssize_t top_k_step, top_p_step, min_p_step
     ctypedef struct sl_job:
         sl_op op
-        sl_storage x_storage, y_storage
+        sl_dtype x_dtype, y_dtype
         const void *x
         void *y
         Py_ssize_t outer, n, inner
         const unsigned char *mask
         const double *temperature
         Py_ssize_t temperature_step
-        const sl_loss *loss
-        const void *output
+        int negate
+        const void *args
+    ctypedef struct sl_expectation_args:
         const void *values
-        const sl_choice *choice
-    ctypedef struct sl_elements:
+    ctypedef struct sl_loss_args:
+        const int64_t *target
+        int64_t ignore_index
+        const void *mass
+        sl_dtype mass_dtype
+        const void *class_weight
+        double label_smoothing, scale
+        double *loss
+    ctypedef struct sl_select_args:
+        Py_ssize_t k
+        int64_t *index
+        int64_t *rank
+        int sorted
+    ctypedef struct sl_sample_args:
+        int64_t *index
+        const double *uniform
+        const int64_t *top_k
+        const double *top_p
+        const double *min_p
+        Py_ssize_t top_k_step, top_p_step, min_p_step
+    ctypedef struct sl_vjp_args:
+        const void *output
+    ctypedef struct sl_elementwise_job:
         sl_op op
-        sl_storage x_storage, y_storage
+        sl_dtype x_dtype, y_dtype
         const void *x
         const void *target
         const void *weight
@@ -88,12 +94,12 @@ cdef extern from "softlane.h" nogil:
         Py_ssize_t n
     ctypedef struct sl_isa:
         const char *name
-        Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore,
+        Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore_index,
                                    Py_ssize_t *counted)
-        double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight)
+        double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore_index, const double *weight)
         double (*total)(const double *x, Py_ssize_t count)
     int sl_run(const sl_job *job, int threads)
-    void sl_run_elements(const sl_elements *s, int threads)
+    void sl_run_elementwise(const sl_elementwise_job *job, int threads)
     int sl_has_openmp()
     int sl_forked()
     void sl_init()
@@ -102,19 +108,27 @@ cdef extern from "softlane.h" nogil:
     const sl_isa *sl_active()
     int sl_use_isa(const char *name)
 
+# An operation, as Python names it, is one of sl_op, plus NEGATE where it reads x as -x.
+cdef enum:
+    NEGATE = 256
+
 SOFTMAX = <int>SL_SOFTMAX
+SOFTMIN = <int>SL_SOFTMAX + NEGATE
 LOG_SOFTMAX = <int>SL_LOG_SOFTMAX
 LOGSUMEXP = <int>SL_LOGSUMEXP
-SOFTMAX_GRAD = <int>SL_SOFTMAX_GRAD
-LOG_SOFTMAX_GRAD = <int>SL_LOG_SOFTMAX_GRAD
+EXPECTATION = <int>SL_EXPECTATION
+TAKE_PROBS = <int>SL_TAKE_PROBS
+TAKE_LOG_PROBS = <int>SL_TAKE_LOG_PROBS
+TOPK = <int>SL_TOPK
+TOPK_PROBS = <int>SL_TOPK_PROBS
+TOPK_LOG_PROBS = <int>SL_TOPK_LOG_PROBS
+RANK = <int>SL_RANK
+SOFTMAX_VJP = <int>SL_SOFTMAX_VJP
+LOG_SOFTMAX_VJP = <int>SL_LOG_SOFTMAX_VJP
 SIGMOID = <int>SL_SIGMOID
 LOG_SIGMOID = <int>SL_LOG_SIGMOID
 BINARY_CROSS_ENTROPY = <int>SL_BINARY_CROSS_ENTROPY
-
-GIVEN = <int>SL_GIVEN
-LARGEST = <int>SL_LARGEST
-RANK = <int>SL_RANK
-DRAWN = <int>SL_DRAWN
+BINARY_CROSS_ENTROPY_GRAD = <int>SL_BINARY_CROSS_ENTROPY_GRAD
 
 FLOAT32 = <int>SL_FLOAT32
 FLOAT64 = <int>SL_FLOAT64
@@ -126,7 +140,7 @@ INT16 = <int>SL_INT16
 UINT16 = <int>SL_UINT16
 BOOL = <int>SL_BOOL
 
-# Elements whose losses `elements` adds up to one number.
+# Elements whose losses `elementwise` adds up to one number.
 BLOCK = <int>SL_BLOCK
 
 # Temperatures that the float32 kernels can take; those of float64 take more.
@@ -158,18 +172,16 @@ cdef int execute(const sl_job *job) except -1:
     return 0
 
 
-cdef inline void prepare(sl_job *job, int op, int x_storage, int y_storage) noexcept:
+cdef inline void prepare(sl_job *job, int op, int x_dtype, int y_dtype) noexcept:
     """A job without options."""
-    job.op = <sl_op>op
-    job.x_storage = <sl_storage>x_storage
-    job.y_storage = <sl_storage>y_storage
-    job.loss = NULL
-    job.output = NULL
-    job.values = NULL
-    job.choice = NULL
+    job.op = <sl_op>(op % NEGATE)
+    job.negate = op >= NEGATE
+    job.x_dtype = <sl_dtype>x_dtype
+    job.y_dtype = <sl_dtype>y_dtype
     job.mask = NULL
     job.temperature = NULL
     job.temperature_step = 0
+    job.args = NULL
 
 
 cdef inline bint split_shape(sl_job *job, int ndim, cnp.npy_intp *dims, long axis) noexcept:
@@ -191,13 +203,13 @@ cdef inline bint apart(const char *a, const char *b, Py_ssize_t size_a, Py_ssize
 cdef int bfloat16 = -1  # NumPy's number for it, once it has been seen
 
 
-def know_bfloat16(int type_num):
+def register_bfloat16(int type_num):
     global bfloat16
     bfloat16 = type_num
 
 
 cdef inline bint prepare_for(sl_job *job, int op, int type_num, int *result) noexcept:
-    """The storages of an input and its result; False for types that need conversion first."""
+    """The dtypes of an input and its result; False for types that need conversion first."""
     result[0] = cnp.NPY_FLOAT
     if type_num == cnp.NPY_FLOAT:
         prepare(job, op, SL_FLOAT32, SL_FLOAT32)
@@ -238,20 +250,20 @@ cdef inline bint take_plain(sl_job *job, int op, x, axis, int *result, long *k) 
     return split_shape(job, ndim, cnp.PyArray_DIMS(a), k[0])
 
 
-cdef inline bint may_heat(double t) noexcept:
+cdef inline bint is_in_range(double t) noexcept:
     return t * TEMPERATURE_LIMIT >= 1 and t <= TEMPERATURE_LIMIT
 
 
-cdef inline bint take_temperature(sl_job *job, temperature, cnp.ndarray a, long k, double *heat) noexcept:
-    """A number, which stays in heat, or a plain array of float64 of one for each row of a along axis k."""
+cdef inline bint take_temperature(sl_job *job, temperature, cnp.ndarray a, long k, double *one) noexcept:
+    """A number, which stays in `one`, or a plain array of float64 of one for each row of a along axis k."""
     cdef int i, j = 0, overflow = 0, ndim = cnp.PyArray_NDIM(a)
     cdef Py_ssize_t row
     cdef cnp.ndarray t
     cdef const double *numbers
     if PyFloat_CheckExact(temperature):
-        heat[0] = PyFloat_AS_DOUBLE(temperature)
+        one[0] = PyFloat_AS_DOUBLE(temperature)
     elif PyLong_CheckExact(temperature):
-        heat[0] = <double>PyLong_AsLongAndOverflow(temperature, &overflow)  # -1 where that is no long
+        one[0] = <double>PyLong_AsLongAndOverflow(temperature, &overflow)  # -1 where that is no long
     else:
         if not cnp.PyArray_CheckExact(temperature):
             return False
@@ -268,16 +280,16 @@ cdef inline bint take_temperature(sl_job *job, temperature, cnp.ndarray a, long 
             j += 1
         numbers = <const double *>cnp.PyArray_DATA(t)
         for row in range(cnp.PyArray_SIZE(t)):
-            if not may_heat(numbers[row]):
+            if not is_in_range(numbers[row]):
                 return False
         if cnp.PyArray_SIZE(t) > 1:
             job.temperature = numbers
             job.temperature_step = 1
             return True
-        heat[0] = numbers[0]
-    if heat[0] != 1:
-        job.temperature = heat
-    return may_heat(heat[0])
+        one[0] = numbers[0]
+    if one[0] != 1:
+        job.temperature = one
+    return is_in_range(one[0])
 
 
 def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None):
@@ -313,9 +325,9 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
                 or not cnp.PyArray_SAMESHAPE(mask, a)):
             return None
         job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
-    cdef double heat
+    cdef double one
     if temperature is not None:
-        if not take_temperature(&job, temperature, a, k, &heat):
+        if not take_temperature(&job, temperature, a, k, &one):
             return None
     if out is None:
         y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
@@ -336,7 +348,7 @@ def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None
         if job.temperature_step and not apart(<const char *>job.temperature, <char *>job.y,
                                               cnp.PyArray_NBYTES(<cnp.ndarray>temperature), cnp.PyArray_NBYTES(y)):
             return None
-        if not ((job.y == job.x and op != SL_LOGSUMEXP and job.x_storage == job.y_storage)
+        if not ((job.y == job.x and op != SL_LOGSUMEXP and job.x_dtype == job.y_dtype)
                 or apart(<char *>job.x, <char *>job.y, cnp.PyArray_NBYTES(a), cnp.PyArray_NBYTES(y))):
             return None
     execute(&job)
@@ -356,14 +368,14 @@ cdef inline Py_ssize_t step_of(array) noexcept:
     return array is not None and cnp.PyArray_SIZE(<cnp.ndarray>array) > 1
 
 
-def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True, bint has_values=True,
-                given=None):
+def fast_select(int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True, given=None):
     """(index, values) of k classes of each row, or values alone of given classes, where x and these are plain.
 
     None otherwise, as for `fast`. has_axis: the results have an axis of length k.
     """
     cdef sl_job job
-    cdef sl_choice choice
+    cdef sl_select_args args
+    cdef bint takes = op == SL_TAKE_PROBS or op == SL_TAKE_LOG_PROBS
     cdef cnp.ndarray a, y, index
     cdef cnp.npy_intp dims[64]
     cdef long place
@@ -373,7 +385,7 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
     if not take_plain(&job, op, x, axis, &type_num, &place):
         return None
     a = <cnp.ndarray>x
-    if how == SL_GIVEN:
+    if takes:
         if not cnp.PyArray_CheckExact(given):
             return None
         index = <cnp.ndarray>given
@@ -381,14 +393,14 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
             return None
         has_axis = cnp.PyArray_NDIM(index) == cnp.PyArray_NDIM(a)
         k = cnp.PyArray_DIM(index, place) if has_axis else 1
-    if k < 1 or k > job.n and how == SL_LARGEST or k != 1 and job.inner != 1 or job.n >= MOST_CLASSES:
+    if k < 1 or k > job.n and not takes or k != 1 and job.inner != 1 or job.n >= MOST_CLASSES:
         return None
     ydim = 0
     for i in range(cnp.PyArray_NDIM(a)):
         if i != place or has_axis:
             dims[ydim] = k if i == place else cnp.PyArray_DIM(a, i)
             ydim += 1
-    if how == SL_GIVEN:
+    if takes:
         if cnp.PyArray_NDIM(index) != ydim:
             return None
         for i in range(ydim):
@@ -400,120 +412,133 @@ def fast_choice(int how, int op, x, axis, Py_ssize_t k, bint has_axis, bint in_o
     else:
         index = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, cnp.NPY_INT64, 0)
     y = None
-    if has_values:
+    if op != SL_TOPK:
         y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
     job.y = data(y)
-    job.choice = &choice
-    choice.how = <sl_choosing>how
-    choice.k = k
-    choice.index = <int64_t *>cnp.PyArray_DATA(index)
-    choice.rank = NULL
-    choice.sorted = in_order
+    job.args = &args
+    args.k = k
+    args.index = <int64_t *>cnp.PyArray_DATA(index)
+    args.rank = NULL
+    args.sorted = in_order
     execute(&job)
-    if how == SL_GIVEN:
+    if takes:
         return y if ydim else y[()]
     return (index, y) if ydim else (index[()], None if y is None else y[()])
-
-
-def run(int op, int x_storage, int y_storage, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None,
-        values=None):
-    """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the storages' types.
-
-    y has the shape of x (or, for logsumexp and with values, its size without the axis) and is x itself or does not
-    overlap it. mask is an array of bool like x, temperature one float64, or one for each row. values, one for each
-    class and of the compute type, turn softmax into their mean; then rows of more than BLOCK classes have axis last.
-    """
-    cdef sl_job job
-    prepare(&job, op, x_storage, y_storage)
-    job.x = cnp.PyArray_DATA(x)
-    job.y = cnp.PyArray_DATA(y)
-    job.values = data(values)
-    set_options(&job, mask, temperature)
-    if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
-        execute(&job)
 
 
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
-def cross_entropy(int storage, cnp.ndarray x, grad, int axis, target, int64_t ignore, dense, int dense_storage, weight,
-                  double smoothing, double scale, cnp.ndarray losses):
+cdef inline int run_on(sl_job *job, cnp.ndarray x, int axis) except -1:
+    job.x = cnp.PyArray_DATA(x)
+    if split_shape(job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
+        execute(job)
+    return 0
+
+
+def run(int op, int x_dtype, int y_dtype, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None,
+        values=None):
+    """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the given dtypes.
+
+    y has the shape of x (or, for logsumexp and expectation, its size without the axis) and is x itself or does not
+    overlap it. mask is an array of bool like x, temperature one float64, or one for each row. values, for expectation,
+    are one for each class and of the compute type.
+    """
+    cdef sl_job job
+    cdef sl_expectation_args args
+    prepare(&job, op, x_dtype, y_dtype)
+    set_options(&job, mask, temperature)
+    job.y = cnp.PyArray_DATA(y)
+    args.values = data(values)
+    job.args = &args
+    run_on(&job, x, axis)
+
+
+def cross_entropy(int dtype, cnp.ndarray x, grad, int axis, target, int64_t ignore_index, mass, int mass_dtype,
+                  class_weight, double label_smoothing, double scale, cnp.ndarray losses):
     """The losses of x, and the gradient unless grad is None, on arrays that the caller has checked as for `run`.
 
-    One of target (int64, in range) and dense (shape of x) is None; weight is of the compute type, losses is
+    One of target (int64, in range) and mass (shape of x) is None; class_weight is of the compute type, losses is
     float64.
     """
     cdef sl_job job
-    cdef sl_loss loss
-    prepare(&job, SL_CROSS_ENTROPY if grad is None else SL_CROSS_ENTROPY_GRAD, storage, storage)
-    job.x = cnp.PyArray_DATA(x)
+    cdef sl_loss_args args
+    prepare(&job, SL_CROSS_ENTROPY if grad is None else SL_CROSS_ENTROPY_GRAD, dtype, dtype)
     job.y = data(grad)
-    job.loss = &loss
-    loss.target = <const int64_t *>data(target)
-    loss.ignore = ignore
-    loss.dense = data(dense)
-    loss.dense_storage = <sl_storage>dense_storage
-    loss.weight = data(weight)
-    loss.smoothing = smoothing
-    loss.scale = scale
-    loss.loss = <double *>cnp.PyArray_DATA(losses)
-    loss.first = 0
-    if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
-        loss.n = job.n
-        loss.inner = job.inner
-        execute(&job)
+    job.args = &args
+    args.target = <const int64_t *>data(target)
+    args.ignore_index = ignore_index
+    args.mass = data(mass)
+    args.mass_dtype = <sl_dtype>mass_dtype
+    args.class_weight = data(class_weight)
+    args.label_smoothing = label_smoothing
+    args.scale = scale
+    args.loss = <double *>cnp.PyArray_DATA(losses)
+    run_on(&job, x, axis)
 
 
-def choose(int how, int op, int x_storage, int y_storage, cnp.ndarray x, int axis, Py_ssize_t k, cnp.ndarray index,
-           rank=None, y=None, mask=None, temperature=None, bint in_order=True, uniform=None, top_k=None, top_p=None,
-           min_p=None):
-    """Choose k classes of each row of x, an array as for `run`; k is 1 unless axis is the last one.
+def select(int op, int x_dtype, int y_dtype, cnp.ndarray x, int axis, Py_ssize_t k, cnp.ndarray index, rank=None,
+           y=None, mask=None, temperature=None, bint in_order=True):
+    """Select k classes of each row of x, an array as for `run`; k is 1 unless axis is the last one.
 
-    index, rank (int64) and y have k elements for each row. softlane.h has what they become. top_k (int64), top_p and
-    min_p (float64) are one number, or one for each row.
+    index, rank (int64) and y have k elements for each row. softlane.h has what they become.
     """
     cdef sl_job job
-    cdef sl_choice choice
-    prepare(&job, op, x_storage, y_storage)
+    cdef sl_select_args args
+    prepare(&job, op, x_dtype, y_dtype)
     set_options(&job, mask, temperature)
-    job.x = cnp.PyArray_DATA(x)
     job.y = data(y)
-    job.choice = &choice
-    choice.how = <sl_choosing>how
-    choice.k = k
-    choice.index = <int64_t *>cnp.PyArray_DATA(index)
-    choice.rank = <int64_t *>data(rank)
-    choice.sorted = in_order
-    choice.uniform = <const double *>data(uniform)
-    choice.top_k = <const int64_t *>data(top_k)
-    choice.top_p = <const double *>data(top_p)
-    choice.min_p = <const double *>data(min_p)
-    choice.top_k_step = step_of(top_k)
-    choice.top_p_step = step_of(top_p)
-    choice.min_p_step = step_of(min_p)
-    if split_shape(&job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
-        execute(&job)
+    job.args = &args
+    args.k = k
+    args.index = <int64_t *>cnp.PyArray_DATA(index)
+    args.rank = <int64_t *>data(rank)
+    args.sorted = in_order
+    run_on(&job, x, axis)
 
 
-def jacobian(int op, int storage, cnp.ndarray grad, cnp.ndarray output, cnp.ndarray y, int axis):
+def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, cnp.ndarray index, y, mask, temperature, uniform, top_k,
+           top_p, min_p):
+    """Draw one class of each row of x, an array as for `run`, whose axis is the last one.
+
+    index (int64) and y have an element for each row; y may be None. uniform has a float64 for each row. top_k (int64),
+    top_p and min_p (float64) are None, one number, or one for each row.
+    """
+    cdef sl_job job
+    cdef sl_sample_args args
+    prepare(&job, SL_SAMPLE, x_dtype, y_dtype)
+    set_options(&job, mask, temperature)
+    job.y = data(y)
+    job.args = &args
+    args.index = <int64_t *>cnp.PyArray_DATA(index)
+    args.uniform = <const double *>data(uniform)
+    args.top_k = <const int64_t *>data(top_k)
+    args.top_p = <const double *>data(top_p)
+    args.min_p = <const double *>data(min_p)
+    args.top_k_step = step_of(top_k)
+    args.top_p_step = step_of(top_p)
+    args.min_p_step = step_of(min_p)
+    run_on(&job, x, axis)
+
+
+def vjp(int op, int dtype, cnp.ndarray grad, cnp.ndarray output, cnp.ndarray y, int axis):
     """A vector-Jacobian product; all arrays as for `run`, of one shape, y may be one of the others."""
     cdef sl_job job
-    prepare(&job, op, storage, storage)
-    job.x = cnp.PyArray_DATA(grad)
-    job.output = cnp.PyArray_DATA(output)
+    cdef sl_vjp_args args
+    prepare(&job, op, dtype, dtype)
     job.y = cnp.PyArray_DATA(y)
-    if split_shape(&job, cnp.PyArray_NDIM(grad), cnp.PyArray_DIMS(grad), axis):
-        execute(&job)
+    job.args = &args
+    args.output = cnp.PyArray_DATA(output)
+    run_on(&job, grad, axis)
 
 
-def elements(int op, int x_storage, int y_storage, cnp.ndarray x, y, target=None, weight=None, pos_weight=None,
-             losses=None, sums=None, double scale=1):
+def elementwise(int op, int x_dtype, int y_dtype, cnp.ndarray x, y, target=None, weight=None, pos_weight=None,
+                losses=None, sums=None, double scale=1):
     """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for BLOCK elements."""
-    cdef sl_elements job
+    cdef sl_elementwise_job job
     job.op = <sl_op>op
-    job.x_storage = <sl_storage>x_storage
-    job.y_storage = <sl_storage>y_storage
+    job.x_dtype = <sl_dtype>x_dtype
+    job.y_dtype = <sl_dtype>y_dtype
     job.x = cnp.PyArray_DATA(x)
     job.y = data(y)
     job.target = data(target)
@@ -524,10 +549,10 @@ def elements(int op, int x_storage, int y_storage, cnp.ndarray x, y, target=None
     job.scale = scale
     job.n = cnp.PyArray_SIZE(x)
     if job.n < RELEASE_FROM:
-        sl_run_elements(&job, 1)
+        sl_run_elementwise(&job, 1)
     else:
         with nogil:
-            sl_run_elements(&job, threads)
+            sl_run_elementwise(&job, threads)
 
 
 def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):

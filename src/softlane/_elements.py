@@ -32,13 +32,13 @@ def sigmoid(op: int, name: str, x: object, out: object, dtype: object) -> Any:
     wide = compute == np.float64
     kinds = _arguments.storage(a.dtype), _arguments.storage(wanted)
     if (not wide or (a.dtype == wanted)) and all(_arguments.is_plain(v) for v in (a, y)):
-        _core.elements(op, *kinds, a, y)
+        _core.elementwise(op, *kinds, a, y)
         return y[()] if out is None else out
     kind = _arguments.storage(compute)
     for piece in _pieces(a.shape):
         part = np.array(a[piece], dtype=compute, order="C", ndmin=1)
         result = part if wide or wanted == compute else np.empty(part.shape, wanted)
-        _core.elements(op, kind, kind if result is part else kinds[1], part, result)
+        _core.elementwise(op, kind, kind if result is part else kinds[1], part, result)
         with np.errstate(all="ignore"):
             y[piece] = result.reshape(y[piece].shape)
     return y[()] if out is None else out
@@ -89,8 +89,9 @@ def binary_cross_entropy_with_logits(
         sums = np.empty(0 if loss is not None else -(-x.size // _core.BLOCK))
         target, weight, pos_weight = others
         kept = sums if loss is None else None
-        _core.elements(
-            _core.BINARY_CROSS_ENTROPY, storage, storage, x, y, target, weight, pos_weight, loss, kept, scale
+        op = _core.BINARY_CROSS_ENTROPY if y is None else _core.BINARY_CROSS_ENTROPY_GRAD
+        _core.elementwise(
+            op, storage, storage, x, y, target, weight, pos_weight, loss, kept, scale
         )
         return sums
 
@@ -141,7 +142,7 @@ def binary_cross_entropy(name: str, probs: object, target: object, weight: objec
 # ---- vector-Jacobian products ---------------------------------------------------------------------------------------
 
 
-def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: object) -> Any:
+def vjp(op: int, name: str, grad: object, y: object, axis: object, out: object) -> Any:
     """softmax_grad and log_softmax_grad."""
     g, a = _arguments.as_array(name, grad, "grad"), _arguments.as_array(name, y, "y")
     dtype = _arguments.result_dtype(name, a.dtype, "y")
@@ -156,10 +157,10 @@ def jacobian(op: int, name: str, grad: object, y: object, axis: object, out: obj
     g, a = (b.copy() if _arguments.overlaps(b, z) else b for b in (g, a))
     storage = _arguments.storage(dtype)
     if all(b.dtype == dtype and _arguments.is_plain(b) for b in (g, a, z)):
-        _core.jacobian(op, storage, g, a, z, k)
+        _core.vjp(op, storage, g, a, z, k)
     else:
         for piece in _arguments.pieces(a.shape, k):
             part = np.array(g[piece], dtype=dtype, order="C")
-            _core.jacobian(op, storage, part, _arguments.contiguous(a[piece], dtype), part, k)
+            _core.vjp(op, storage, part, _arguments.contiguous(a[piece], dtype), part, k)
             z[piece] = part
     return result[()] if out is None else out

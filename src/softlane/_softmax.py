@@ -110,6 +110,8 @@ def run(op: int, rows: Rows, y: Array) -> None:
         y.fill(-np.inf)
         return
     far = rows.far()
+    if far is not None and op == _core.SOFTMIN:
+        op, rows = _core.SOFTMAX, rows._replace(x=-x.astype(compute))
     if far is not None:
         _run_far(op, rows, far, y)
         return
