@@ -6,12 +6,16 @@
    ends where its allocation ends, so that the sanitizer sees each access beyond it. A job runs on every path, once with
    one thread into a result of its own and once with two threads in place, at other addresses. All runs must give the
    same bits, leave their input as it was, and write every byte of the result. Rows of softmax must add up to 1. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../softlane.h"
 
@@ -56,27 +60,15 @@ typedef struct {
     int array_count, result_count;
 } trial;
 
-static uint64_t seed;
-static char description[256];
-
-static void report(void) { fprintf(stderr, "fuzz: job %llu failed: %s\n", (unsigned long long)seed, description); }
-
-#if defined(__has_feature)
-#define HAS_FEATURE(name) __has_feature(name)
-#else
-#define HAS_FEATURE(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-#include <sanitizer/common_interface_defs.h>
-static void report_on_death(void) { __sanitizer_set_death_callback(report); }
-#else
-static void report_on_death(void) {}
-#endif
+/* What the process that runs the jobs does now. Its parent reports it when a sanitizer or a signal has ended that process. */
+static struct {
+    uint64_t seed;
+    char description[256];
+} *current;
 
 static void fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    report();
     vfprintf(stderr, format, arguments);
     fprintf(stderr, "\n");
     va_end(arguments);
@@ -395,18 +387,18 @@ static void check_sums(const trial *t) {
 
 static void describe(const trial *t, const char *family, const char *isa) {
     const sl_job *j = &t->job;
-    int used = snprintf(description, sizeof description, "%s, op %d, on %s, dtype %d to %d, ", family,
+    int used = snprintf(current->description, sizeof current->description, "%s, op %d, on %s, dtype %d to %d, ", family,
                         t->is_elementwise ? (int)t->elementwise.op : (int)j->op, isa, (int)j->x_dtype, (int)j->y_dtype);
-    snprintf(description + used, sizeof description - (size_t)used, "shape (%td, %td, %td)%s%s%s, %d threads", j->outer,
+    snprintf(current->description + used, sizeof current->description - (size_t)used, "shape (%td, %td, %td)%s%s%s, %d threads", j->outer,
              t->is_elementwise ? t->elementwise.n : j->n, j->inner, j->mask ? ", mask" : "", j->temperature ? ", temperature" : "",
              t->in_place ? ", in place" : "", t->threads);
 }
 
-/* The hash of all results of the job `seed`. */
+/* The hash of all results of the current job. */
 static uint64_t run(const char *isa, int in_place) {
     trial t = {.in_place = in_place, .threads = in_place ? 2 : 1, .fill = in_place ? 0xA5 : 0x5A};
     uint64_t h = 0xCBF29CE484222325u;
-    state = seed;
+    state = current->seed;
     const ptrdiff_t family = below(sizeof families / sizeof *families);
     t.job.args = &t.args;
     families[family].fill(&t);
@@ -434,21 +426,31 @@ static void run_everywhere(void) {
         }
 }
 
-int main(int argc, char **argv) {
-    if (argc < 3) return fprintf(stderr, "usage: fuzz SEED COUNT [SECONDS]\n"), 2;
-    const uint64_t start = strtoull(argv[1], NULL, 10), count = strtoull(argv[2], NULL, 10);
-    const time_t end = time(NULL) + (argc > 3 ? atoi(argv[3]) : 1 << 30);
+static int run_jobs(uint64_t start, uint64_t count, time_t end) {
     uint64_t done = 0;
-    report_on_death();
     printf("fuzz: from seed %llu, paths:", (unsigned long long)start);
     for (int path = 0; path < sl_isa_count(); path++) printf(" %s", sl_isa_name(path));
     printf("; OpenMP: %s\n", sl_has_openmp() ? "yes" : "no");
     fflush(stdout);
     for (; done < count && time(NULL) < end; done++) {
-        seed = start + done;
-        place_state = ~seed;
+        current->seed = start + done;
+        place_state = ~current->seed;
         run_everywhere();
     }
     printf("fuzz: %llu jobs, same bits on all paths\n", (unsigned long long)done);
     return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) return fprintf(stderr, "usage: fuzz SEED COUNT [SECONDS]\n"), 2;
+    const uint64_t start = strtoull(argv[1], NULL, 10), count = strtoull(argv[2], NULL, 10);
+    const time_t end = time(NULL) + (argc > 3 ? atoi(argv[3]) : 1 << 30);
+    int status = 1;
+    current = mmap(NULL, sizeof *current, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (current == MAP_FAILED) return perror("fuzz"), 2;
+    const pid_t child = fork();
+    if (child == 0) return run_jobs(start, count, end);
+    if (child < 0 || waitpid(child, &status, 0) < 0) return perror("fuzz"), 2;
+    if (status) fprintf(stderr, "fuzz: job %llu failed: %s\n", (unsigned long long)current->seed, current->description);
+    return status != 0;
 }
