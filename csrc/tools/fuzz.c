@@ -248,8 +248,7 @@ static void fill_softmax(trial *t) {
 static void fill_expectation(trial *t) {
     sl_job *job = &t->job;
     job->op = SL_EXPECTATION;
-    pick_input(t, chance(50), 0);
-    if (job->n > SL_BLOCK && job->inner > 1) pick_input(t, 1, 0);
+    pick_input(t, 0, 0);
     pick_mask(t);
     pick_temperature(t);
     t->args.expectation.values = take_numbers(t, compute_type(job->x_dtype), job->n, -100, 100);
@@ -282,7 +281,7 @@ static void fill_selection(trial *t) {
     static const sl_op ops[] = {SL_TAKE_PROBS, SL_TAKE_LOG_PROBS, SL_TOPK, SL_TOPK_PROBS, SL_TOPK_LOG_PROBS, SL_RANK};
     sl_job *job = &t->job;
     job->op = ops[below(sizeof ops / sizeof *ops)];
-    pick_input(t, job->op == SL_RANK || chance(50), 0);
+    pick_input(t, job->op == SL_RANK, 0);
     pick_mask(t);
     pick_temperature(t);
     sl_select_args *select = &t->args.select;
