@@ -234,15 +234,28 @@ static void pick_temperature(trial *t) {
 
 /* ---- one function for each family of operations --------------------------------------------------------------- */
 
+/* y is like x */
 static void fill_softmax(trial *t) {
+    static const sl_op ops[] = {SL_SOFTMAX, SL_LOG_SOFTMAX};
     sl_job *job = &t->job;
-    job->op = (sl_op)(SL_SOFTMAX + below(3));
+    job->op = ops[below(sizeof ops / sizeof *ops)];
     pick_input(t, 0, 0);
     pick_mask(t);
     pick_temperature(t);
     job->negate = chance(30);
-    if (job->op == SL_LOGSUMEXP) job->y = take_result(t, rows_of(t), size_of[job->y_dtype]);
-    else job->y = take_output(t, job->x, job->x_dtype, job->y_dtype, count_of(t));
+    job->y = take_output(t, job->x, job->x_dtype, job->y_dtype, count_of(t));
+}
+
+/* y has one number for each row */
+static void fill_reduction(trial *t) {
+    static const sl_op ops[] = {SL_LOGSUMEXP};
+    sl_job *job = &t->job;
+    job->op = ops[below(sizeof ops / sizeof *ops)];
+    pick_input(t, 0, 0);
+    pick_mask(t);
+    pick_temperature(t);
+    job->negate = chance(30);
+    job->y = take_result(t, rows_of(t), size_of[job->y_dtype]);
 }
 
 static void fill_expectation(trial *t) {
@@ -357,9 +370,9 @@ static void fill_elementwise(trial *t) {
 static const struct {
     const char *name;
     void (*fill)(trial *);
-} families[] = {{"softmax", fill_softmax},        {"expectation", fill_expectation}, {"loss", fill_loss},
-                {"selection", fill_selection},    {"sample", fill_sample},           {"vjp", fill_vjp},
-                {"elementwise", fill_elementwise}};
+} families[] = {{"softmax", fill_softmax}, {"reduction", fill_reduction},    {"expectation", fill_expectation},
+                {"loss", fill_loss},       {"selection", fill_selection},    {"sample", fill_sample},
+                {"vjp", fill_vjp},         {"elementwise", fill_elementwise}};
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 
