@@ -183,15 +183,17 @@ static ptrdiff_t pick_length(void) {
 static ptrdiff_t rows_of(const trial *t) { return t->job.outer * t->job.inner; }
 static ptrdiff_t count_of(const trial *t) { return rows_of(t) * t->job.n; }
 
-/* Some thousand elements; one job of forty has enough for threads. */
+/* Some thousand elements, and at most some 200000; one job of forty has as many, which is enough for threads. */
 static void pick_shape(trial *t, int needs_contiguous_rows) {
     static const ptrdiff_t inners[] = {2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 255, 257, 600};
-    const ptrdiff_t budget = !below(40) ? 200000 : chance(20) ? 20000 : 2000;
+    const ptrdiff_t most = 200000, elements = !below(40) ? most : chance(20) ? 20000 : 2000;
     sl_job *job = &t->job;
     job->n = pick_length();
-    job->inner = needs_contiguous_rows || chance(50) ? 1 : inners[below(sizeof inners / sizeof *inners)];
-    const ptrdiff_t most = budget / (job->n * job->inner);
-    job->outer = most < 2 || chance(20) ? 1 : chance(30) ? most : 1 + below(most);
+    job->inner = 1;
+    const int is_strided = !needs_contiguous_rows && chance(50);
+    while (is_strided && (job->inner == 1 || job->n * job->inner > most)) job->inner = inners[below(sizeof inners / sizeof *inners)];
+    const ptrdiff_t outer = elements / (job->n * job->inner);
+    job->outer = outer < 2 || chance(20) ? 1 : chance(30) ? outer : 1 + below(outer);
 }
 
 static void pick_dtypes(trial *t, int same) {
