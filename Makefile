@@ -1,20 +1,37 @@
 # Every target makes its own virtual environment and needs only Python 3 with its headers, a C compiler and make.
-# `make neon` needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user (Debian's names) besides.
+# Debian's names of what else is needed: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user for `make neon`,
+# clang-16, libclang-rt-16-dev and libc6-dev-arm64-cross for `make syntax` and `make sanitize`.
 
 PYTHON ?= python3
-SOURCES := $(wildcard csrc/*.[ch] csrc/*/*.[ch] src/softlane/*) setup.py pyproject.toml
-C_FLAGS := -std=c11 -O2 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
-BITS := csrc/tools/bits.c $(wildcard csrc/*.c csrc/isa/*.c) -lm
+CLANG ?= clang-16
+KERNELS := $(wildcard csrc/*.c csrc/isa/*.c)
+HEADERS := $(wildcard csrc/*.h csrc/*/*.h)
+SOURCES := $(KERNELS) $(HEADERS) $(wildcard src/softlane/*) setup.py pyproject.toml
+C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
+# ASan sees what is accessed, so UBSan need not look at pointers; with ASan's checks as calls, compiling takes a tenth of
+# the time.
+SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
+	-fno-sanitize=null,object-size,pointer-overflow
+SANITIZE_GCC := -O1 -g1 -fno-omit-frame-pointer -Wno-maybe-uninitialized \
+	--param asan-instrumentation-with-call-threshold=0
+SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 \
+	-fno-sanitize-address-use-after-scope
+FUZZ_SEED ?= $(shell date +%s)00000000
+FUZZ_SECONDS ?= 120
 
-.PHONY: help demo test stress bench lint neon clean
+.PHONY: help demo test stress bench lint syntax compdb bits bits-accept neon sanitize sanitize-gcc sanitize-clang clean
 
 help:
 	@echo "make demo    install into .venv and run python -m softlane"
 	@echo "make test    install with the test extras and run the test suite"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
-	@echo "make lint    ruff, cython-lint, clang-format, mypy"
-	@echo "make neon    compare the bits of the AArch64 path, under qemu, with those of this processor"
+	@echo "make lint    ruff, cython-lint, clang-format, mypy, sizes of the C functions"
+	@echo "make syntax  compile every C file and every part of one by itself with Clang, without output"
+	@echo "make compdb  write compile_commands.json for clangd"
+	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
+	@echo "make neon    the same for the AArch64 path, under qemu"
+	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
 
 define environment
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
@@ -57,22 +74,46 @@ lint: .venv-lint/lint
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	PATH="$$PWD/.venv-lint/bin:$$PATH" .venv-lint/bin/cython-lint src/softlane/_core.pyx
-	.venv-lint/bin/clang-format --dry-run --Werror csrc/*.[ch] csrc/*/*.[ch]
+	.venv-lint/bin/clang-format --dry-run --Werror $(KERNELS) $(HEADERS) csrc/tools/*.c
 	.venv-lint/bin/mypy src/softlane
+	.venv-lint/bin/python csrc/tools/sizes.py
 
-build/bits-here: $(SOURCES) csrc/tools/bits.c
-	mkdir -p build
-	$(CC) $(C_FLAGS) $(BITS) -o $@
+syntax:
+	$(PYTHON) csrc/tools/compdb.py --check $(CLANG)
 
-build/bits-aarch64: $(SOURCES) csrc/tools/bits.c
-	mkdir -p build
-	aarch64-linux-gnu-gcc $(C_FLAGS) -static $(BITS) -o $@
+compdb:
+	$(PYTHON) csrc/tools/compdb.py
 
-neon: build/bits-here build/bits-aarch64
-	build/bits-here | tee build/bits.txt
-	qemu-aarch64 build/bits-aarch64 | tee -a build/bits.txt
-	test $$(cut -d' ' -f2 build/bits.txt | sort -u | wc -l) = 1 && grep -q '^neon ' build/bits.txt
-	@echo "all paths agree in every bit"
+# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits and build/folder/fuzz
+define programs
+build/$(1)/%.o: csrc/%.c $(HEADERS) Makefile
+	@mkdir -p $$(@D)
+	$(2) $$(C_FLAGS) $(3) $(4) -c $$< -o $$@
+
+build/$(1)/bits build/$(1)/fuzz: build/$(1)/%: build/$(1)/tools/%.o $$(KERNELS:csrc/%.c=build/$(1)/%.o)
+	$(2) $(3) $$^ -lm -o $$@
+endef
+$(eval $(call programs,here,$(CC),,-O2))
+$(eval $(call programs,aarch64,aarch64-linux-gnu-gcc,-static,-O2))
+$(eval $(call programs,gcc,gcc,$(SANITIZE) -fopenmp,$(SANITIZE_GCC)))
+$(eval $(call programs,clang,$(CLANG),$(SANITIZE),$(SANITIZE_CLANG)))
+
+bits: build/here/bits
+	$(PYTHON) csrc/tools/compare_bits.py $<
+
+bits-accept: build/here/bits
+	$(PYTHON) csrc/tools/compare_bits.py --accept $<
+
+neon: build/aarch64/bits
+	$(PYTHON) csrc/tools/compare_bits.py --path neon qemu-aarch64 $<
+
+# Clang's programs run serially: its OpenMP is a package of its own. fuzz runs every path; bits, which takes minutes for
+# the portable one, the first.
+sanitize: sanitize-gcc sanitize-clang
+
+sanitize-gcc sanitize-clang: sanitize-%: build/%/bits build/%/fuzz
+	OMP_WAIT_POLICY=passive build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
+	$(PYTHON) csrc/tools/compare_bits.py --first build/$*/bits
 
 clean:
-	rm -rf .venv .venv-bench .venv-lint build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so
+	rm -rf .venv .venv-bench .venv-lint build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
