@@ -67,7 +67,10 @@ int sl_isa_count(void) {
     probe();
     return count;
 }
-const char *sl_isa_name(int i) { return available[i]->name; }
+const char *sl_isa_name(int i) {
+    probe();
+    return available[i]->name;
+}
 const sl_isa *sl_active(void) { return active; }
 
 int sl_use_isa(const char *name) {

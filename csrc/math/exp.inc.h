@@ -155,11 +155,11 @@ SL_INLINE struct exp_params exp_params_of_block(vec max, vec shift, const struct
     return p;
 }
 
-/* 2^(k of a block - k of its row): 0 where nothing of the block is left in the result */
+/* 2^(k of a block - k of its row): 0 where nothing of the block is left in the result, or where these are not finite */
 SL_INLINE vec block_scale(vec block_k, vec row_k, int rows) {
     real d[LANES];
     v_store(d, v_sub(block_k, row_k));
-    for (int i = 0; i < rows; i++) d[i] = d[i] < -EXP_DEPTH ? 0 : (real)ldexp(1.0, (int)d[i]);
+    for (int i = 0; i < rows; i++) d[i] = d[i] >= -EXP_DEPTH && d[i] <= EXP_DEPTH ? (real)ldexp(1.0, (int)d[i]) : 0;
     return v_load(d);
 }
 

@@ -194,7 +194,9 @@ def log_softmax(
         result = _core.fast(_core.LOG_SOFTMAX, x, axis, out, False, where, temperature)
         if result is not None:
             return result
-    return _softmax.call(_core.LOG_SOFTMAX, "log_softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature)
+    return _softmax.call(
+        _core.LOG_SOFTMAX, "log_softmax", x, axis, out, dtype=dtype, where=where, temperature=temperature
+    )
 
 
 def logsumexp(

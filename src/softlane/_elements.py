@@ -90,9 +90,7 @@ def binary_cross_entropy_with_logits(
         target, weight, pos_weight = others
         kept = sums if loss is None else None
         op = _core.BINARY_CROSS_ENTROPY if y is None else _core.BINARY_CROSS_ENTROPY_GRAD
-        _core.elementwise(
-            op, storage, storage, x, y, target, weight, pos_weight, loss, kept, scale
-        )
+        _core.elementwise(op, storage, storage, x, y, target, weight, pos_weight, loss, kept, scale)
         return sums
 
     plain = a.dtype == dtype and _arguments.is_plain(a) and (grad is None or _arguments.is_plain(grad))
