@@ -123,8 +123,8 @@ def softmin(
 
     Notes
     -----
-    The bits are those of ``softmax(-x)``: so are the accuracy, 2 ULP, and the special values. A row with NaN or -inf, or of
-    +inf only, gives NaN. +inf beside finite values gives exactly 0.
+    The bits are those of ``softmax(-x)``, so the accuracy is 2 ULP. A row with NaN or -inf, or of +inf only, gives NaN.
+    +inf beside finite values gives exactly 0.
 
     Examples
     --------
