@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import reference
 import reference_losses as ref
-from cases import FLOATS, FORMS, HARD, STORED, assert_same_bits, hard_rows
-from test_semantics import all_nan
+from cases import FLOATS, FORMS, HARD, STORED, all_nan, assert_same_bits, hard_rows
 
 import softlane
 

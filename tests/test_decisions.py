@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 import reference
 import reference_decisions as ref
-from cases import FLOATS, FORMS, STORED, assert_same_bits, random
+from arrays import DTYPES, layouts, logits, positions, special
+from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from hypothesis import strategies as st
 from loss_cases import assert_within, eps
 from numpy.exceptions import AxisError
-from test_options import logits
-from test_properties import arrays, fixed
-from test_semantics import all_nan, layouts, positions
+from strategies import arrays, fixed
 
 import softlane
 
 KINDS = ["probs", "log_probs", "logits"]
-DTYPES = [*STORED, np.dtype(np.int8), np.dtype(np.int64)]
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 stored = pytest.mark.parametrize("dtype", STORED, ids=str)
@@ -107,16 +105,6 @@ def assert_close_mean(got, values, p, axis):
     if got.dtype != compute:
         allowed = allowed + eps(got.dtype) / 2 * np.nan_to_num(np.abs(exact)) + smallest
     assert_within(got, exact, allowed)
-
-
-def special(shape, dtype, seed):
-    """Ties, NaN, infinities and zeros of both signs, about one of each in every second row."""
-    rng = np.random.default_rng(seed)
-    x = np.round(random(shape, np.float32, seed))
-    n = max(shape)
-    for value in (np.nan, np.inf, -np.inf, -0.0, 0.0):
-        x[rng.random(shape) < 0.5 / n] = value
-    return x.astype(dtype)
 
 
 class Problem:

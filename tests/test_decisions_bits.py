@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import SMALL_INTEGERS, logits, special
 from cases import FLOATS, FORMS, HARD, STORED, assert_same_bits, hard_rows, random
-from test_decisions import special
-from test_guard_pages import Guarded
-from test_memory import PIECES, SMALL, blocks_kept, peak
-from test_options import SMALL_INTEGERS, logits
+from guarded import Guarded
+from memory import PIECES, SMALL, blocks_kept, peak
 
 import softlane
 from softlane import _core

@@ -1,30 +1,12 @@
 """The examples run, say what is true, and notice when it is not."""
 
-import importlib.util
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from example_scripts import load, run
 
 import softlane
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(name, *arguments):
-    command = [sys.executable, EXAMPLES / f"{name}.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
 
 # ---- notebooks ---------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,6 @@ of its own (this file, as a script): there an access outside ends the process, h
 The canaries below find writes outside an output on platforms without mprotect too.
 """
 
-import ctypes
-import mmap
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import FUNCTIONS, STORED, assert_same_bits, random
+from guarded import Guarded
 
 import softlane
 from softlane import _core
-
-PROT_NONE = 0
-ROOM = 4 << 20
 
 # outer, n, inner
 SHAPES = [(outer, n, 1) for n in range(1, 68) for outer in (1, 3, 17)]
@@ -27,26 +23,6 @@ SHAPES += [(2, n, 1) for n in (*range(4090, 4100), 8191, 8192, 8193, 12289)]
 SHAPES += [(2, n, inner) for n in (1, 2, 5, 33) for inner in range(2, 68)]
 SHAPES += [(1, 700, inner) for inner in (2, 9, 16, 31)]
 SHAPES += [(1, n, inner) for n in (4095, 4096, 4097) for inner in (2, 3, 16, 17)]
-
-
-class Guarded:
-    """Writeable memory between two pages that may not be accessed. Stays mapped until the process ends."""
-
-    def __init__(self):
-        page = mmap.PAGESIZE
-        self.map = mmap.mmap(-1, ROOM + 2 * page)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        for address in (start, start + page + ROOM):
-            if libc.mprotect(address, page, PROT_NONE):
-                raise OSError(ctypes.get_errno(), "mprotect")
-
-    def array(self, shape, dtype, end):
-        """An array that ends where the memory ends, or begins where it begins."""
-        size = int(np.prod(shape)) * dtype.itemsize
-        offset = mmap.PAGESIZE + (ROOM - size if end else 0)
-        return np.frombuffer(self.map, np.uint8, size, offset).view(dtype).reshape(shape)
 
 
 def run_between_guard_pages(isa):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import reference
 import reference_losses as ref
-from cases import FORMS, HALVES, HARD, assert_same_bits, extreme, hard_rows, random
+from arrays import layouts
+from cases import FORMS, HALVES, HARD, all_nan, assert_same_bits, extreme, hard_rows, random
 from loss_cases import (
     BINARY,
     BINARY_TERMS,
@@ -44,7 +45,6 @@ from loss_cases import (
     stored,
     weights,
 )
-from test_semantics import all_nan, layouts
 
 import softlane
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import FLOATS, FORMS, STORED, assert_same_bits, random
+from guarded import Guarded
 from loss_cases import (
     BINARY,
     FROM_OUTPUT,
@@ -29,8 +30,7 @@ from loss_cases import (
     stored,
     weights,
 )
-from test_guard_pages import Guarded
-from test_memory import PIECES, SMALL, blocks_kept, peak
+from memory import PIECES, SMALL, blocks_kept, peak
 
 import softlane
 from softlane import _core

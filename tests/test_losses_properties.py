@@ -6,7 +6,7 @@ import hypothesis
 import numpy as np
 import reference
 import reference_losses as ref
-from cases import FLOATS, assert_same_bits
+from cases import FLOATS, all_nan, assert_same_bits
 from hypothesis import strategies as st
 from loss_cases import (
     BINARY_TERMS,
@@ -25,8 +25,7 @@ from loss_cases import (
     reduced,
     weights,
 )
-from test_properties import arrays, fixed
-from test_semantics import all_nan
+from strategies import arrays, fixed
 
 import softlane
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import reference
 import reference_losses as ref
-from cases import FORMS, STORED, assert_same_bits, random
+from arrays import layouts
+from cases import FORMS, STORED, all_nan, assert_same_bits, random
 from loss_cases import (
     BINARY,
     BINARY_TERMS,
@@ -44,7 +45,6 @@ from loss_cases import (
     weights,
 )
 from numpy.exceptions import AxisError
-from test_semantics import all_nan, layouts
 
 import softlane
 

@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from cases import FUNCTIONS, STORED, random
+from memory import PIECES, SMALL, blocks_kept, peak
 
 import softlane
 from softlane import _core
@@ -15,22 +16,6 @@ from softlane import _core
 functions = pytest.mark.parametrize("function", FUNCTIONS)
 
 CALLS = 100_000
-
-
-def blocks_kept(calls, work, *args, **kwargs):
-    """Python's memory blocks for each call that are still there afterwards.
-
-    The least of three rounds: caches fill once, a leak shows in each round.
-    """
-    rounds = []
-    for _ in range(4):
-        gc.collect()
-        before = sys.getallocatedblocks()
-        for _ in range(calls // 3):
-            work(*args, **kwargs)
-        gc.collect()
-        rounds.append((sys.getallocatedblocks() - before) / (calls // 3))
-    return min(rounds[1:])
 
 
 @pytest.mark.any_isa
@@ -123,34 +108,12 @@ def test_memory_of_results_is_given_back(function):
 # ---- temporaries -------------------------------------------------------------------------------------------------
 
 
-def peak(call, *args, **kwargs):
-    """The most memory that NumPy and Python held at a time during a call, over what they held before.
-
-    The least of three, since the interpreter allocates now and then for itself.
-    """
-    call(*args, **kwargs)
-    peaks = []
-    for _ in range(3):
-        tracemalloc.start()
-        try:
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            call(*args, **kwargs)
-            peaks.append(tracemalloc.get_traced_memory()[1] - before)
-        finally:
-            tracemalloc.stop()
-    return min(peaks)
-
-
 @pytest.mark.any_isa
 def test_peak_does_see_a_temporary():
     x = np.ones(1 << 20, np.float32)
     assert 4 << 20 <= peak(np.add, x, 1) < 5 << 20
 
 
-# Pieces of about 2^18 elements, copied where the kernels cannot read the input, are no temporary of its size.
-SMALL = 1 << 12
-PIECES = 5 << 20
 BIG = [((2000, 1500), 1), ((2000, 1500), 0), ((20, 100, 1500), 1), ((300000, 10), 1)]
 
 

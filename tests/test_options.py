@@ -7,6 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 import reference
+from arrays import SMALL_INTEGERS, WIDE_INTEGERS, logits, masks_and_temperatures
 from cases import FLOATS, FORMS, FUNCTIONS, HALVES, STORED, assert_same_bits, random
 
 import softlane
@@ -15,27 +16,7 @@ from softlane import _core
 functions = pytest.mark.parametrize("function", FUNCTIONS)
 forms = pytest.mark.parametrize("form", FORMS)
 
-SMALL_INTEGERS = [np.dtype(t) for t in (np.bool_, np.int8, np.uint8, np.int16, np.uint16)]
-WIDE_INTEGERS = [np.dtype(t) for t in (np.int32, np.uint32, np.int64, np.uint64)]
 HIDDEN = {"softmax": 0.0, "log_softmax": -np.inf}
-
-
-def logits(shape, dtype, seed=0):
-    """Numbers of any dtype; integers within what it holds and softmax tells apart."""
-    x = random(shape, np.float64, seed)
-    if dtype.kind in "ub":
-        x = abs(x)
-    return x.astype(dtype)
-
-
-def options(shape, axis, seed=0):
-    """Masks and temperatures: none, one for all, one for each."""
-    rng = np.random.default_rng(seed)
-    batch = tuple(n for i, n in enumerate(shape) if i != axis % len(shape))
-    classes = tuple(n if i == axis % len(shape) else 1 for i, n in enumerate(shape))
-    masks = [None, rng.random(shape) < 0.7, rng.random(classes) < 0.5]
-    temperatures = [None, 0.7, np.float32(3.1), rng.uniform(0.05, 4, batch)]
-    return [(m, t) for m in masks for t in temperatures if m is not None or t is not None]
 
 
 def scale_of(x, axis, where, temperature):
@@ -57,7 +38,7 @@ def scale_of(x, axis, where, temperature):
 def test_masks_and_temperatures_against_the_reference(function, form, dtype):
     shape, axis = FORMS[form]
     x = logits(shape, dtype, seed=3)
-    for where, temperature in options(shape, axis):
+    for where, temperature in masks_and_temperatures(shape, axis):
         got = FUNCTIONS[function](x, axis, where=where, temperature=temperature)
         exact = reference.exact(function, x, axis, where, temperature)
         scale = scale_of(x, axis, where, temperature) if function == "logsumexp" else None
@@ -208,7 +189,7 @@ def test_all_paths_return_the_same_bits_whatever_the_options(function):
     for form, (shape, axis) in FORMS.items():
         for dtype in (*STORED, *SMALL_INTEGERS):
             x = logits(shape, dtype, seed=7)
-            for where, temperature in [(None, None), *options(shape, axis)[::3]]:
+            for where, temperature in [(None, None), *masks_and_temperatures(shape, axis)[::3]]:
                 results = []
                 for path in _core.available_isas():
                     assert _core.use_isa(path)
@@ -224,7 +205,7 @@ def test_all_paths_return_the_same_bits_whatever_the_options(function):
 )
 def test_threads_and_layouts_do_not_show(function, dtype, shape, axis):
     x = logits(shape, dtype, seed=8)
-    for where, temperature in options(shape, axis)[::2]:
+    for where, temperature in masks_and_temperatures(shape, axis)[::2]:
         softlane.set_num_threads(1)
         expected = FUNCTIONS[function](x, axis, where=where, temperature=temperature)
         softlane.set_num_threads(3)

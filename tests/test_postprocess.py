@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from test_examples import load, run
+from example_scripts import load, run
 
 import softlane
 

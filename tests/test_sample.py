@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import reference
 import reference_decisions as ref
-from cases import FLOATS, FORMS, STORED, assert_same_bits, random
+from arrays import DTYPES, logits, special
+from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from loss_cases import eps
-from test_decisions import DTYPES, special
-from test_options import logits
-from test_semantics import all_nan
 
 import softlane
 

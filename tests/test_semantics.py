@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
-from cases import FLOATS, FORMS, FUNCTIONS, STORED, assert_same_bits, bits, random
+from arrays import layouts, positions
+from cases import FLOATS, FORMS, FUNCTIONS, STORED, all_nan, assert_same_bits, bits, canonical_nan, random
 from numpy.exceptions import AxisError
 
 import softlane
@@ -18,19 +19,6 @@ elementwise = pytest.mark.parametrize("function", ["softmax", "log_softmax"])
 stored = pytest.mark.parametrize("dtype", STORED, ids=str)
 floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 forms = pytest.mark.parametrize("form", FORMS)
-
-CANONICAL_NAN = {2: {np.dtype("f2"): 0x7E00, reference.BFLOAT16: 0x7FC0}, 4: 0x7FC00000, 8: 0x7FF8000000000000}
-
-
-def canonical_nan(dtype):
-    found = CANONICAL_NAN[dtype.itemsize]
-    return found[dtype] if isinstance(found, dict) else found
-
-
-def all_nan(a):
-    """Every element is the canonical quiet NaN."""
-    a = np.asarray(a)
-    return bool((bits(a) == canonical_nan(a.dtype)).all())
 
 
 def form_array(form, dtype, seed=0):
@@ -142,10 +130,6 @@ def test_subclasses_of_ndarray_are_arrays(function):
 
 
 # ---- special values ----------------------------------------------------------------------------------------------
-
-
-def positions(n):
-    return sorted({0, 1 % n, n // 2, n - 2 if n > 1 else 0, n - 1})
 
 
 @functions
@@ -585,29 +569,6 @@ def test_out_of_integers_is_the_float_result(function):
 
 
 # ---- layouts -----------------------------------------------------------------------------------------------------
-
-
-def layouts(x):
-    """Other arrays with the values of x."""
-    yield "Fortran", np.asfortranarray(x)
-    yield "strided", np.repeat(x, 2, axis=-1)[..., ::2]
-    yield "strided batch", np.repeat(x, 3, axis=0)[::3]
-    yield "negative", np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-    yield "negative batch", np.ascontiguousarray(x[::-1])[::-1]
-    yield "swapped", np.ascontiguousarray(x.swapaxes(0, -1)).swapaxes(0, -1)
-    memory = np.empty(x.nbytes + 1, np.uint8)
-    misaligned = memory[1:].view(x.dtype).reshape(x.shape)
-    misaligned[...] = x
-    yield "misaligned", misaligned
-    if x.dtype != reference.BFLOAT16:
-        yield "byte-swapped", x.astype(x.dtype.newbyteorder())
-        yield "byte-swapped and strided", np.repeat(x.astype(x.dtype.newbyteorder()), 2, axis=-1)[..., ::2]
-    read_only = x.copy()
-    read_only.flags.writeable = False
-    yield "read-only", read_only
-    record = np.zeros(x.shape, [("pad", "u1"), ("value", x.dtype)])
-    record["value"] = x
-    yield "field of records", record["value"]
 
 
 @functions
