@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
-import reference_decisions as ref
+import reference_selection as ref
 from arrays import DTYPES, logits, special
 from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from loss_cases import eps

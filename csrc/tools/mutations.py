@@ -582,7 +582,7 @@ def failing_test(folder, number, tests):
     if run.returncode == 0:
         return None
     if run.returncode == 1:
-        return re.search(r"^(?:FAILED|ERROR) (?:tests/)?(\S+)", run.stdout, re.MULTILINE)[1]
+        return re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.+?)(?: - .*)?$", run.stdout, re.MULTILINE)[1]
     if run.returncode < 0:
         return f"(crash, signal {-run.returncode})"
     sys.exit(run.stdout + run.stderr)

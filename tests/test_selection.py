@@ -9,12 +9,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
-import reference_decisions as ref
+import reference_selection as ref
 from arrays import DTYPES, layouts, logits, positions, special
 from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from hypothesis import strategies as st
 from loss_cases import assert_within, eps
-from numpy.exceptions import AxisError
 from strategies import arrays, fixed
 
 import softlane
@@ -64,15 +63,6 @@ EACH = {
 each = pytest.mark.parametrize("name", EACH)
 
 # The functions themselves, with valid arguments beside x of 3 classes or more.
-NAMES = {
-    "argmax": softlane.argmax,
-    "topk": lambda x, *a, **call: softlane.topk(x, 1, *a, **call),
-    "take_log_probs": lambda x, *a, **call: softlane.take_log_probs(x, np.zeros_like(x, np.int64), *a, **call),
-    "rank": lambda x, *a, **call: softlane.rank(x, np.zeros_like(x, np.int64), *a, **call),
-    "sample": softlane.sample,
-    "expectation": lambda x, *a, **call: softlane.expectation(x, 2, *a, **call),
-}
-named = pytest.mark.parametrize("name", NAMES)
 
 
 def with_temperature(name, temperature):
@@ -540,57 +530,6 @@ def test_shapes_of_indices(axis):
     assert_same_bits(softlane.rank(one, indices, axis), ref.rank(one, indices, axis))
 
 
-@pytest.mark.any_isa
-@pytest.mark.parametrize("function", ["take_log_probs", "rank"])
-def test_an_index_outside_is_named(function):
-    call = getattr(softlane, function)
-    x = random((5, 81), np.float32)
-    for wrong, dtype in (
-        (92, np.int64),
-        (81, np.uint8),
-        (-1, np.int8),
-        (-81, np.int16),
-        (2**63 - 1, np.int64),
-        (2**64 - 1, np.uint64),
-    ):
-        for layout in ("plain", "strided"):
-            several = np.zeros((5, 3), dtype) if layout == "plain" else np.zeros((5, 6), dtype)[:, ::2]
-            several[3, 0] = wrong
-            with pytest.raises(IndexError, match=rf"indices\[3, 0\] = {wrong} is outside \[0, 81\)"):
-                call(x, several)
-            with pytest.raises(IndexError, match=rf"indices\[3\] = {wrong} is outside \[0, 81\)"):
-                call(x, several[:, 0])
-            with pytest.raises(IndexError, match=rf"indices\[0, 3\] = {wrong} is outside \[0, 81\)"):
-                call(x.T, several.T, 0)
-            with pytest.raises(IndexError, match=rf"indices\[3\] = {wrong} is outside \[0, 81\)"):
-                call(x.T, several[:, 0], 0)
-    with pytest.raises(IndexError, match=r"indices\[1\] = 3 is outside \[0, 3\)"):
-        call([1.0, 2.0, 3.0], [0, 3])
-    with pytest.raises(IndexError, match=r"indices.* = 3 is outside \[0, 3\)"):
-        call([1.0, 2.0, 3.0], 3)
-    with pytest.raises(IndexError, match=r"indices\[0, 1, 2\] = -5 is outside \[0, 4\)"):
-        call(np.zeros((2, 4, 3)), np.array([[[0, 0, 0], [0, 0, -5]]] * 2), 1)
-    with pytest.raises(IndexError, match=r"is outside \[0, 0\)"):
-        call(np.zeros((2, 0)), [0, 0])
-
-
-@pytest.mark.any_isa
-@pytest.mark.parametrize("function", ["take_log_probs", "rank"])
-def test_wrong_indices(function):
-    call = getattr(softlane, function)
-    x = np.zeros((4, 5))
-    for wrong in (np.zeros(4), np.zeros(4, bool), np.zeros(4, complex), [None] * 4, ["a"] * 4):
-        with pytest.raises(TypeError, match=f"{function}: indices"):
-            call(x, wrong)
-    for shape in ((3,), (5,), (3, 5), (2, 1), (), (4, 5, 1), (1, 4, 5)):
-        with pytest.raises(ValueError, match=f"{function}: indices"):
-            call(x, np.zeros(shape, np.int64))
-    with pytest.raises(TypeError):
-        call(x)
-    with pytest.raises(TypeError, match=f"{function}: indices"):
-        call(x, np.ma.masked_array([0, 1, 2, 3], [0, 0, 1, 0]))
-
-
 # ---- shapes --------------------------------------------------------------------------------------------------------
 
 
@@ -758,31 +697,6 @@ def test_lists_and_other_sequences():
 # ---- topk ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.any_isa
-@pytest.mark.parametrize("name", ["argmax", "topk", "sample"])
-def test_classes_have_numbers_of_32_bits(name):
-    x = np.broadcast_to(np.float32(0), 2**32)
-    with pytest.raises(ValueError, match=f"{name}: x has 4294967296 classes, expected less than 2\\^32"):
-        getattr(softlane, name)(x, **{"k": 2} if name == "topk" else {})
-
-
-@pytest.mark.any_isa
-def test_what_k_may_be():
-    x = random((3, 5), np.float32)
-    expected = softlane.topk(x, 2)
-    for k in (np.int8(2), np.uint64(2), np.array(2)):
-        assert_same_bits(softlane.topk(x, k).indices, expected.indices)
-    for k in (6, 100, -1, 2**40, -(2**70)):
-        with pytest.raises(ValueError, match=rf"topk: .*{k}\b.*\b5\b"):
-            softlane.topk(x, k)
-    for k in (True, np.True_, 2.0, "2", None, [2], np.float32(1)):
-        with pytest.raises(TypeError, match="topk: k "):
-            softlane.topk(x, k)
-    for kind in ("prob", "", None, 1, "Logits"):
-        with pytest.raises(ValueError if isinstance(kind, str) else (TypeError, ValueError), match="topk: kind"):
-            softlane.topk(x, 2, kind=kind)
-
-
 # ---- expectation ---------------------------------------------------------------------------------------------------
 
 
@@ -858,119 +772,7 @@ def test_out_may_overlap_what_is_read():
         assert_same_bits(np.ascontiguousarray(out), expected)
 
 
-@pytest.mark.any_isa
-def test_wrong_values_and_outputs_of_expectation():
-    x = random((4, 6), np.float32)
-    out = np.full(4, 7, np.float32)
-    bad = np.arange(6.0)
-    bad[2] = np.nan
-    cases = [
-        (ValueError, "expectation: values", {"values": np.zeros(5)}),
-        (ValueError, "expectation: values", {"values": np.zeros(4)}),
-        (ValueError, "expectation: values", {"values": np.zeros((4, 5))}),
-        (ValueError, "expectation: values", {"values": np.zeros((2, 6))}),
-        (ValueError, "expectation: values", {"values": np.zeros((1, 4, 6))}),
-        (ValueError, "expectation: values", {"values": bad}),
-        (ValueError, "expectation: values", {"values": [0, 0, 0, 0, 0, np.inf]}),
-        (ValueError, "expectation: values", {"values": np.full((4, 6), -np.inf)}),
-        (TypeError, "expectation: values", {"values": np.zeros(6, complex)}),
-        (TypeError, "expectation: values", {"values": ["a"] * 6}),
-        (TypeError, "expectation: values", {"values": np.ma.masked_array(np.zeros(6), [1, 0, 0, 0, 0, 0])}),
-        (ValueError, "expectation: temperature", {"temperature": -1}),
-        (TypeError, "expectation: where", {"where": np.ones(6)}),
-    ]  # fmt: skip
-    for error, words, call in cases:
-        with pytest.raises(error, match=words):
-            softlane.expectation(x, **{"values": np.zeros(6), **call}, out=out)
-        assert (out == 7).all()
-    read_only = np.zeros(4, np.float32)
-    read_only.flags.writeable = False
-    for error, words, wrong in [
-        (ValueError, r"expectation: out has shape \(4, 1\), expected \(4,\)", np.zeros((4, 1), np.float32)),
-        (ValueError, r"expectation: out has shape \(6,\), expected \(4,\)", np.zeros(6, np.float32)),
-        (TypeError, "expectation: out has dtype float64, expected float32", np.zeros(4)),
-        (ValueError, "expectation: out is read-only", read_only),
-        (TypeError, "expectation: out must be a numpy.ndarray, got list", [0] * 4),
-    ]:
-        with pytest.raises(error, match=words):
-            softlane.expectation(x, np.zeros(6), out=wrong)
-
-
 # ---- wrong arguments -----------------------------------------------------------------------------------------------
-
-
-@named
-@pytest.mark.any_isa
-@pytest.mark.parametrize(
-    "x",
-    [
-        np.ones(3, np.complex64), np.ones(3, object), np.array(["a"]), np.ones(3, "M8[s]"),
-        np.ones(3, ml_dtypes.float8_e5m2), np.ma.masked_array([1.0, 2.0], [0, 1]),
-    ],
-    ids=lambda x: f"{type(x).__name__} {x.dtype}",
-)  # fmt: skip
-def test_other_dtypes_are_refused_by_name(name, x):
-    with pytest.raises(TypeError, match=rf"{name}: x .*supported are .*(float32|plain arrays)"):
-        if name in ("take_log_probs", "rank"):
-            getattr(softlane, name)(x, np.zeros(x.shape, int))
-        else:
-            NAMES[name](x)
-
-
-@named
-@pytest.mark.any_isa
-def test_wrong_axes(name):
-    x = random((2, 3), np.float32)
-    for axis in (2, -3, 2**40):
-        with pytest.raises(AxisError, match=rf"axis {axis} is out of bounds for array of dimension 2"):
-            NAMES[name](x, axis=axis)
-    with pytest.raises(AxisError):
-        NAMES[name](np.float32(1), axis=1)
-    for axis in (1.0, "1", [0], None, (0, 1), (0,)):
-        with pytest.raises(TypeError, match=f"{name}: axis must be "):
-            NAMES[name](x, axis=axis)
-
-
-@named
-@pytest.mark.any_isa
-@pytest.mark.parametrize(
-    ("error", "words", "call"),
-    [
-        (TypeError, "where has dtype int64, expected bool", {"where": np.ones((2, 3), np.int64)}),
-        (ValueError, r"where has shape \(2,\), which does not broadcast to \(2, 3\)", {"where": np.ones(2, bool)}),
-        (TypeError, "where", {"where": np.ma.ones((2, 3), bool)}),
-        (ValueError, r"temperature is 0.0, expected positive", {"temperature": 0}),
-        (ValueError, r"temperature\[1\] is -2.0", {"temperature": [1, -2]}),
-        (ValueError, r"temperature is nan", {"temperature": np.nan}),
-        (ValueError, r"temperature has shape \(3,\)", {"temperature": [1, 2, 3]}),
-        (TypeError, "temperature has dtype complex128", {"temperature": 1j}),
-    ],
-)  # fmt: skip
-def test_wrong_options(name, error, words, call):
-    if name == "rank" and "temperature" in call:
-        with pytest.raises(TypeError, match="temperature"):
-            softlane.rank(np.ones((2, 3)), [0, 0], temperature=1.0)
-        return
-    with pytest.raises(error, match=f"{name}: {words}"):
-        NAMES[name](np.ones((2, 3), np.float32), **call)
-
-
-@pytest.mark.any_isa
-def test_what_is_keyword_only():
-    x = random((2, 3), np.float32)
-    for wrong in (
-        lambda: softlane.argmax(x, -1, True),
-        lambda: softlane.topk(x, 1, -1, "probs"),
-        lambda: softlane.take_log_probs(x, [0, 0], -1, None),
-        lambda: softlane.rank(x, [0, 0], -1, None),
-        lambda: softlane.expectation(x, [0, 0, 0], -1, None),
-        lambda: softlane.sample(x, -1),
-        lambda: softlane.topk(x),
-        lambda: softlane.expectation(x),
-        lambda: softlane.argmax(x, keepdims=True),
-    ):
-        with pytest.raises(TypeError):
-            wrong()
 
 
 # ---- properties ----------------------------------------------------------------------------------------------------
@@ -1042,10 +844,3 @@ def test_log_probs_and_ranks_of_all_classes(problem):
     assert_same_bits(places, np.argsort(ref.the_order(x, axis, where), axis))
     log_p = softlane.take_log_probs(x, every, axis, where=where)
     assert_close(log_p, ref.exact_values("log_probs", x, axis, where))
-
-
-@pytest.mark.any_isa
-def test_values_beyond_the_compute_type_are_an_error_without_a_warning(recwarn):
-    with pytest.raises(ValueError, match="values must be finite in float32"):
-        softlane.expectation(np.zeros(2, np.float32), [1e300, 0])
-    assert not recwarn.list
