@@ -95,6 +95,7 @@ def test_label_smoothing_is_within_2_ulp_too(isa, weight):
     assert reference.ulp_error(loss, ref.exact_cross_entropy(x, target, **options)).max() <= 2
 
 
+@pytest.mark.any_isa
 @hard
 @floats
 def test_cross_entropy_against_arbitrary_precision(make, dtype):
@@ -137,6 +138,7 @@ def test_class_probabilities_for_hard_rows(make, dtype):
         assert_same_bits(softlane.cross_entropy(x, y, **options), loss)
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_a_confident_row_is_not_zero(dtype, form):
@@ -165,6 +167,7 @@ def test_a_confident_row_is_not_zero(dtype, form):
             assert (losses("cross_entropy", x, target, axis=axis) > 0).all()
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @forms
 def test_half_precision_is_the_float32_result_rounded_once(dtype, form):
@@ -223,6 +226,7 @@ def grid_results(form, dtype):
     return found
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 def test_cross_entropy_with_every_option(dtype, form):
@@ -252,6 +256,7 @@ def lookup_results(name, form, dtype):
 LOOKUPS = ["index", "ignored", "inside", "probabilities", "all"]
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 @pytest.mark.parametrize("name", ["nll_loss", "log_loss"])
@@ -263,6 +268,7 @@ def test_nll_loss_and_log_loss_with_every_option(dtype, form, name):
         assert_loss(loss, exact, units_of(name, target, x), x, note)
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_nll_loss_without_weights_only_looks_up(dtype, form):
@@ -272,6 +278,7 @@ def test_nll_loss_without_weights_only_looks_up(dtype, form):
     assert (losses("nll_loss", x, target, axis=axis) == -looked_up).all()
 
 
+@pytest.mark.any_isa
 @over_classes
 @floats
 def test_one_sample_is_a_scalar(name, dtype):
@@ -287,6 +294,7 @@ def test_one_sample_is_a_scalar(name, dtype):
     assert call(name, x, -100, reduction="sum") == 0 and all_nan(call(name, x, -100))
 
 
+@pytest.mark.any_isa
 @over_classes
 @floats
 def test_any_axis_of_many_dimensions(name, dtype):
@@ -299,6 +307,7 @@ def test_any_axis_of_many_dimensions(name, dtype):
             assert_same_bits(losses(name, x, target, axis=np.int8(axis % 5)), got)
 
 
+@pytest.mark.any_isa
 def test_the_number_of_dimensions_decides_and_no_equal_shapes():
     """(5, 5) logits: a target of (5,) is five indices, one of (5, 5) five rows of probabilities, integers too."""
     x = random((5, 5), np.float64)
@@ -311,6 +320,7 @@ def test_the_number_of_dimensions_decides_and_no_equal_shapes():
     assert_loss(losses("cross_entropy", x, y), -reference.exact_log_softmax(x).sum(axis=-1), SUM_OF_TERMS, x)
 
 
+@pytest.mark.any_isa
 @floats
 def test_probabilities_need_not_sum_to_one(dtype):
     x = random((6, 9), dtype)
@@ -322,6 +332,7 @@ def test_probabilities_need_not_sum_to_one(dtype):
     assert (losses("cross_entropy", x, np.zeros_like(x)) == 0).all()
 
 
+@pytest.mark.any_isa
 @floats
 def test_weights_and_probabilities_of_any_sign(dtype):
     """Sums that cancel are off by so many eps of the sum of the sizes."""
@@ -336,6 +347,7 @@ def test_weights_and_probabilities_of_any_sign(dtype):
 # ---- reductions --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), *HALVES], ids=str)
 def test_reductions_accumulate_in_float64(dtype):
     """300 000 times the same loss: its mean is the loss, to what one loss may be off and one rounding.
@@ -364,6 +376,7 @@ def test_reductions_accumulate_in_float64(dtype):
         assert_within(got, np.longdouble(exact), ONE_TERM * eps(np.float32) * exact)
 
 
+@pytest.mark.any_isa
 def test_a_sum_over_very_different_losses():
     """2^24 and then 1 many times: float32 would not count the ones."""
     x = np.zeros((5000, 2), np.float32)
@@ -377,6 +390,7 @@ def test_a_sum_over_very_different_losses():
     )  # 1/2 ULP, which is 2, and the ones
 
 
+@pytest.mark.any_isa
 @floats
 def test_an_empty_batch(dtype):
     for shape, axis in (((0, 3), -1), ((0, 5000), -1), ((2, 5, 0), 1), ((0, 5, 4), 1)):
@@ -431,6 +445,7 @@ def test_sigmoids_are_within_2_ulp(name, dtype, largest):
     assert error.max() <= 2, x[error.argmax()]
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("name", SIGMOIDS)
 def test_sigmoids_of_every_half_precision_number(name, dtype):
@@ -447,6 +462,7 @@ def test_sigmoids_of_every_half_precision_number(name, dtype):
     assert (error - 2 * reference.ulp(exact, np.float32) / reference.ulp(exact, dtype)).max() <= 0.5
 
 
+@pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize("name", SIGMOIDS)
 def test_sigmoids_element_by_element(name, dtype):
@@ -475,6 +491,7 @@ def test_sigmoids_element_by_element(name, dtype):
     check_overlap(lambda x, out: call(name, x, out=out), square, whole.reshape(8, 13))
 
 
+@pytest.mark.any_isa
 @floats
 def test_sigmoids_of_special_values(dtype):
     x = np.array([np.inf, -np.inf, 0, -0.0, 1e4, -1e4], dtype)
@@ -526,6 +543,7 @@ def binary_results(name, dtype, shape):
     return x, y, found
 
 
+@pytest.mark.any_isa
 @floats
 @pytest.mark.parametrize("shape", BINARY_SHAPES, ids=str)
 @pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
@@ -548,6 +566,7 @@ def test_binary_cross_entropy_with_every_option(name, dtype, shape):
             assert_within(loss, exact, reduced(BINARY_TERMS, dtype, x.size) * exact, note)
 
 
+@pytest.mark.any_isa
 @floats
 @pytest.mark.parametrize("shape", [(), (1,), (10,), (37, 1), (1, 10), (1, 1)], ids=str)
 @pytest.mark.parametrize("name", BINARY)
@@ -563,6 +582,7 @@ def test_binary_targets_broadcast(name, dtype, shape):
         assert_same_bits(grad, full_grad)
 
 
+@pytest.mark.any_isa
 @floats
 def test_binary_cross_entropy_of_far_logits(dtype):
     x = np.array([1e4, -1e4, 1e4, -1e4, 1e4, 3e38, -3e38, 88, -750], dtype)
@@ -575,6 +595,7 @@ def test_binary_cross_entropy_of_far_logits(dtype):
     assert_within(grad[7:], [-small[0], small[1]], [BINARY_TERMS * eps(dtype) * small[0], np.finfo(dtype).tiny * 1e-6])
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("name", BINARY)
 def test_half_precision_binary_cross_entropy_is_the_float32_one_rounded(name, dtype):
@@ -595,6 +616,7 @@ def test_half_precision_binary_cross_entropy_is_the_float32_one_rounded(name, dt
 # ---- gradients from an output ------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 @pytest.mark.parametrize("name", FROM_OUTPUT)
@@ -622,6 +644,7 @@ def test_gradients_from_an_output(name, dtype, form):
     assert (np.abs(wide) <= lost).all()
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @forms
 @pytest.mark.parametrize("name", FROM_OUTPUT)
@@ -634,6 +657,7 @@ def test_half_precision_gradients_are_the_float32_ones_rounded(name, dtype, form
         assert_same_bits(call(name, g, y, axis), wide.astype(dtype))
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 @pytest.mark.parametrize("name", FROM_OUTPUT)
@@ -662,6 +686,7 @@ def test_gradients_from_an_output_with_special_values(name, dtype, form):
     assert (got == (given if name == "log_softmax_grad" else 0)).all()
 
 
+@pytest.mark.any_isa
 def test_gradients_from_an_output_without_dimensions():
     assert softlane.softmax_grad(3.0, 1.0) == 0 and type(softlane.softmax_grad(3.0, 1.0)) is np.float64
     assert softlane.log_softmax_grad(np.float32(3), np.float32(0)) == 0
@@ -687,6 +712,7 @@ def test_layouts_and_outputs_of_gradients_from_an_output(name, dtype, form):
     check_overlap(lambda y, out: call(name, y, y, axis, out=out), y, same)
 
 
+@pytest.mark.any_isa
 @forms
 @floats
 def test_the_gradient_of_a_confident_row_is_exact(dtype, form):

@@ -4,6 +4,7 @@ import itertools
 
 import hypothesis
 import numpy as np
+import pytest
 import reference
 import reference_losses as ref
 from cases import FLOATS, all_nan, assert_same_bits
@@ -28,6 +29,9 @@ from loss_cases import (
 from strategies import arrays, fixed
 
 import softlane
+
+# test_paths.py compares the paths.
+pytestmark = pytest.mark.any_isa
 
 
 @st.composite

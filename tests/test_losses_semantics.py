@@ -48,6 +48,9 @@ from numpy.exceptions import AxisError
 
 import softlane
 
+# test_paths.py compares the paths.
+pytestmark = pytest.mark.any_isa
+
 # ---- dtypes ------------------------------------------------------------------------------------------------------
 
 INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.intc, np.longlong]
@@ -448,7 +451,6 @@ def test_no_warnings_escape(dtype, form):
 
 @forms
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
-@pytest.mark.any_isa
 def test_every_layout_of_every_argument_gives_the_bits_of_a_fresh_copy(form, kind):
     shape, axis = FORMS[form]
     for dtype in (np.dtype(np.float64), np.dtype(np.float16)):
@@ -472,7 +474,6 @@ def test_every_layout_of_every_argument_gives_the_bits_of_a_fresh_copy(form, kin
 @forms
 @pytest.mark.parametrize("name", ["nll_loss", "log_loss"])
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
-@pytest.mark.any_isa
 def test_every_layout_of_probabilities(form, name, kind):
     shape, axis = FORMS[form]
     x = made_for(name, random(shape, np.float32))
@@ -484,7 +485,6 @@ def test_every_layout_of_probabilities(form, name, kind):
 
 
 @pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
-@pytest.mark.any_isa
 def test_every_layout_of_binary_arguments(name):
     for dtype, shape in itertools.product((np.dtype(np.float64), np.dtype(np.float16)), ((7,), (37, 10), (3, 7, 45))):
         x = binary_input(name, shape, np.float32).astype(dtype)
@@ -501,7 +501,6 @@ def test_every_layout_of_binary_arguments(name):
 
 
 @floats
-@pytest.mark.any_isa
 def test_broadcast_arguments(dtype):
     """Arrays with strides of 0."""
     for n in (10, 100, 5000):
@@ -523,7 +522,6 @@ def test_broadcast_arguments(dtype):
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float16)], ids=str)
 @forms
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
-@pytest.mark.any_isa
 def test_grad_out_takes_any_layout_and_any_overlap(dtype, form, kind):
     shape, axis = FORMS[form]
     x, w = random(shape, dtype), weights(shape[axis], dtype)
@@ -548,7 +546,6 @@ def test_grad_out_takes_any_layout_and_any_overlap(dtype, form, kind):
 
 
 @pytest.mark.parametrize("dtype", [np.dtype(np.float64), np.dtype(np.float16)], ids=str)
-@pytest.mark.any_isa
 def test_grad_out_of_binary_cross_entropy(dtype):
     for shape in ((37, 10), (3, 7, 45), (5003,)):
         x, y, w = (
@@ -587,7 +584,6 @@ def test_indices_in_the_memory_of_grad_out():
 
 
 @pytest.mark.parametrize("name", FLOAT_NAMES)
-@pytest.mark.any_isa
 def test_errors_of_losses_over_classes(name):
     x = FLOAT_NAMES[name]
     grad_for = (lambda shape: {"grad_out": np.empty(shape, np.float32)}) if name in WITH_GRAD else lambda shape: {}
@@ -637,7 +633,6 @@ if np.dtype(np.longdouble) != np.float64:
 
 
 @pytest.mark.parametrize("wrong", UNSUPPORTED, ids=lambda x: f"{type(x).__name__} {x.dtype}")
-@pytest.mark.any_isa
 def test_unsupported_dtypes_of_every_argument(wrong):
     """A TypeError that names the argument, and the dtype unless the array is masked."""
     dtype = "masked" if isinstance(wrong, np.ma.MaskedArray) else str(wrong.dtype)
@@ -662,7 +657,6 @@ def test_unsupported_dtypes_of_every_argument(wrong):
 
 
 @pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
-@pytest.mark.any_isa
 def test_errors_of_binary_losses(name):
     for shape in ((6,), (5, 4), (6, 3), (4, 6), (1, 6, 4), (2, 6, 4), (0,)):
         assert_error(ValueError, ["target", str(shape), "(6, 4)"], name, X, np.zeros(shape))
@@ -674,7 +668,6 @@ def test_errors_of_binary_losses(name):
         assert_error(ValueError, words, name, X, 1, reduction=reduction)
 
 
-@pytest.mark.any_isa
 def test_errors_of_gradients_from_an_output_and_sigmoids():
     for name in FROM_OUTPUT:
         out = np.full((6, 4), 7, np.float32)
@@ -689,7 +682,6 @@ def test_errors_of_gradients_from_an_output_and_sigmoids():
         check_wrong_out(name, args, "out")
 
 
-@pytest.mark.any_isa
 def test_a_wrong_grad_out_is_an_error():
     for name, target in ((WITH_GRAD[0], INDICES), (WITH_GRAD[0], ROWS), (WITH_GRAD[1], ROWS)):
         check_wrong_out(name, (X, target), "grad_out")
@@ -786,7 +778,6 @@ SIGNATURES = {
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-@pytest.mark.any_isa
 def test_signatures(name):
     """The arguments by position, and the options, by name only, with their defaults."""
     expected = {}

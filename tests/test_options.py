@@ -13,6 +13,9 @@ from cases import FLOATS, FORMS, FUNCTIONS, HALVES, STORED, assert_same_bits, ra
 import softlane
 from softlane import _core
 
+# test_paths.py compares the paths.
+pytestmark = pytest.mark.any_isa
+
 functions = pytest.mark.parametrize("function", FUNCTIONS)
 forms = pytest.mark.parametrize("form", FORMS)
 
@@ -184,7 +187,6 @@ def test_named_regressions():
 
 
 @functions
-@pytest.mark.any_isa
 def test_all_paths_return_the_same_bits_whatever_the_options(function):
     for form, (shape, axis) in FORMS.items():
         for dtype in (*STORED, *SMALL_INTEGERS):
@@ -508,7 +510,6 @@ def test_arrays_of_jax():
 
 
 @functions
-@pytest.mark.any_isa
 def test_no_copy_of_the_array_is_made(function):
     """A tenth of the input is more than any of these needs beside its result."""
     x = random((64, 40000), np.float32)

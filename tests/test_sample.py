@@ -123,6 +123,7 @@ def test_equals_the_twin(dtype, form):
         problem.check(range(max(1, 12 // rows)))
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("k", [1, 2, 3, 8, 40])
 def test_rows_of_every_length_draw_from_the_first_k(dtype, k):
@@ -226,6 +227,7 @@ def support(x, **options):
     return sorted(set(got.tolist()))
 
 
+@pytest.mark.any_isa
 @stored
 def test_top_k_keeps_exactly_so_many_of_equals(dtype):
     x = np.array([1, 3, 2, 3, 2, 2, 0, 2]).astype(dtype)  # the order is 1, 3, 2, 4, 5, 7, 0, 6
@@ -240,6 +242,7 @@ def test_top_k_keeps_exactly_so_many_of_equals(dtype):
     assert support(x, top_k=2, where=np.array([1, 0, 1, 0, 1, 1, 1, 1], bool)) == [2, 4]
 
 
+@pytest.mark.any_isa
 @stored
 def test_top_p_keeps_the_shortest_prefix_that_reaches_it(dtype):
     """Probabilities are powers of two, so that every sum is exact: the class that reaches top_p is the last one."""
@@ -270,6 +273,7 @@ def test_top_p_keeps_the_shortest_prefix_that_reaches_it(dtype):
         assert set(got.tolist()) == {2, 3, 4, 5}
 
 
+@pytest.mark.any_isa
 @stored
 def test_min_p_keeps_what_is_not_below(dtype):
     x = np.array([0, 5, 5, -1, 4]).astype(dtype)
@@ -282,6 +286,7 @@ def test_min_p_keeps_what_is_not_below(dtype):
     assert support(np.zeros(20, dtype), min_p=1) == list(range(20))
 
 
+@pytest.mark.any_isa
 def test_the_filters_come_in_order():
     """Each example gives another answer in another order."""
     x = np.log(np.array([0.4, 0.3, 0.2, 0.1]))
@@ -305,6 +310,7 @@ def test_a_row_draws_what_choice_draws(n):
         assert softlane.sample(x, rng=np.random.default_rng(seed), **options) == expected, (seed, options)
 
 
+@pytest.mark.any_isa
 def test_generators_and_seeds():
     x = random((50, 9), np.float32)
     expected = softlane.sample(x, rng=np.random.default_rng(8))
@@ -318,6 +324,7 @@ def test_generators_and_seeds():
     assert (softlane.sample(equal, rng=None) != softlane.sample(equal)).any()
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     ("shape", "axis"), [((7,), 0), ((4, 7), 1), ((7, 4), 0), ((3, 7, 5), 1), ((0, 7), 1), ((), -1)]
 )
@@ -331,6 +338,7 @@ def test_a_row_takes_one_draw(shape, axis):
         assert used.bit_generator.state == expected.bit_generator.state
 
 
+@pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize("n", [1, 10, 33, 1000, 5000])
 def test_a_row_alone_draws_what_it_draws_in_the_batch(dtype, n):
@@ -349,6 +357,7 @@ def test_a_row_alone_draws_what_it_draws_in_the_batch(dtype, n):
                     assert_same_bits(a, b[part], f"{part} {options}")
 
 
+@pytest.mark.any_isa
 @stored
 def test_neighbours_do_not_matter(dtype):
     for n in (3, 32, 50, 1000, 4097):
@@ -434,6 +443,7 @@ def test_frequencies_along_another_axis():
 NAN, INF = np.nan, np.inf
 
 
+@pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize("options", FILTERS[::3], ids=str)
 def test_rows_without_a_distribution(dtype, options):
@@ -464,6 +474,7 @@ def test_rows_without_a_distribution(dtype, options):
     assert np.isfinite(log_prob[:, 6:].astype(np.float32)).all()
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_a_class_of_probability_0_is_never_drawn(dtype, form):
@@ -487,6 +498,7 @@ def test_a_class_of_probability_0_is_never_drawn(dtype, form):
     assert len(seen) > 1 or len(possible) == 1
 
 
+@pytest.mark.any_isa
 def test_one_class_that_takes_all():
     for dtype in STORED:
         for n in (2, 33, 5000):
@@ -497,6 +509,7 @@ def test_one_class_that_takes_all():
     assert softlane.sample([5.0], rng=1) == 0
 
 
+@pytest.mark.any_isa
 def test_temperatures_towards_0_and_infinity():
     x = random((300, 20), np.float64, seed=3)
     assert (softlane.sample(x, temperature=1e-6, rng=1) == ref.the_order(x)[:, 0]).all()

@@ -288,6 +288,7 @@ def test_topk_of_one_row(make, n, dtype):
         assert_same_bits(softlane.rank(x, order[places], where=where), places)
 
 
+@pytest.mark.any_isa
 @floats
 def test_thousands_of_a_batch_of_long_rows(dtype):
     x = random((3, 9001), dtype, seed=8)
@@ -300,6 +301,7 @@ def test_thousands_of_a_batch_of_long_rows(dtype):
             assert_close(values, np.take_along_axis(ref.exact_values("log_probs", a, axis), expected, axis))
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     "dtype", [np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint16)], ids=str
 )
@@ -311,6 +313,7 @@ def test_every_value_of_a_small_integer_in_its_place(dtype):
     assert_same_bits(x[indices].astype(np.float32), values)
 
 
+@pytest.mark.any_isa
 def test_every_value_of_a_half_in_its_place():
     for dtype in (np.dtype(np.float16), reference.BFLOAT16):
         x = np.random.default_rng(2).permutation(np.arange(1 << 16).astype(np.uint16)).view(dtype)
@@ -348,6 +351,7 @@ BY_HAND = [  # a row, what is visible of it, the order
 ]
 
 
+@pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize(("row", "visible", "order"), BY_HAND)
 def test_the_order_by_hand(row, visible, order, dtype):
@@ -371,6 +375,7 @@ def test_the_order_by_hand(row, visible, order, dtype):
         assert softlane.argmax(wide, 0, where=seen)[inner // 2] == order[0]
 
 
+@pytest.mark.any_isa
 @stored
 def test_values_by_hand(dtype):
     one = dtype.type
@@ -407,6 +412,7 @@ def test_values_by_hand(dtype):
     assert got == 2.5 and type(got) is one
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_a_nan_anywhere(form, dtype):
@@ -437,6 +443,7 @@ def test_a_nan_anywhere(form, dtype):
         assert all_nan(softlane.expectation(x, np.arange(n), axis)[row])
 
 
+@pytest.mark.any_isa
 def test_nan_of_any_sign_and_payload():
     for dtype, patterns in (
         (np.float32, [0xFFC00000, 0x7FA00000, 0x7FFFFFFF]),
@@ -454,6 +461,7 @@ def test_nan_of_any_sign_and_payload():
 # ---- temperature ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @floats
 @pytest.mark.parametrize("t", [1e-300, 1e-30, 1e-3, 0.5, 1e30, 1e300])
 def test_a_temperature_never_changes_an_order(dtype, t):
@@ -470,6 +478,7 @@ def test_a_temperature_never_changes_an_order(dtype, t):
         assert_same_bits(indices, order[:, :9])
 
 
+@pytest.mark.any_isa
 def test_a_temperature_for_each_row():
     x = np.array([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
     t = np.array([1.0, 2.0, 4.0])
@@ -486,6 +495,7 @@ def test_a_temperature_for_each_row():
 # ---- indices -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     "dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, ">i4"]
 )
@@ -503,6 +513,7 @@ def test_indices_of_every_integer_dtype_and_layout(dtype):
     assert_same_bits(softlane.rank(x, given.tolist()), places)
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_shapes_of_indices(axis):
     x = random((4, 5, 6), np.float32, seed=9)
@@ -533,6 +544,7 @@ def test_shapes_of_indices(axis):
 # ---- shapes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 def test_a_scalar_is_one_class():
     for x, dtype in ((np.float32(3), np.float32), (np.array(3.0), np.float64), (2.5, np.float64), (True, np.float32)):
         index = softlane.argmax(x)
@@ -550,6 +562,7 @@ def test_a_scalar_is_one_class():
     assert softlane.topk(3.0, 0).indices.size == 0
 
 
+@pytest.mark.any_isa
 def test_results_without_dimensions_are_scalars():
     for dtype in STORED:
         for x in (random(7, dtype), random(5000, dtype), random(14, dtype)[::2]):
@@ -563,6 +576,7 @@ def test_results_without_dimensions_are_scalars():
             assert type(index) is np.int64 and type(log_prob) is dtype.type
 
 
+@pytest.mark.any_isa
 def test_topk_is_a_named_tuple():
     top = softlane.topk(random((3, 5), np.float32), 2)
     assert isinstance(top, tuple) and top._fields == ("values", "indices")
@@ -573,6 +587,7 @@ def test_topk_is_a_named_tuple():
         assert a.flags.writeable and type(a) is np.ndarray
 
 
+@pytest.mark.any_isa
 @stored
 def test_no_rows(dtype):
     for shape, axis in (((0, 3), 1), ((0, 5000), 1), ((3, 0), 0), ((2, 5, 0), 1), ((0, 5, 4), 1)):
@@ -595,6 +610,7 @@ def test_no_rows(dtype):
         assert got.shape == batch and got.dtype == np.int64
 
 
+@pytest.mark.any_isa
 @stored
 def test_no_classes(dtype):
     for shape, axis in (((0,), 0), ((3, 0), 1), ((0, 3), 0), ((2, 0, 5), 1)):
@@ -614,6 +630,7 @@ def test_no_classes(dtype):
         assert np.shape(got) == batch and got.dtype == dtype and not np.any(got)
 
 
+@pytest.mark.any_isa
 def test_every_axis_of_many_dimensions():
     x = random((2, 3, 1, 4, 5), np.float32)
     for axis in range(-5, 5):
@@ -657,6 +674,7 @@ def test_every_layout_gives_the_bits_of_a_fresh_copy(name, dtype, form):
             assert_same_bits(got, a, f"mask: {layout}")
 
 
+@pytest.mark.any_isa
 @each
 @stored
 def test_broadcast_inputs(name, dtype):
@@ -670,6 +688,7 @@ def test_broadcast_inputs(name, dtype):
             assert_same_bits(got, a)
 
 
+@pytest.mark.any_isa
 @each
 @forms
 def test_no_warnings_escape(name, form):
@@ -685,6 +704,7 @@ def test_no_warnings_escape(name, form):
                 np.add(np.float32(1), np.float32(2))  # nothing is left behind for the next ufunc to report
 
 
+@pytest.mark.any_isa
 def test_lists_and_other_sequences():
     assert softlane.argmax([1, 3, 2]) == 1
     assert softlane.argmax(((1, 3), (4, 2)), 0).tolist() == [1, 0]
@@ -700,6 +720,7 @@ def test_lists_and_other_sequences():
 # ---- expectation ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     "dtype", [np.bool_, np.int8, np.uint64, np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 )
@@ -713,6 +734,7 @@ def test_values_of_every_real_dtype(dtype):
     assert_close_expectation(softlane.expectation(x.T, values[0], 0), x.T, values[0], 0)
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 def test_values_that_cancel_and_values_of_any_size(form, dtype):
@@ -728,6 +750,7 @@ def test_values_that_cancel_and_values_of_any_size(form, dtype):
     assert_close_expectation(softlane.expectation(equal, values, axis), equal, values, axis)
 
 
+@pytest.mark.any_isa
 @floats
 def test_the_expectation_of_millions_of_classes(dtype):
     """A sum in one accumulator would be off by far more than 4 eps."""
@@ -737,6 +760,7 @@ def test_the_expectation_of_millions_of_classes(dtype):
     assert abs(float(softlane.expectation(x, np.arange(1 << 21))) - mean) <= 4 * eps(dtype) * mean
 
 
+@pytest.mark.any_isa
 @dtypes
 @forms
 def test_expectation_fills_out(form, dtype):
@@ -756,6 +780,7 @@ def test_expectation_fills_out(form, dtype):
     assert (outs["strided"].base[..., 1] == 7).all()
 
 
+@pytest.mark.any_isa
 def test_out_may_overlap_what_is_read():
     x = random((30, 40), np.float64, seed=2)
     values, t = np.linspace(-1, 1, 40), np.linspace(0.5, 2, 30)
@@ -787,6 +812,7 @@ def masked(draw, **kwargs):
     return x, axis, None if visible is None else rng.random(x.shape) < visible
 
 
+@pytest.mark.any_isa
 @hypothesis.given(masked(special=True), st.floats(0, 1))
 @fixed
 def test_order_and_values_of_any_array(problem, part):
@@ -808,6 +834,7 @@ def test_order_and_values_of_any_array(problem, part):
     assert_same_bits(x, before, "the input was changed")
 
 
+@pytest.mark.any_isa
 @hypothesis.given(masked(dtypes=FLOATS, limit=2.0**60), st.integers(0, 999))
 @fixed
 def test_expectation_of_any_array(problem, seed):
@@ -822,6 +849,7 @@ def test_expectation_of_any_array(problem, seed):
             assert ((got >= low - slack) & (got <= high + slack)).all()
 
 
+@pytest.mark.any_isa
 @hypothesis.given(arrays(dtypes=FLOATS), st.integers(0, 999))
 @fixed
 def test_permuting_classes_without_ties_permutes_the_order(array, seed):
@@ -835,6 +863,7 @@ def test_permuting_classes_without_ties_permutes_the_order(array, seed):
     assert_same_bits(b.values, a.values)
 
 
+@pytest.mark.any_isa
 @hypothesis.given(masked(special=True))
 @fixed
 def test_log_probs_and_ranks_of_all_classes(problem):

@@ -1,6 +1,7 @@
 """What comes out for what goes in: dtypes, special values, empty arrays, scalars, out=, layouts and errors."""
 
 import ctypes
+import itertools
 import sys
 import warnings
 
@@ -12,6 +13,9 @@ from arrays import layouts, positions
 from cases import FLOATS, FORMS, FUNCTIONS, STORED, all_nan, assert_same_bits, bits, canonical_nan, random
 
 import softlane
+
+# test_paths.py compares the paths.
+pytestmark = pytest.mark.any_isa
 
 functions = pytest.mark.parametrize("function", FUNCTIONS)
 elementwise = pytest.mark.parametrize("function", ["softmax", "log_softmax"])
@@ -99,66 +103,33 @@ def test_subclasses_of_ndarray_are_arrays(function):
 # ---- special values ----------------------------------------------------------------------------------------------
 
 
-@functions
-@stored
-@forms
-def test_a_nan_makes_its_row_nan_and_no_other(function, dtype, form):
-    _, _, call = form_array(form, dtype)
-    clean = call(function)
-    n = clean.shape[-1] if function != "logsumexp" else FORMS[form][0][FORMS[form][1]]
-    for others in (None, -np.inf, np.inf, 0):
-        for i in positions(n):
-            _, rows, call = form_array(form, dtype)
-            row = (0,) * (rows.ndim - 2) + (1,)
-            if others is not None:
-                rows[row] = others
-            rows[(*row, i)] = np.nan
-            y = call(function)
-            assert all_nan(y[row]), (others, i)
-            rest = np.ones(y.shape, bool)
-            rest[row] = False
-            assert_same_bits(y[rest], clean[rest])
+def special_rows(n):
+    """What the other classes of a row hold (None: numbers), and which classes hold something special."""
+    for others, i in itertools.product((None, -np.inf, np.inf, 0), positions(n)):
+        yield others, [i], np.nan
+    for others, where in itertools.product((None, -np.inf), [*([i] for i in positions(n)), [0, n - 1], range(n)]):
+        yield others, list(where), np.inf
+    yield None, list(range(n)), -np.inf
 
 
 @functions
 @stored
 @forms
-def test_plus_infinity(function, dtype, form):
-    clean = form_array(form, dtype)[2](function)
-    n = FORMS[form][0][FORMS[form][1]]
-    for where in [*([i] for i in positions(n)), [0, n - 1], list(range(n))]:
-        for others in (None, -np.inf):
-            _, rows, call = form_array(form, dtype)
-            row = (0,) * (rows.ndim - 2) + (1,)
-            if others is not None:
-                rows[row] = others
-            rows[row][where] = np.inf
-            y = call(function)
-            if function == "logsumexp":
-                assert y[row] == np.inf
-            else:
-                assert all_nan(y[row])
-            rest = np.ones(y.shape, bool)
-            rest[row] = False
-            assert_same_bits(y[rest], clean[rest])
-
-
-@functions
-@stored
-@forms
-def test_a_row_of_minus_infinity_only(function, dtype, form):
-    clean = form_array(form, dtype)[2](function)
+def test_rows_with_nan_or_an_infinite_maximum(function, dtype, form):
+    """NaN, or for logsumexp the infinity, in that row and no other."""
     _, rows, call = form_array(form, dtype)
-    row = (0,) * (rows.ndim - 2) + (1,)
-    rows[row] = -np.inf
-    y = call(function)
-    if function == "logsumexp":
-        assert y[row] == -np.inf
-    else:
-        assert all_nan(y[row])
-    rest = np.ones(y.shape, bool)
+    clean, row = call(function), (0,) * (rows.ndim - 2) + (1,)
+    numbers, rest = rows[row].copy(), np.ones(clean.shape, bool)
     rest[row] = False
-    assert_same_bits(y[rest], clean[rest])
+    for others, where, value in special_rows(rows.shape[-1]):
+        rows[row] = numbers if others is None else others
+        rows[row][where] = value
+        y = call(function)
+        if function == "logsumexp" and not np.isnan(value):
+            assert y[row] == value
+        else:
+            assert all_nan(y[row]), (others, where, value)
+        assert_same_bits(y[rest], clean[rest])
 
 
 @stored
@@ -528,7 +499,6 @@ def test_no_warnings_escape(function, dtype, form):
 
 
 @functions
-@pytest.mark.any_isa
 def test_byte_swapped_signalling_nans_raise_no_warning(function):
     x = np.array([0x7FA00000, 0x3F800000], np.uint32).byteswap().view(np.dtype(np.float32).newbyteorder())
     with np.errstate(all="raise"):
