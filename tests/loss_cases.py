@@ -145,7 +145,8 @@ def probabilities(shape, axis, dtype=np.float32, seed=0):
     rng = np.random.default_rng([seed, 2])
     y = rng.random(shape) * (rng.random(shape) < 0.7) + 1e-3
     rows = np.moveaxis(y, axis, -1)
-    rows[(0,) * (rows.ndim - 1)] = np.arange(shape[axis]) == shape[axis] // 2
+    if rows.size:
+        rows[(0,) * (rows.ndim - 1)] = np.arange(shape[axis]) == shape[axis] // 2
     return (y / y.sum(axis=axis, keepdims=True)).astype(dtype)
 
 

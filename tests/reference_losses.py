@@ -1,4 +1,4 @@
-"""The slow, obvious twin of softlane's losses and gradients, readable as a specification.
+"""The slow, obvious reference of softlane's losses and gradients, readable as a specification.
 
 `exact_...` returns unrounded values in longdouble, the function without the prefix rounds them, once. The precision is
 that of reference.py. Arguments are taken to be valid: what is rejected, and how, is in test_losses.py.

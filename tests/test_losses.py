@@ -167,24 +167,6 @@ def test_a_confident_row_is_not_zero(dtype, form):
             assert (losses("cross_entropy", x, target, axis=axis) > 0).all()
 
 
-@pytest.mark.any_isa
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@forms
-def test_half_precision_is_the_float32_result_rounded_once(dtype, form):
-    shape, axis = FORMS[form]
-    x = random(shape, dtype, seed=1)
-    w = weights(shape[axis], dtype)
-    for target in (indices(shape, axis), indices(shape, axis, ignored=-100), probabilities(shape, axis, dtype)):
-        for reduction in REDUCTIONS:
-            options = {"axis": axis, "weight": w, "label_smoothing": 0.1, "reduction": reduction}
-            loss, grad = softlane.cross_entropy_with_grad(x, target, **options)
-            wide, wide_grad = softlane.cross_entropy_with_grad(x.astype(np.float32), target, **options)
-            with np.errstate(under="ignore"):
-                assert_same_bits(loss, wide.astype(dtype) if reduction == "none" else wide)
-                assert_same_bits(grad, wide_grad.astype(dtype))
-            assert_same_bits(softlane.cross_entropy(x, target, **options), loss)
-
-
 # ---- every option ------------------------------------------------------------------------------------------------
 
 OPTIONS = [
@@ -595,24 +577,6 @@ def test_binary_cross_entropy_of_far_logits(dtype):
     assert_within(grad[7:], [-small[0], small[1]], [BINARY_TERMS * eps(dtype) * small[0], np.finfo(dtype).tiny * 1e-6])
 
 
-@pytest.mark.any_isa
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("name", BINARY)
-def test_half_precision_binary_cross_entropy_is_the_float32_one_rounded(name, dtype):
-    x, y = binary_input(name, (37, 10), np.float32).astype(dtype), binary_target((37, 10), dtype)
-    w = weights(10, dtype)
-    for reduction in REDUCTIONS:
-        wide = call(name, x.astype(np.float32), y, weight=w, reduction=reduction)
-        with np.errstate(under="ignore", over="ignore"):
-            rounded = wide.astype(dtype) if reduction == "none" else wide
-            assert_same_bits(call(name, x, y, weight=w, reduction=reduction), rounded)
-            if name == BINARY[1]:
-                wide, wide_grad = call(WITH_GRAD[1], x.astype(np.float32), y, reduction=reduction)
-                loss, grad = call(WITH_GRAD[1], x, y, reduction=reduction)
-                assert_same_bits(loss, wide.astype(dtype) if reduction == "none" else wide)
-                assert_same_bits(grad, wide_grad.astype(dtype))
-
-
 # ---- gradients from an output ------------------------------------------------------------------------------------
 
 
@@ -642,19 +606,6 @@ def test_gradients_from_an_output(name, dtype, form):
     if name == "softmax_grad":  # and to sum(g * y) * (1 - sum(y)), y being rounded
         lost = lost + np.abs(1 - p.sum(axis=axis)) * np.abs((g * p).sum(axis=axis))
     assert (np.abs(wide) <= lost).all()
-
-
-@pytest.mark.any_isa
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@forms
-@pytest.mark.parametrize("name", FROM_OUTPUT)
-def test_half_precision_gradients_are_the_float32_ones_rounded(name, dtype, form):
-    shape, axis = FORMS[form]
-    g, y = random(shape, dtype, seed=1), random(shape, dtype, seed=2)
-    y = getattr(reference, name.removesuffix("_grad"))(y, axis).astype(dtype)
-    wide = call(name, g.astype(np.float32), y.astype(np.float32), axis)
-    with np.errstate(under="ignore"):
-        assert_same_bits(call(name, g, y, axis), wide.astype(dtype))
 
 
 @pytest.mark.any_isa

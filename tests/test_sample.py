@@ -1,4 +1,4 @@
-"""sample: against its twin with the same draws, against Generator.choice, frequencies, special rows, arguments."""
+"""sample: against its reference, against Generator.choice, frequencies, special rows, arguments."""
 
 import functools
 import itertools
@@ -43,7 +43,7 @@ def batch_of(x, axis):
     return tuple(n for i, n in enumerate(x.shape) if i != axis % x.ndim)
 
 
-def draws(seed, batch):
+def uniform(seed, batch):
     return np.random.default_rng(seed).random(batch)
 
 
@@ -63,17 +63,17 @@ class Problem:
             limits = {name: np.where(options[name] == 1, 1, np.minimum(value, 1)) for name, value in changed}
             self.near.append(ref.kept(x, axis, **{**options, **limits}))
 
-    def choices(self, u):
-        """What the twin draws, and where that does not hang on the last digits."""
-        choose = functools.partial(ref.choose, axis=self.axis, order=self.order)
-        chosen = choose(self.exact, u)
-        others = [choose(p, np.clip(u + d, 0, 1 - 1e-15)) for p in self.near for d in (-DOUBT, DOUBT)]
-        return chosen, np.all([other == chosen for other in others], axis=0)
+    def sampled(self, u):
+        """What the reference samples, and where that does not hang on the last digits."""
+        index_of = functools.partial(ref.sampled_index, axis=self.axis, order=self.order)
+        index = index_of(self.exact, u)
+        others = [index_of(p, np.clip(u + d, 0, 1 - 1e-15)) for p in self.near for d in (-DOUBT, DOUBT)]
+        return index, np.all([other == index for other in others], axis=0)
 
     def of_seed(self, seed):
-        """The same for the draws of a seed, kept for the other paths."""
+        """The same for the numbers of a seed, kept for the other paths."""
         if seed not in self.known:
-            self.known[seed] = self.choices(draws(seed, batch_of(self.x, self.axis)))
+            self.known[seed] = self.sampled(uniform(seed, batch_of(self.x, self.axis)))
         return self.known[seed]
 
     def check(self, seeds):
@@ -82,9 +82,9 @@ class Problem:
         for seed in seeds:
             call = {"axis": self.axis, **self.options}
             got = softlane.sample(self.x, rng=np.random.default_rng(seed), **call)
-            chosen, certain = self.of_seed(seed)
+            expected, certain = self.of_seed(seed)
             assert got.shape == batch and got.dtype == np.int64
-            assert (got == chosen)[certain].all(), f"seed {seed}: {np.argwhere((got != chosen) & certain)[:3]}"
+            assert (got == expected)[certain].all(), f"seed {seed}: {np.argwhere((got != expected) & certain)[:3]}"
             assert ((got >= 0) & (got < self.x.shape[self.axis])).all()
             all_certain.append(certain)
             index, log_prob = softlane.sample(self.x, rng=seed, return_log_probs=True, **call)
@@ -117,7 +117,7 @@ def problems(form, dtype):
 
 @dtypes
 @forms
-def test_equals_the_twin(dtype, form):
+def test_equals_the_reference(dtype, form):
     for problem in problems(form, dtype):
         rows = int(np.prod(batch_of(problem.x, problem.axis)))
         problem.check(range(max(1, 12 // rows)))
@@ -126,7 +126,7 @@ def test_equals_the_twin(dtype, form):
 @pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("k", [1, 2, 3, 8, 40])
-def test_rows_of_every_length_draw_from_the_first_k(dtype, k):
+def test_rows_of_every_length_sample_from_the_first_k(dtype, k):
     for n in (*range(1, 131), 255, 256, 257, 1000, 4095, 4096, 4097, 8193):
         x = random((40 if n < 131 else 6, n), dtype, seed=n)
         order = ref.the_order(x)[:, :k]
@@ -185,8 +185,8 @@ def test_shapes_of_options(dtype, axis):
                 rng = np.random.default_rng(6)
                 rng.random(int(np.ravel_multi_index(i, batch)))
                 alone = softlane.sample(np.ascontiguousarray(rows[i]), rng=rng, **{name: full[i]})
-                u = draws(6, batch)[i]
-                if Problem(np.array(rows[i]), -1, {name: full[i]}).choices(u)[1]:
+                u = uniform(6, batch)[i]
+                if Problem(np.array(rows[i]), -1, {name: full[i]}).sampled(u)[1]:
                     assert got[i] == alone
 
 
@@ -220,10 +220,10 @@ def test_options_may_keep_the_axis(axis, name):
 
 
 def support(x, **options):
-    """The classes that are drawn from a row, in many draws."""
+    """The classes that are sampled from a row, of many samples."""
     x = np.asarray(x)
-    draws = max(200, 10_000 // len(x))
-    got = softlane.sample(np.broadcast_to(x, (draws, len(x))), rng=11, **options)
+    count = max(200, 10_000 // len(x))
+    got = softlane.sample(np.broadcast_to(x, (count, len(x))), rng=11, **options)
     return sorted(set(got.tolist()))
 
 
@@ -302,7 +302,7 @@ def test_the_filters_come_in_order():
 
 @pytest.mark.parametrize("n", [1, 2, 7, 32, 100, 5000])
 @pytest.mark.any_isa
-def test_a_row_draws_what_choice_draws(n):
+def test_a_row_samples_what_choice_does(n):
     x = random(n, np.float64, seed=n, spread=2)
     for seed, options in itertools.product(range(25), FILTERS):
         p = ref.kept(x, **options).astype(np.float64)
@@ -328,7 +328,7 @@ def test_generators_and_seeds():
 @pytest.mark.parametrize(
     ("shape", "axis"), [((7,), 0), ((4, 7), 1), ((7, 4), 0), ((3, 7, 5), 1), ((0, 7), 1), ((), -1)]
 )
-def test_a_row_takes_one_draw(shape, axis):
+def test_a_row_takes_one_uniform_number(shape, axis):
     """In C order over the batch, and none is left over or taken twice, whatever the rows hold."""
     for fill in (0, np.nan, -np.inf):
         x = np.full(shape, fill)
@@ -341,7 +341,7 @@ def test_a_row_takes_one_draw(shape, axis):
 @pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize("n", [1, 10, 33, 1000, 5000])
-def test_a_row_alone_draws_what_it_draws_in_the_batch(dtype, n):
+def test_a_row_alone_samples_what_it_does_in_the_batch(dtype, n):
     x = random((35, n), dtype, seed=n)
     x[5, n // 2] += 20
     x[9, 0] = np.nan
@@ -351,7 +351,7 @@ def test_a_row_alone_draws_what_it_draws_in_the_batch(dtype, n):
         for r in range(35) if n <= 33 else (0, 5, 9, 10, 11, 33, 34):
             for part in (r, slice(r, r + 1), slice(r, r + 5)):
                 rng = np.random.default_rng(2)
-                rng.random(r)  # row r uses draw r
+                rng.random(r)  # row r uses number r
                 got = softlane.sample(x[part], rng=rng, return_log_probs=True, **options)
                 for a, b in zip(got, whole, strict=True):
                     assert_same_bits(a, b[part], f"{part} {options}")
@@ -388,7 +388,7 @@ def chi_square(counts, p, cells):
 # cells: the value that the statistic exceeds once in 10^4 times, scipy.stats.chi2.ppf(1 - 1e-4, cells - 1)
 QUANTILE = {2: 15.137, 3: 18.421, 4: 21.108, 20: 50.795}
 
-COUNTED = [  # classes, spread, draws, options, cells
+COUNTED = [  # classes, spread, samples, options, cells
     (6, 0.5, 200_000, {}, 4),
     (6, 0.5, 200_000, {"temperature": 0.5}, 3),
     (6, 0.5, 200_000, {"top_k": 3}, 3),
@@ -477,7 +477,7 @@ def test_rows_without_a_distribution(dtype, options):
 @pytest.mark.any_isa
 @stored
 @forms
-def test_a_class_of_probability_0_is_never_drawn(dtype, form):
+def test_a_class_of_probability_0_is_never_sampled(dtype, form):
     """First, last and between: hidden, -inf, or so small that its probability is 0."""
     shape, axis = FORMS[form]
     x = np.zeros(shape, dtype)
@@ -551,7 +551,7 @@ def test_wrong_values_of_options(words, call):
     state = rng.bit_generator.state
     with pytest.raises(ValueError, match=f"sample: {words}"):
         softlane.sample(np.zeros((2, 3), np.float32), rng=rng, **call)
-    assert rng.bit_generator.state == state, "an error has taken draws"
+    assert rng.bit_generator.state == state, "an error has taken numbers"
 
 
 @pytest.mark.any_isa
