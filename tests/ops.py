@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import reference
-import reference_decisions
 import reference_losses
+import reference_selection
 from cases import FORMS
 from loss_cases import (
     BINARY_TERMS,
     GRAD_OF_ONE,
     GRAD_OF_SUM,
     ONE_TERM,
+    SUM_IN_PAIRS,
     SUM_OF_TERMS,
     eps,
     grad_allowance,
@@ -174,7 +175,7 @@ def binary_gradient(exact, dtype, call):
 
 def mean_value(exact, dtype, call):
     """4 eps of the same with every term positive."""
-    size = reference_decisions.exact_expectation(**{**call, "values": np.abs(call["values"])})
+    size = reference_selection.exact_expectation(**{**call, "values": np.abs(call["values"])})
     return 4 * eps(dtype) * size + np.finfo(dtype).tiny
 
 
@@ -217,10 +218,10 @@ def exact_of(name):
 
 
 def exact_sample(x, rng, axis, return_log_probs, **options):
-    index, _ = reference_decisions.sample(x, rng.given, axis=axis, return_log_probs=True, **options)
-    p = reference_decisions.kept(x, axis, **options)
+    index, _ = reference_selection.sample(x, rng.given, axis=axis, return_log_probs=True, **options)
+    p = reference_selection.kept(x, axis, **options)
     with np.errstate(divide="ignore"):
-        return index, np.log(reference_decisions._at(p, index, axis))
+        return index, np.log(reference_selection._at(p, index, axis))
 
 
 def exact_sigmoid(x):
@@ -232,7 +233,7 @@ def exact_log_sigmoid(x):
 
 
 def exact_argmax(x, axis, return_probs, **options):
-    return reference_decisions.exact_argmax(x, axis, **options)
+    return reference_selection.exact_argmax(x, axis, **options)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -341,21 +342,21 @@ OPS = [
     Op("log_softmax", exact=exact_of("log_softmax"), bounds=(ulps,), options=ANY, out="out"),
     Op("logsumexp", exact=exact_of("logsumexp"), bounds=(ulps_of_the_maximum,), options=ANY, out="out"),
     Op("argmax", {}, {"return_probs": True}, exact=exact_argmax, bounds=(ulps,), options=ROW),
-    Op("topk", {}, {"k": lambda n: min(n, 5)}, exact=reference_decisions.exact_topk, bounds=(ulps,), options=ROW),
+    Op("topk", {}, {"k": lambda n: min(n, 5)}, exact=reference_selection.exact_topk, bounds=(ulps,), options=ROW),
     Op("topk", {}, {"k": lambda n: min(n, 500), "kind": "log_probs"}, note="of log_probs",
-       exact=reference_decisions.exact_topk, bounds=(ulps,), options=ROW),
+       exact=reference_selection.exact_topk, bounds=(ulps,), options=ROW),
     Op("topk", {}, {"k": lambda n: n // 2, "kind": "logits"}, note="of logits",
-       exact=reference_decisions.exact_topk, bounds=(none,), options=ROW),
+       exact=reference_selection.exact_topk, bounds=(none,), options=ROW),
     Op("topk", {}, {"k": lambda n: min(n, 500), "sorted": False}, note="unsorted", options=ROW),
-    Op("take_log_probs", {"indices": index}, exact=reference_decisions.exact_take_log_probs, bounds=(ulps,),
+    Op("take_log_probs", {"indices": index}, exact=reference_selection.exact_take_log_probs, bounds=(ulps,),
        options=ROW),
-    Op("take_log_probs", {"indices": three_indices}, exact=reference_decisions.exact_take_log_probs, bounds=(ulps,),
+    Op("take_log_probs", {"indices": three_indices}, exact=reference_selection.exact_take_log_probs, bounds=(ulps,),
        options=ROW, note="of three"),
-    Op("rank", {"indices": small_index}, exact=reference_decisions.rank, options=("where",)),
-    Op("rank", {"indices": three_indices}, exact=reference_decisions.rank, options=("where",), note="of three"),
-    Op("expectation", {"values": class_values}, exact=reference_decisions.exact_expectation, bounds=(mean_value,),
+    Op("rank", {"indices": small_index}, exact=reference_selection.rank, options=("where",)),
+    Op("rank", {"indices": three_indices}, exact=reference_selection.rank, options=("where",), note="of three"),
+    Op("expectation", {"values": class_values}, exact=reference_selection.exact_expectation, bounds=(mean_value,),
        options=ROW, out="out"),
-    Op("expectation", {"values": element_values}, exact=reference_decisions.exact_expectation, bounds=(mean_value,),
+    Op("expectation", {"values": element_values}, exact=reference_selection.exact_expectation, bounds=(mean_value,),
        options=ROW, out="out", note="of elements",
        smallest_batch=2),  # one row has values for each class, whose products are added up in another order
     Op("sample", {"rng": draws}, {"return_log_probs": True}, exact=exact_sample, bounds=(drawn_log_prob,), options=ROW),
@@ -377,9 +378,9 @@ OPS = [
     Op("cross_entropy_with_grad", {"target": booleans}, MEAN, **WITH_GRAD, per_row=False, note="of booleans",
        bounds=(loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))),
     Op("nll_loss", WEIGHTED, EACH, **NLL, bounds=(loss_of(ONE_TERM),)),
-    Op("nll_loss", SOFT, MEAN, **NLL, bounds=(loss_of(SUM_OF_TERMS),), per_row=False, note="soft"),
+    Op("nll_loss", SOFT, MEAN, **NLL, bounds=(loss_of(SUM_IN_PAIRS),), per_row=False, note="soft"),
     Op("log_loss", WEIGHTED, MEAN, **LOG, bounds=(loss_of(ONE_TERM),), per_row=False),
-    Op("log_loss", SOFT, EACH, **LOG, bounds=(loss_of(SUM_OF_TERMS),), note="soft"),
+    Op("log_loss", SOFT, EACH, **LOG, bounds=(loss_of(SUM_IN_PAIRS),), note="soft"),
     Op("softmax_grad", {"y": distributions}, exact=reference_losses.exact_softmax_grad, bounds=(softmax_vjp,),
        out="out", narrow_as_rows=False),
     Op("log_softmax_grad", {"y": log_distributions}, exact=reference_losses.exact_log_softmax_grad,
