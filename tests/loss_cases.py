@@ -195,6 +195,7 @@ def check_out(compute, expected, returned=lambda result: result):
         "Fortran": np.empty(shape, dtype, order="F"),
         "misaligned": memory[1:].view(dtype).reshape(shape),
         "with gaps": gaps[..., 0],
+        "subclass": np.empty(shape, dtype).view(np.recarray),
     }
     for name, out in outs.items():
         assert returned(compute(out)) is out, name
@@ -207,7 +208,7 @@ def check_overlap(compute, x, expected, returned=lambda result: result):
     size, shape = x.size, x.shape
     for x_at, out_at, x_order, out_order in (
         (0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1), (size // 2, 0, 1, 1), (0, size // 2, 1, 1), (0, size - 1, 1, 1),
-        (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
+        (0, 3, 1, 1), (0, size, 1, 1), (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
     ):  # fmt: skip
         memory = np.zeros(2 * size + 3, x.dtype)
         given = memory[x_at : x_at + size][::x_order].reshape(shape)

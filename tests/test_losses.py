@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import reference
 import reference_losses as ref
-from arrays import layouts
 from cases import FORMS, HALVES, HARD, all_nan, assert_same_bits, extreme, hard_rows, random
 from loss_cases import (
     BINARY,
@@ -28,8 +27,6 @@ from loss_cases import (
     binary_input,
     binary_target,
     call,
-    check_out,
-    check_overlap,
     eps,
     floats,
     forms,
@@ -424,24 +421,15 @@ def test_sigmoids_of_every_half_precision_number(name, dtype):
 @pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize("name", SIGMOIDS)
-def test_shapes_and_layouts_of_sigmoids(name, dtype):
-    """In any shape, layout and in place: the bits of an element are its own."""
+def test_sigmoids_of_any_shape(name, dtype):
     x = np.concatenate([random(97, dtype), np.array([0, -0.0, 30, -30, np.inf, -np.inf, np.nan]).astype(dtype)])
     whole = call(name, x)
     for shape in ((), (8, 13), (2, 4, 13), (104, 1)):
         y = x[0] if shape == () else x.reshape(shape)
         assert np.shape(call(name, y)) == shape
         assert_same_bits(np.ravel(call(name, y)), whole[: np.size(y)])
-    square = x.reshape(8, 13)
-    for note, view in layouts(square):
-        assert_same_bits(call(name, view), whole.reshape(8, 13), note)
-        out = np.empty_like(square, order="F")
-        assert call(name, view, out=out) is out
-        assert_same_bits(out, whole.reshape(8, 13), note)
     out = np.empty((), dtype)
     assert call(name, x[3], out=out) is out and out == whole[3]
-    check_out(lambda out: call(name, square, out=out), whole.reshape(8, 13))
-    check_overlap(lambda x, out: call(name, x, out=out), square, whole.reshape(8, 13))
 
 
 @pytest.mark.any_isa
@@ -615,25 +603,6 @@ def test_gradients_from_an_output_without_dimensions():
     assert softlane.softmax_grad([1.0, 0.0], [0.5, 0.5]).tolist() == [0.25, -0.25]
 
 
-@floats
-@forms
-@pytest.mark.parametrize("name", FROM_OUTPUT)
-@pytest.mark.any_isa
-def test_layouts_and_outputs_of_gradients_from_an_output(name, dtype, form):
-    shape, axis = FORMS[form]
-    g, y = random(shape, dtype, seed=1), softlane.softmax(random(shape, dtype, seed=2), axis)
-    expected = call(name, g, y, axis)
-    for (note, g_view), (_, y_view) in zip(layouts(g), layouts(y), strict=True):
-        assert_same_bits(call(name, g_view, y, axis), expected, note)
-        assert_same_bits(call(name, g, y_view, axis), expected, note)
-        assert_same_bits(call(name, g_view, y_view, axis), expected, note)
-    check_out(lambda out: call(name, g, y, axis, out=out), expected)
-    check_overlap(lambda g, out: call(name, g, y, axis, out=out), g, expected)
-    check_overlap(lambda y, out: call(name, g, y, axis, out=out), y, expected)
-    same = call(name, y, y, axis)
-    check_overlap(lambda y, out: call(name, y, y, axis, out=out), y, same)
-
-
 @pytest.mark.any_isa
 @forms
 @floats
@@ -653,3 +622,6 @@ def test_the_gradient_of_a_confident_row_is_exact(dtype, form):
             _, grad = softlane.cross_entropy_with_grad(x, target, axis=axis, reduction="sum")
             got = np.moveaxis(grad, axis, -1)[..., n // 3].astype(np.longdouble)
             assert np.abs(got / (-others / (1 + others)) - 1).max() <= 4 * np.finfo(dtype).eps, (gap, target.dtype)
+            same = x.copy()  # the logits are read again
+            softlane.cross_entropy_with_grad(same, target, axis=axis, reduction="sum", grad_out=same)
+            assert_same_bits(same, grad, "in place")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import reference_selection as ref
-from arrays import DTYPES, layouts, logits, positions, special
+from arrays import DTYPES, logits, positions, special
 from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from hypothesis import strategies as st
 from loss_cases import assert_within, eps
@@ -25,16 +25,6 @@ floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 forms = pytest.mark.parametrize("form", FORMS)
 
 
-def some_classes(x, axis):
-    return np.arange(np.shape(x)[axis] if np.ndim(x) else 1)
-
-
-def one_per_row(x, axis):
-    """Indices with one dimension less than x: a different class in neighbouring rows."""
-    batch = np.delete(np.shape(x), axis) if np.ndim(x) else ()
-    return np.arange(np.prod(batch, dtype=int)).reshape(batch) % np.shape(x)[axis]
-
-
 def counted(x, axis):
     """0, 1, ... along the axis, in the shape of x."""
     return np.moveaxis(np.broadcast_to(np.arange(x.shape[axis]), np.moveaxis(x, axis, -1).shape), -1, axis)
@@ -46,20 +36,7 @@ def some_places(n):
 
 
 # Each takes x, an axis and options, and returns a tuple of arrays.
-EACH = {
-    "argmax": lambda x, axis=-1, **call: softlane.argmax(x, axis, return_probs=True, **call),
-    "topk": lambda x, axis=-1, **call: softlane.topk(x, np.shape(x)[axis] // 2, axis, **call),
-    "topk of log_probs": lambda x, axis=-1, **call: softlane.topk(x, 1, axis, kind="log_probs", **call),
-    "topk of logits": lambda x, axis=-1, **call: softlane.topk(x, np.shape(x)[axis], axis, kind="logits", **call),
-    "take_log_probs": lambda x, axis=-1, **call: (softlane.take_log_probs(x, one_per_row(x, axis), axis, **call),),
-    "rank": lambda x, axis=-1, **call: (softlane.rank(x, one_per_row(x, axis), axis, **call),),
-    "expectation": lambda x, axis=-1, **call: (softlane.expectation(x, some_classes(x, axis), axis, **call),),
-    "sample": lambda x, axis=-1, **call: softlane.sample(x, axis=axis, rng=3, return_log_probs=True, **call),
-    "filtered sample": lambda x, axis=-1, **call: softlane.sample(
-        x, axis=axis, rng=4, top_k=7, top_p=0.9, min_p=0.01, return_log_probs=True, **call
-    ),
-}
-each = pytest.mark.parametrize("name", EACH)
+
 
 # The functions themselves, with valid arguments beside x of 3 classes or more.
 
@@ -595,45 +572,6 @@ def test_no_classes(dtype):
 # ---- layouts -------------------------------------------------------------------------------------------------------
 
 
-@each
-@pytest.mark.parametrize("dtype", [np.dtype(t) for t in (np.float32, np.float64, np.float16, np.int8)], ids=str)
-@forms
-@pytest.mark.any_isa
-def test_every_layout_gives_the_bits_of_a_fresh_copy(name, dtype, form):
-    shape, axis = FORMS[form]
-    x = logits(shape, dtype, seed=5)
-    if dtype in STORED:
-        x.reshape(-1)[[3, -3]] = np.nan, -np.inf
-    where = np.random.default_rng(6).random(shape) < 0.8
-    call = {"where": where, **with_temperature(name, 0.8)}
-    expected, masked = EACH[name](x, axis), EACH[name](x, axis, **call)
-    for layout, view in layouts(x):
-        before = view.copy()
-        for got, a in zip(EACH[name](view, axis), expected, strict=True):
-            assert_same_bits(got, a, layout)
-            assert got.dtype.isnative
-        for got, a in zip(EACH[name](view, axis, **call), masked, strict=True):
-            assert_same_bits(got, a, f"{layout} with a mask")
-        assert_same_bits(view.astype(dtype), before.astype(dtype), f"{layout}: the input was changed")
-    for layout, view in layouts(where):
-        for got, a in zip(EACH[name](x, axis, **{**call, "where": view}), masked, strict=True):
-            assert_same_bits(got, a, f"mask: {layout}")
-
-
-@pytest.mark.any_isa
-@each
-@stored
-def test_broadcast_inputs(name, dtype):
-    for n in (10, 100, 5000):
-        row = random(n, dtype, seed=1)
-        for batch, axis in ((np.broadcast_to(row, (7, n)), 1), (np.broadcast_to(row[:, None], (n, 7)), 0)):
-            for got, a in zip(EACH[name](batch, axis), EACH[name](np.ascontiguousarray(batch), axis), strict=True):
-                assert_same_bits(got, a)
-        same = np.broadcast_to(row[0], (2, n))
-        for got, a in zip(EACH[name](same), EACH[name](same.copy()), strict=True):
-            assert_same_bits(got, a)
-
-
 @pytest.mark.any_isa
 def test_lists_and_other_sequences():
     assert softlane.argmax([1, 3, 2]) == 1
@@ -688,26 +626,6 @@ def test_the_expectation_of_millions_of_classes(dtype):
     assert abs(softlane.expectation(x, np.ones(1 << 21)) - 1) <= 4 * eps(dtype)
     mean = ((1 << 21) - 1) / 2
     assert abs(float(softlane.expectation(x, np.arange(1 << 21))) - mean) <= 4 * eps(dtype) * mean
-
-
-@pytest.mark.any_isa
-@dtypes
-@forms
-def test_expectation_fills_out(form, dtype):
-    shape, axis = FORMS[form]
-    x, values = logits(shape, dtype, seed=1), np.arange(shape[axis]) / 7
-    expected = softlane.expectation(x, values, axis)
-    outs = {
-        "plain": np.empty_like(expected),
-        "Fortran": np.empty(expected.shape, expected.dtype, order="F"),
-        "strided": np.full((*expected.shape, 2), 7, expected.dtype)[..., 0],
-        "negative": np.empty_like(expected)[..., ::-1],
-        "misaligned": np.empty(expected.nbytes + 1, np.uint8)[1:].view(expected.dtype).reshape(expected.shape),
-    }
-    for name, out in outs.items():
-        assert softlane.expectation(x, values, axis, out=out) is out
-        assert_same_bits(np.ascontiguousarray(out), expected, name)
-    assert (outs["strided"].base[..., 1] == 7).all()
 
 
 @pytest.mark.any_isa

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import reference
-from arrays import layouts, positions
+from arrays import positions
 from cases import FLOATS, FORMS, FUNCTIONS, STORED, all_nan, assert_same_bits, bits, canonical_nan, random
 
 import softlane
@@ -321,52 +321,12 @@ def test_keepdims():
 # ---- out ---------------------------------------------------------------------------------------------------------
 
 
-@functions
-@stored
-@forms
-def test_out_is_filled_and_returned(function, dtype, form):
-    shape, axis = FORMS[form]
-    x = random(shape, dtype)
-    expected = FUNCTIONS[function](x, axis=axis)
-    ndim = expected.ndim
-    wide = np.empty(tuple(2 * s for s in expected.shape), dtype)
-    word = np.empty(expected.nbytes + 1, np.uint8)
-    outs = {
-        "plain": np.full(expected.shape, 9, dtype),
-        "strided": wide[(slice(None, None, 2),) * ndim],
-        "negative": np.empty(expected.shape, dtype)[(slice(None, None, -1),) * ndim],
-        "Fortran": np.empty(expected.shape, dtype, order="F"),
-        "misaligned": word[1:].view(dtype).reshape(expected.shape),
-        "subclass": np.empty(expected.shape, dtype).view(np.recarray),
-    }
-    for name, out in outs.items():
-        assert FUNCTIONS[function](x, axis=axis, out=out) is out
-        assert_same_bits(out, expected, name)
-
-
 @elementwise
 @stored
-@forms
-def test_out_may_overlap_the_input_in_any_way(function, dtype, form):
-    shape, axis = FORMS[form]
-    size = int(np.prod(shape))
-    expected = FUNCTIONS[function](random(shape, dtype), axis=axis)
-
-    def view(memory, start, order=1):
-        return memory[start : start + size][::order].reshape(shape)
-
-    for x_at, out_at, x_order, out_order in (
-        (0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1), (0, 3, 1, 1), (size // 2, 0, 1, 1), (0, size // 2, 1, 1),
-        (0, size - 1, 1, 1), (0, size, 1, 1), (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
-    ):  # fmt: skip
-        memory = np.zeros(2 * size + 3, dtype)
-        x, out = view(memory, x_at, x_order), view(memory, out_at, out_order)
-        x[...] = random(shape, dtype)
-        assert FUNCTIONS[function](x, axis=axis, out=out) is out
-        assert_same_bits(out, expected, f"{x_at} {out_at} {x_order} {out_order}")
+def test_out_may_be_the_transpose_of_the_input(function, dtype):
     square = random((40, 40), dtype)
     expected = FUNCTIONS[function](square.T.copy())
-    assert_same_bits(FUNCTIONS[function](square.T, out=square), expected, "its own transpose")
+    assert_same_bits(FUNCTIONS[function](square.T, out=square), expected)
 
 
 @stored
@@ -384,35 +344,6 @@ def test_logsumexp_may_overwrite_a_part_of_its_input(dtype):
 
 
 # ---- layouts -----------------------------------------------------------------------------------------------------
-
-
-@functions
-@stored
-@forms
-def test_every_layout_gives_the_bits_of_a_fresh_copy(function, dtype, form):
-    shape, axis = FORMS[form]
-    x = random(shape, dtype)
-    x.reshape(-1)[[3, -3]] = np.nan, -np.inf
-    expected = FUNCTIONS[function](x, axis=axis)
-    for name, view in layouts(x):
-        before = view.copy()
-        y = FUNCTIONS[function](view, axis=axis)
-        assert_same_bits(y, expected, name)
-        assert y.dtype.isnative
-        assert_same_bits(view.astype(dtype), before.astype(dtype), f"{name}: the input was changed")
-
-
-@functions
-@stored
-def test_broadcast_inputs(function, dtype):
-    compute = FUNCTIONS[function]
-    for shape in ((10,), (100,), (5000,)):
-        row = random(shape, dtype)
-        batch = np.broadcast_to(row, (7, *shape))
-        assert_same_bits(compute(batch), np.broadcast_to(compute(row), (7, *compute(row).shape)))
-        assert_same_bits(compute(batch, axis=0), compute(np.ascontiguousarray(batch), axis=0))
-        same = np.broadcast_to(row[0], shape)
-        assert_same_bits(compute(same), compute(np.full(shape, row[0], dtype)))
 
 
 @functions
