@@ -400,9 +400,6 @@ def test_special_values_of_binary_cross_entropy(dtype):
     assert all_nan(softlane.binary_cross_entropy(p, y)) and softlane.binary_cross_entropy(p[:5], y[:5]) == np.inf
 
 
-# ---- layouts -----------------------------------------------------------------------------------------------------
-
-
 # ---- grad_out ----------------------------------------------------------------------------------------------------
 
 

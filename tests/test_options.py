@@ -432,6 +432,3 @@ def test_arrays_of_jax():
     jax = pytest.importorskip("jax")
     x = random((5, 9), np.float32)
     assert_same_bits(softlane.log_softmax(jax.numpy.asarray(x)), softlane.log_softmax(x))
-
-
-# ---- memory --------------------------------------------------------------------------------------------------------

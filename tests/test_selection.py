@@ -35,17 +35,6 @@ def some_places(n):
     return np.unique(np.linspace(0, n - 1, min(n, 24)).astype(np.int64))
 
 
-# Each takes x, an axis and options, and returns a tuple of arrays.
-
-
-# The functions themselves, with valid arguments beside x of 3 classes or more.
-
-
-def with_temperature(name, temperature):
-    """The options of a call; an order has no temperature."""
-    return {} if name == "rank" or temperature is None else {"temperature": temperature}
-
-
 def assert_close(got, exact, temperature=None, note=""):
     """2 ULP, halves rounded once. The reference is good to 0.1 ULP of float64 where x is divided."""
     got = np.asarray(got)
@@ -85,7 +74,7 @@ class Problem:
         self.exact = {kind: ref.exact_values(kind, x, axis, where, temperature) for kind in KINDS}
 
     def call(self, name, *args, **kwargs):
-        options = with_temperature(name, self.temperature)
+        options = {} if name == "rank" or self.temperature is None else {"temperature": self.temperature}
         return getattr(softlane, name)(self.x, *args, axis=self.axis, where=self.where, **options, **kwargs)
 
     def first(self, k):
@@ -195,24 +184,23 @@ def check_bits_of_softmax_and_log_softmax(p):
     assert_same_bits(softlane.take_log_probs(x, indices[..., 2], **call), expected[..., 2])
 
 
-CHECKS = {
-    "argmax": check_argmax,
-    "topk of probs": lambda p: check_topk(p, "probs"),
-    "topk of log_probs": lambda p: check_topk(p, "log_probs"),
-    "topk of logits": lambda p: check_topk(p, "logits"),
-    "take_log_probs and rank": check_take_log_probs_and_rank,
-    "one order": check_that_the_order_is_one,
-    "expectation": check_expectation,
-    "bits of softmax and log_softmax": check_bits_of_softmax_and_log_softmax,
-}
+CHECKS = [
+    check_argmax,
+    *(functools.partial(check_topk, kind=kind) for kind in KINDS),
+    check_take_log_probs_and_rank,
+    check_that_the_order_is_one,
+    check_expectation,
+    check_bits_of_softmax_and_log_softmax,
+]
+IDS = ["argmax", *KINDS, "take_log_probs and rank", "one order", "expectation", "bits"]
 
 
-@pytest.mark.parametrize("check", CHECKS)  # varies faster than the problem, which is made once
+@pytest.mark.parametrize("check", CHECKS, ids=IDS)  # varies faster than the problem, which is made once
 @dtypes
 @forms
 def test_equals_the_reference(check, dtype, form):
     for problem in problems(form, dtype):
-        CHECKS[check](problem)
+        check(problem)
 
 
 # ---- long rows, many classes ---------------------------------------------------------------------------------------
@@ -569,9 +557,6 @@ def test_no_classes(dtype):
         assert np.shape(got) == batch and got.dtype == dtype and not np.any(got)
 
 
-# ---- layouts -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.any_isa
 def test_lists_and_other_sequences():
     assert softlane.argmax([1, 3, 2]) == 1
@@ -580,9 +565,6 @@ def test_lists_and_other_sequences():
     assert softlane.rank([1.0, 3.0, 2.0], [0, 1, 2]).tolist() == [2, 0, 1]
     assert softlane.take_log_probs([[0.0, 0.0]], [1]).tolist() == [-0.6931471805599453]
     assert softlane.expectation([0, 0], [1, 2]) == 1.5
-
-
-# ---- topk ----------------------------------------------------------------------------------------------------------
 
 
 # ---- expectation ---------------------------------------------------------------------------------------------------
@@ -643,9 +625,6 @@ def test_out_may_overlap_what_is_read():
         out = out_of(y, v, s)
         assert softlane.expectation(y, v, temperature=s, out=out) is out
         assert_same_bits(np.ascontiguousarray(out), expected)
-
-
-# ---- wrong arguments -----------------------------------------------------------------------------------------------
 
 
 # ---- properties ----------------------------------------------------------------------------------------------------
