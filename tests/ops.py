@@ -11,7 +11,7 @@ import pytest
 import reference
 import reference_losses
 import reference_selection
-from cases import FORMS
+from cases import FORMS, FUNCTIONS
 from loss_cases import (
     BINARY_TERMS,
     GRAD_OF_ONE,
@@ -121,7 +121,7 @@ class Draws(np.random.Generator):
 
     def random(self, size):
         assert size == self.given.shape
-        return np.asarray(self.given, order="C")
+        return np.require(self.given, np.float64, "CA")
 
 
 # ---- how close -----------------------------------------------------------------------------------------------------
@@ -398,4 +398,17 @@ OPS = [
 
 each_op = pytest.mark.parametrize("op", OPS, ids=str)
 each_row_op = pytest.mark.parametrize("op", [op for op in OPS if op.per_row], ids=str)
+
+
+def in_turn(op, turn, choices, count=1):
+    """All choices for the functions that the others are made of, and for the others as many as count.
+
+    Which ones depends on the row of the table and on turn: all functions together see every choice in every turn.
+    """
+    if op.function in FUNCTIONS:
+        return list(choices)
+    first = OPS.index(op) + turn
+    return [choices[(first + i) % len(choices)] for i in range(count)]
+
+
 each_form = pytest.mark.parametrize("form", FORMS)

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 from arrays import SMALL_INTEGERS, logits, special
-from cases import FLOATS, FORMS, FUNCTIONS, HARD, STORED, assert_same_bits, hard_rows
-from ops import OPS, each_form, each_op
+from cases import FLOATS, FORMS, HARD, STORED, assert_same_bits, hard_rows
+from ops import OPS, each_form, each_op, in_turn
 
 from softlane import _core
 
@@ -32,16 +32,12 @@ def assert_paths_agree(op, given, axis, note, **options):
             assert_same_bits(got, expected, f"{path} and {PATHS[0]}: {note}")
 
 
-# For the functions that the others are made of every kind of hard row in every shape, else one kind in each shape.
-TURNS = [
-    (op, turn)
-    for i, op in enumerate(OPS)
-    for turn in (range(len(HARD)) if op.function in FUNCTIONS else [i % len(HARD)])
-]
+TURNS = [(op, turn) for op in OPS for turn in in_turn(op, 0, range(len(HARD)))]
 
 
 @pytest.mark.parametrize(("op", "turn"), TURNS, ids=str)
 def test_all_paths_return_the_same_bits(op, turn):
+    """Each kind of hard row in every shape, or one kind in each shape."""
     for i, (dtype, (n, inner)) in enumerate(itertools.product(FLOATS, SHAPES)):
         rows = (19, 1, 16, 7)[i % 4] if n <= 32 else (2, 5, 3)[i % 3] if n * inner < 3000 else 1
         make = HARD[(i + turn) % len(HARD)]
@@ -53,7 +49,7 @@ def test_all_paths_return_the_same_bits(op, turn):
 @each_form
 def test_all_paths_agree_on_special_values_and_options(op, form):
     shape, axis = FORMS[form]
-    for dtype in (*STORED, *SMALL_INTEGERS):
+    for dtype in in_turn(op, list(FORMS).index(form), [*STORED, *SMALL_INTEGERS], 4):
         x = special(shape, dtype, 3) if dtype in STORED else logits(shape, dtype, 3)
         given = op.given(x, axis)
         for options in op.choices(shape, axis):

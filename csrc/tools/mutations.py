@@ -356,10 +356,10 @@ MUTATIONS = [
     ),
     Mutation(
         "sample_min_p",
-        "Classes of exactly min_p of the largest probability are left out.",
+        "Classes are compared with min_p of the sum of the weights, not of the largest.",
         "choice.inc.h",
         "w[i] < d->min_p * w[0]",
-        "w[i] <= d->min_p * w[0]",
+        "w[i] < d->min_p * total",
         "test_sample.py::test_min_p_keeps_what_is_not_below",
     ),
     Mutation(
