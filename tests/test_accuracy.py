@@ -156,7 +156,7 @@ def half_rows(make, rows, n, dtype):
 
 @pytest.mark.parametrize("make", HARD, **by_name)
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-def test_half_precision_is_the_float32_result_rounded_once(make, dtype, isa, largest):
+def test_16_bit_floats_are_the_float32_result_rounded_once(make, dtype, isa, largest):
     for n, inner in ((1, 1), (2, 1), (17, 1), (32, 1), (33, 1), (130, 1), (4097, 1), (5, 3), (21, 40), (4097, 2)):
         x = half_rows(make, 2 * inner, n, dtype)
         x = np.ascontiguousarray(x.reshape(2, inner, n).transpose(0, 2, 1))

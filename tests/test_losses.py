@@ -404,7 +404,7 @@ def test_sigmoids_are_within_2_ulp(name, dtype, largest):
 @pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("name", SIGMOIDS)
-def test_sigmoids_of_every_half_precision_number(name, dtype):
+def test_sigmoids_of_every_16_bit_float(name, dtype):
     x = np.arange(65536, dtype=np.uint16).view(dtype)
     nan = np.isnan(x.astype(np.float32))
     with np.errstate(all="ignore"):

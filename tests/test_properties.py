@@ -40,7 +40,7 @@ def test_equals_the_reference(name, given_array):
 @given(arrays(special=True))
 @fixed
 def test_any_axis_is_the_last_one_after_moveaxis(name, given_array):
-    """To 2 + 2 ULP (halves: one of their ulps): another inner length is another form, which sums in another order."""
+    """To 2 + 2 ULP (16-bit floats: one of their ulps): another inner length may be summed in another order."""
     x, axis = given_array
     got = np.asarray(FUNCTIONS[name](x, axis=axis))
     last = np.asarray(FUNCTIONS[name](np.ascontiguousarray(np.moveaxis(x, axis, -1))))

@@ -36,7 +36,7 @@ def some_places(n):
 
 
 def assert_close(got, exact, temperature=None, note=""):
-    """2 ULP, halves rounded once. The reference is good to 0.1 ULP of float64 where x is divided."""
+    """2 ULP, 16-bit floats rounded once. The reference is good to 0.1 ULP of float64 where x is divided."""
     got = np.asarray(got)
     if not reference.EXACT[got.dtype]:
         return
@@ -50,7 +50,7 @@ def assert_close_expectation(got, x, values, axis=-1, where=None, temperature=No
 
 
 def assert_close_mean(got, values, p, axis):
-    """4 eps of sum(p * abs(values)) in what is computed with; halves are rounded once on top."""
+    """4 eps of sum(p * abs(values)) in what is computed with; 16-bit floats are rounded once on top."""
     got = np.asarray(got)
     exact = ref.mean_of(values, p, axis)
     size = np.nan_to_num(ref.mean_of(np.abs(np.asarray(values, np.float64)), p, axis))
@@ -278,7 +278,7 @@ def test_every_value_of_a_small_integer_in_its_place(dtype):
 
 
 @pytest.mark.any_isa
-def test_every_value_of_a_half_in_its_place():
+def test_every_16_bit_float_in_its_place():
     for dtype in (np.dtype(np.float16), reference.BFLOAT16):
         x = np.random.default_rng(2).permutation(np.arange(1 << 16).astype(np.uint16)).view(dtype)
         x = x[~np.isnan(x.astype(np.float32))]

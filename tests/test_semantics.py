@@ -70,7 +70,7 @@ def test_integers_do_not_wrap(function):
     assert_same_bits(FUNCTIONS[function](x), FUNCTIONS[function](x.astype(np.float64)))
 
 
-def test_half_precision_rows_whose_sum_would_overflow_or_stall():
+def test_16_bit_rows_whose_sum_would_overflow_or_stall():
     zeros = np.zeros(70000, np.float16)
     assert_same_bits(softlane.softmax(zeros), np.full(70000, 1 / 70000, np.float16))
     assert softlane.logsumexp(zeros) == np.float16(np.log(70000))
