@@ -4,11 +4,10 @@ import ctypes
 import itertools
 import sys
 
-import ml_dtypes
 import numpy as np
 import pytest
 import reference
-from arrays import positions
+from arrays import SMALL_INTEGERS, WIDE_INTEGERS, positions
 from cases import FLOATS, FORMS, FUNCTIONS, STORED, all_nan, assert_same_bits, bits, canonical_nan, random
 
 import softlane
@@ -37,26 +36,6 @@ def form_array(form, dtype, seed=0):
 
 
 # ---- dtypes ------------------------------------------------------------------------------------------------------
-
-DTYPES = {
-    np.float32: np.float32, np.float64: np.float64, np.float16: np.float16, ml_dtypes.bfloat16: ml_dtypes.bfloat16,
-    np.bool_: np.float32, np.int8: np.float32, np.uint8: np.float32, np.int16: np.float32, np.uint16: np.float32,
-    np.int32: np.float64, np.uint32: np.float64, np.int64: np.float64, np.uint64: np.float64,
-    np.intc: np.float64, np.longlong: np.float64, np.ulonglong: np.float64,
-}  # fmt: skip
-
-
-@functions
-@pytest.mark.parametrize(("given", "expected"), DTYPES.items(), ids=lambda d: np.dtype(d).name)
-def test_dtype_of_the_result(function, given, expected):
-    x = np.array([[0, 1, 1, 0], [1, 0, 0, 0]]).astype(given)
-    y = FUNCTIONS[function](x)
-    assert y.dtype == expected
-    assert_same_bits(y, FUNCTIONS[function](x.astype(expected)))
-    assert_same_bits(FUNCTIONS[function](x, axis=0), FUNCTIONS[function](x.astype(expected), axis=0))
-    assert FUNCTIONS[function](x[:, :0]).dtype == expected
-    assert FUNCTIONS[function](x[0, 0]).dtype == expected
-    assert reference.result_dtype(given) == expected
 
 
 @functions
@@ -278,10 +257,12 @@ def test_no_classes(dtype):
     assert softlane.softmax([]).shape == (0,) and softlane.logsumexp([]) == -np.inf
 
 
-@pytest.mark.parametrize("given", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("given", [*STORED, *SMALL_INTEGERS, *WIDE_INTEGERS], ids=str)
 def test_a_scalar_is_one_class(given):
-    result = np.dtype(DTYPES[given])
+    result = reference.result_dtype(given)
     one = np.array(1).astype(given)
+    for function in FUNCTIONS.values():
+        assert function(np.empty((2, 0), given)).dtype == result
     for x in (one, one[()]):
         for axis in (0, -1):
             for function, expected in (("softmax", 1), ("log_softmax", 0), ("logsumexp", 1)):
