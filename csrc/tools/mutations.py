@@ -208,7 +208,7 @@ MUTATIONS = [
         "totals.inc.h",
         "is_kept & (uint64_t)((uint64_t)target[i] >= (uint64_t)n)",
         "is_kept & (uint64_t)((uint64_t)target[i] > (uint64_t)n)",
-        "test_losses_semantics.py::test_an_index_outside_the_classes_is_named",
+        "test_loss_errors.py::test_an_index_outside_the_classes_is_named",
     ),
     Mutation(
         "ignore_index",
@@ -280,7 +280,7 @@ MUTATIONS = [
         "rows.inc.h",
         "|| (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y)",
         "|| (!MUTANT && job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y)",
-        "test_losses_semantics.py::test_grad_out_takes_any_layout_and_any_overlap",
+        "test_losses.py::test_the_gradient_of_a_confident_row_is_exact",
     ),
     Mutation(
         "total_of_losses",
@@ -392,7 +392,7 @@ MUTATIONS = [
         "elements.inc.h",
         "V(max)(V(set1)(C(SIGMOID_ZERO)), x[i])",
         "V(max)(V(set1)(C(SIGMOID_ZERO) / 2), x[i])",
-        "test_losses.py::test_sigmoids_are_within_2_ulp",
+        "test_elementwise.py::test_sigmoids_are_within_2_ulp",
     ),
     Mutation(
         "log_sigmoid_polynomial",
@@ -400,7 +400,7 @@ MUTATIONS = [
         "math.inc.h",
         "f32_set1(q[10])",
         "f32_set1(0)",
-        "test_losses.py::test_sigmoids_are_within_2_ulp",
+        "test_elementwise.py::test_sigmoids_are_within_2_ulp",
     ),
     Mutation(
         "binary_pos_weight",
@@ -408,7 +408,7 @@ MUTATIONS = [
         "elements.inc.h",
         "V(mul)(pos[i], y[i])",
         "y[i]",
-        "test_losses.py::test_binary_cross_entropy_with_every_option",
+        "test_elementwise.py::test_binary_cross_entropy_with_every_option",
     ),
     Mutation(
         "binary_infinite_logit",
@@ -416,7 +416,7 @@ MUTATIONS = [
         "elements.inc.h",
         "V(select_eq)(coefficient, V(set1)(0), V(set1)(0), V(mul)(coefficient, x))",
         "V(mul)(coefficient, x)",
-        "test_losses_semantics.py::test_special_values_of_binary_cross_entropy",
+        "test_elementwise.py::test_special_values_of_binary_cross_entropy",
     ),
     Mutation(
         "vjp_sum",
