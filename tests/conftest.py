@@ -45,11 +45,23 @@ def isa(request):
 def largest():
     """largest(function, dtype, form, error) keeps the largest error in ULP for the summary."""
 
-    def keep(function, dtype, form, error):
-        key = function, str(dtype), form
-        _largest[key] = max(_largest.get(key, 0.0), float(error))
+    return lambda function, dtype, form, error: keep_largest((function, str(dtype), form), float(error))
 
-    return keep
+
+def keep_largest(key, error):
+    _largest[key] = max(_largest.get(key, 0.0), error)
+
+
+def pytest_sessionfinish(session):
+    """A process of pytest-xdist hands over what it has found."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["largest"] = [[*key, error] for key, error in _largest.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for *key, error in getattr(node, "workeroutput", {}).get("largest", []):
+        keep_largest(tuple(key), error)
 
 
 def pytest_terminal_summary(terminalreporter):
