@@ -121,13 +121,13 @@ def _unrows(y, axis):
     return np.moveaxis(y, -1, axis)
 
 
-def _rounded(y, x):
-    x = np.asarray(x)
-    dtype = result_dtype(x.dtype)
+def _rounded(y, x, dtype=None):
+    """y in the dtype of the results for x, a NumPy scalar where it has no dimension."""
+    dtype = dtype or result_dtype(np.asarray(x).dtype)
     with np.errstate(all="ignore"):
         y = np.asarray(y)
-        y = y.astype(np.float32).astype(BFLOAT16) if dtype == BFLOAT16 else y.astype(dtype)
-    return y.reshape(()) if x.ndim == 0 else y
+        y = (y.astype(np.float32) if dtype == BFLOAT16 else y).astype(dtype)
+    return y.reshape(np.shape(x))[()] if y.size == 1 and np.ndim(x) == 0 else y[()]
 
 
 def _parts(x):

@@ -6,7 +6,7 @@ uniform numbers instead of a generator. Arguments are taken to be valid: what is
 """
 
 import numpy as np
-from reference import BFLOAT16, _rows, _unrows, exact, result_dtype
+from reference import _as, _rounded, _rows, _unrows, exact
 
 # ---- the order of the classes --------------------------------------------------------------------------------------
 
@@ -166,19 +166,7 @@ def _at(values, indices, axis):
 
 
 def _along(values, p, axis):
-    values = _wide(values)
+    values = _as(np.longdouble, values)
     if values.ndim == p.ndim:
         return values
     return np.expand_dims(values, tuple(i for i in range(p.ndim) if i != axis % p.ndim)) if values.ndim else values
-
-
-def _wide(a):
-    a = np.asarray(a)
-    return (a.astype(np.float32) if a.dtype == BFLOAT16 else a).astype(np.longdouble)
-
-
-def _rounded(y, x):
-    dtype = result_dtype(np.asarray(x).dtype)
-    with np.errstate(all="ignore"):
-        y = np.asarray(y)
-        return (y.astype(np.float32).astype(dtype) if dtype == BFLOAT16 else y.astype(dtype))[()]
