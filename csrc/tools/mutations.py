@@ -448,7 +448,7 @@ MUTATIONS = [
         "columns.inc.h",
         "V(column_ceiling)(!source, column, stride, rows, &plan[j])",
         "V(column_ceiling)(1, column, stride, rows, &plan[j])",
-        "test_accuracy.py::test_columns",
+        "test_accuracy.py::test_one_class_beside_very_many_tiny_equal_ones",
     ),
     Mutation(
         "tile_parts_shift",
