@@ -80,7 +80,7 @@ def test_sigmoids_of_any_shape(name, dtype):
     whole = call(name, x)
     for shape in ((), (8, 13), (2, 4, 13), (104, 1)):
         y = x[0] if shape == () else x.reshape(shape)
-        assert np.shape(call(name, y)) == shape
+        assert np.shape(call(name, y)) == shape and (shape or type(call(name, y)) is dtype.type)
         assert_same_bits(np.ravel(call(name, y)), whole[: np.size(y)])
     out = np.empty((), dtype)
     assert call(name, x[3], out=out) is out and out == whole[3]

@@ -357,6 +357,18 @@ def test_a_target_of_weight_0_takes_nothing_from_the_row_before(value):
 # ---- grad_out ----------------------------------------------------------------------------------------------------
 
 
+@floats
+def test_targets_and_weights_with_strides_of_0(dtype):
+    for n in (10, 100, 5000):
+        x = random((7, n), dtype)
+        target, w = np.broadcast_to(np.int64(3), 7), np.broadcast_to(dtype.type(0.3), n)
+        got = losses(WITH_GRAD[0], x, target, weight=w)
+        expected = losses(WITH_GRAD[0], x, target.copy(), weight=w.copy())
+        for a, b in zip(got, expected, strict=True):
+            assert_same_bits(a, b)
+        assert_same_bits(losses("log_loss", -x, target), losses("log_loss", -x, target.copy()))
+
+
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float16)], ids=str)
 @forms
 def test_weights_in_the_memory_of_grad_out(dtype, form):

@@ -225,6 +225,20 @@ def test_temperatures_of_every_dtype_and_layout(function, form):
 # ---- dtypes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", [*FUNCTIONS, "sigmoid", "log_sigmoid"])
+@pytest.mark.parametrize("dtype", [*STORED, np.dtype(np.uint8), np.dtype(np.int64)], ids=str)
+def test_outputs_of_another_dtype(name, dtype):
+    function = getattr(softlane, name)
+    for shape in ((40, 33), (3, 5000)):
+        x = logits(shape, dtype, seed=10)
+        for wanted in STORED:
+            expected = function(x, dtype=wanted)
+            assert_same_bits(function(np.asfortranarray(x), dtype=wanted), expected)
+            out = np.empty_like(expected)
+            assert function(x, dtype=wanted, out=out) is out
+            assert_same_bits(out, expected)
+
+
 @pytest.mark.parametrize("dtype", SMALL_INTEGERS, ids=str)
 def test_every_small_integer_is_read_right(dtype):
     """As one of two classes beside 0, through full vectors and through the rest of one."""
