@@ -307,6 +307,25 @@ def test_out_may_be_the_transpose_of_the_input(function, dtype):
     assert_same_bits(FUNCTIONS[function](square.T, out=square), expected)
 
 
+@functions
+@floats
+@pytest.mark.parametrize("far", [1e5, -1e5])
+def test_rows_far_from_zero_in_place_and_on_several_threads(function, dtype, far):
+    """Their maximum has to be known before anything is written, and by all threads that share a row."""
+    for shape, axis in (*FORMS.values(), ((1, 200001), -1)):
+        x = random(shape, dtype) + dtype.type(far)
+        softlane.set_num_threads(1)
+        expected = FUNCTIONS[function](x, axis)
+        for threads in (1, 3):
+            softlane.set_num_threads(threads)
+            assert_same_bits(FUNCTIONS[function](x, axis), expected, f"{shape}, {threads} threads")
+            same = x.copy()
+            out = same if function != "logsumexp" else np.empty_like(expected)
+            assert_same_bits(
+                FUNCTIONS[function](same, axis, out=out), expected, f"{shape}, {threads} threads, in place"
+            )
+
+
 @stored
 def test_logsumexp_may_overwrite_a_part_of_its_input(dtype):
     for shape, axis in ((9, 10), -1), ((9, 100), -1), ((9, 20), 0), ((9, 5000), -1):

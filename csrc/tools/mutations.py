@@ -504,7 +504,7 @@ MUTATIONS = [
         "parallel.c",
         "if (job->op == SL_SOFTMAX && job->x == job->y) {\n        f->long_max(job, row, 0",
         "if (!MUTANT && job->op == SL_SOFTMAX && job->x == job->y) {\n        f->long_max(job, row, 0",
-        "test_batch.py::test_neighbours_do_not_matter",
+        "test_semantics.py::test_rows_far_from_zero_in_place_and_on_several_threads",
     ),
     Mutation(
         "partition_rows",
@@ -520,7 +520,7 @@ MUTATIONS = [
         "parallel.c",
         "far = l->shift != 0;",
         "far = 0;",
-        "test_threads.py::test_the_number_of_threads_does_not_show",
+        "test_semantics.py::test_rows_far_from_zero_in_place_and_on_several_threads",
     ),
 ]
 
