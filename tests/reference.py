@@ -8,6 +8,8 @@ holds for float32 only: see `EXACT`. `mp_rows` does the same row by row in arbit
 test_accuracy.py. The losses and gradients are in reference_losses.py.
 """
 
+import functools
+
 import ml_dtypes
 import mpmath
 import numpy as np
@@ -150,15 +152,19 @@ def _parts(x):
 
 def mp_rows(name, row):
     """One row of finite numbers through the function called name, in 600 bits: a list of mpmath numbers."""
+    return _mp_results(tuple(map(float, row)))[name]
+
+
+@functools.lru_cache(maxsize=512)
+def _mp_results(row):
     with mpmath.workprec(600):
-        x = [mpmath.mpf(float(v)) for v in row]
+        x = [mpmath.mpf(v) for v in row]
         m = max(x)
         rest = list(x)
         rest.remove(m)
         log = mpmath.log1p(mpmath.fsum(mpmath.exp(v - m) for v in rest))
-        if name == "logsumexp":
-            return [m + log]
-        return [mpmath.exp(v - m - log) if name == "softmax" else v - m - log for v in x]
+        log_p = [v - m - log for v in x]
+        return {"softmax": [mpmath.exp(v) for v in log_p], "log_softmax": log_p, "logsumexp": [m + log]}
 
 
 def mp_of(value):
