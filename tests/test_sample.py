@@ -320,10 +320,11 @@ def test_the_filters_come_in_order():
 @pytest.mark.any_isa
 def test_a_row_samples_what_choice_does(n):
     x = random(n, np.float64, seed=n, spread=2)
-    for seed, options in itertools.product(range(25), FILTERS):
+    for options in FILTERS:
         p = ref.kept(x, **options).astype(np.float64)
-        expected = np.random.default_rng(seed).choice(n, p=p)
-        assert softlane.sample(x, rng=np.random.default_rng(seed), **options) == expected, (seed, options)
+        for seed in range(25):
+            expected = np.random.default_rng(seed).choice(n, p=p)
+            assert softlane.sample(x, rng=np.random.default_rng(seed), **options) == expected, (seed, options)
 
 
 @pytest.mark.any_isa

@@ -443,12 +443,12 @@ MUTATIONS = [
         "test_accuracy.py::test_columns",
     ),
     Mutation(
-        "tile_parts_anchor",
-        "Parts of a long column far below its maximum are added as coarsely as the maximum.",
+        "tile_parts_sum",
+        "The sum of a long column is that of its last part.",
         "columns.inc.h",
-        "V(column_ceiling)(!source, column, stride, rows, &plan[j])",
-        "V(column_ceiling)(1, column, stride, rows, &plan[j])",
-        "test_accuracy.py::test_one_class_beside_very_many_tiny_equal_ones",
+        "V(two_sum)(sum[j], part_sum)",
+        "part_sum",
+        "test_accuracy.py::test_columns",
     ),
     Mutation(
         "tile_parts_shift",
