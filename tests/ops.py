@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import reference
-import reference_decisions
 import reference_losses
+import reference_selection
 from cases import FORMS, FUNCTIONS
 from loss_cases import (
     BINARY_TERMS,
@@ -174,7 +174,7 @@ def binary_gradient(exact, dtype, call):
 
 def mean_value(exact, dtype, call):
     """4 eps of the same with every term positive."""
-    size = reference_decisions.exact_expectation(**{**call, "values": np.abs(call["values"])})
+    size = reference_selection.exact_expectation(**{**call, "values": np.abs(call["values"])})
     return 4 * eps(dtype) * size + np.finfo(dtype).tiny
 
 
@@ -217,10 +217,10 @@ def exact_of(name):
 
 
 def exact_sample(x, rng, axis, return_log_probs, **options):
-    index, _ = reference_decisions.sample(x, rng.given, axis=axis, return_log_probs=True, **options)
-    p = reference_decisions.kept(x, axis, **options)
+    index, _ = reference_selection.sample(x, rng.given, axis=axis, return_log_probs=True, **options)
+    p = reference_selection.kept(x, axis, **options)
     with np.errstate(divide="ignore"):
-        return index, np.log(reference_decisions._at(p, index, axis))
+        return index, np.log(reference_selection._at(p, index, axis))
 
 
 def exact_sigmoid(x):
@@ -232,7 +232,7 @@ def exact_log_sigmoid(x):
 
 
 def exact_argmax(x, axis, return_probs, **options):
-    return reference_decisions.exact_argmax(x, axis, **options)
+    return reference_selection.exact_argmax(x, axis, **options)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def select(function, note="", arguments=None, bounds=(ulps,), exact=None, option
     return Op(function, arguments or {}, fixed, exact, bounds, options, note=note, chunks=chunks, **kinds)
 
 
-def topk(note, k, *bounds, exact=reference_decisions.exact_topk, **fixed):
+def topk(note, k, *bounds, exact=reference_selection.exact_topk, **fixed):
     return select("topk", note, None, bounds, exact, copies=note != "", k=k, **fixed)
 
 
@@ -348,15 +348,15 @@ def sample(note, arguments, **fixed):
 
 
 def take(note, indices):
-    return select("take_log_probs", note, {"indices": indices}, exact=reference_decisions.exact_take_log_probs)
+    return select("take_log_probs", note, {"indices": indices}, exact=reference_selection.exact_take_log_probs)
 
 
 def rank(note, indices):
-    return select("rank", note, {"indices": indices}, (), reference_decisions.rank, MASK)
+    return select("rank", note, {"indices": indices}, (), reference_selection.rank, MASK)
 
 
 def expectation(note, values, **kinds):
-    exact = reference_decisions.exact_expectation
+    exact = reference_selection.exact_expectation
     return select("expectation", note, {"values": values}, (mean_value,), exact, out="out", **kinds)
 
 

@@ -35,11 +35,12 @@ def test_equals_the_reference(name, given_array):
     assert_same_bits(x, before, "the input was changed")
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("name", FUNCTIONS)
 @given(arrays(special=True))
 @fixed
 def test_any_axis_is_the_last_one_after_moveaxis(name, given_array):
-    """To 2 + 2 ULP (halves: one of their ulps): another inner length is another form, which sums in another order."""
+    """To 2 + 2 ULP (16-bit floats: one of their ulps): another inner length may be summed in another order."""
     x, axis = given_array
     got = np.asarray(FUNCTIONS[name](x, axis=axis))
     last = np.asarray(FUNCTIONS[name](np.ascontiguousarray(np.moveaxis(x, axis, -1))))
@@ -56,6 +57,7 @@ def test_any_axis_is_the_last_one_after_moveaxis(name, given_array):
     assert (close | (wide == wide_last) | (np.isnan(wide) & np.isnan(wide_last))).all()
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("name", FUNCTIONS)
 @given(arrays(special=True))
 @fixed
@@ -64,6 +66,7 @@ def test_layout_does_not_matter(name, given_array):
     assert_same_bits(FUNCTIONS[name](x, axis=axis), FUNCTIONS[name](np.ascontiguousarray(x), axis=axis))
 
 
+@pytest.mark.any_isa
 @given(arrays(dtypes=FLOATS))
 @fixed
 def test_rows_sum_to_one(given_array):
@@ -74,6 +77,7 @@ def test_rows_sum_to_one(given_array):
     assert np.abs(y.sum(axis=axis, dtype=np.float64) - 1).max() <= (BOUND + 1) * np.finfo(x.dtype).eps
 
 
+@pytest.mark.any_isa
 @given(arrays(dtypes=FLOATS, limit=64), st.integers(-20, 20))
 @fixed
 def test_shifting_a_whole_row_changes_nothing_where_the_shift_is_exact(given_array, power):
@@ -85,6 +89,7 @@ def test_shifting_a_whole_row_changes_nothing_where_the_shift_is_exact(given_arr
         assert (np.abs(a.astype(np.float64) - b) <= 2 * BOUND * reference.ulp(a, x.dtype)).all(), name
 
 
+@pytest.mark.any_isa
 @given(arrays(dtypes=FLOATS), st.integers(0, 999))
 @fixed
 def test_permuting_the_classes_permutes_the_result(given_array, seed):
@@ -98,6 +103,7 @@ def test_permuting_the_classes_permutes_the_result(given_array, seed):
         assert (close | (a == b)).all(), name
 
 
+@pytest.mark.any_isa
 @given(arrays(dtypes=FLOATS))
 @fixed
 def test_the_order_of_the_classes_is_kept(given_array):
@@ -110,6 +116,7 @@ def test_the_order_of_the_classes_is_kept(given_array):
         assert (y[..., 1:] >= y[..., :-1]).all(), name
 
 
+@pytest.mark.any_isa
 @given(arrays(dtypes=FLOATS, limit=700))
 @fixed
 def test_the_three_functions_belong_together(given_array):
