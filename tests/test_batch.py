@@ -70,7 +70,7 @@ def test_a_column_among_any_other_columns(op, turn, n):
         whole = op(given, 1)
         lanes = 64 // np.dtype(dtype).itemsize
         for width in (2, 7, 8, 15, 16, 17, 33, 64) if n < 1000 else (3, 8, 15, 16, 33):
-            for start in {0, 5, 70 - width}:
+            for start in {0, 5, 70 - width} if n < 1000 else {5}:
                 columns = np.s_[..., start : start + width]
                 if n > 32 and width < lanes and op.narrow_as_rows:
                     assert_as_rows(op, op.part(given, columns), f"{dtype} {columns}")

@@ -27,7 +27,7 @@ def problems(op, form, dtype):
     choices = op.choices(shape, axis) if dtype == np.float32 else [{}]
     found = list(itertools.product(both, choices))
     if np.prod(shape) > 20_000:
-        found = [found[0], found[-1]]
+        found = found[-1:]
     return [(given, options, op.expected(given, axis, **options)) for given, options in found]
 
 
