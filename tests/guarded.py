@@ -22,8 +22,9 @@ class Guarded:
             if libc.mprotect(address, page, PROT_NONE):
                 raise OSError(ctypes.get_errno(), "mprotect")
 
-    def array(self, shape, dtype, end):
-        """An array that ends where the memory ends, or begins where it begins."""
-        size = int(np.prod(shape)) * dtype.itemsize
-        offset = mmap.PAGESIZE + (ROOM - size if end else 0)
-        return np.frombuffer(self.map, np.uint8, size, offset).view(dtype).reshape(shape)
+    def copy_of(self, array, end):
+        """A copy that ends where the memory ends, or begins where it begins."""
+        offset = mmap.PAGESIZE + (ROOM - array.nbytes if end else 0)
+        copy = np.frombuffer(self.map, np.uint8, array.nbytes, offset).view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy

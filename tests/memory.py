@@ -4,41 +4,47 @@ import gc
 import sys
 import tracemalloc
 
-# Pieces of about 2^18 elements, copied where the kernels cannot read the input, are no temporary of its size.
-SMALL = 1 << 12
-PIECES = 5 << 20
-
-
-def blocks_kept(calls, work, *args, **kwargs):
-    """Python's memory blocks for each call that are still there afterwards.
-
-    The least of three rounds: caches fill once, a leak shows in each round.
-    """
-    rounds = []
-    for _ in range(4):
-        gc.collect()
-        before = sys.getallocatedblocks()
-        for _ in range(calls // 3):
-            work(*args, **kwargs)
-        gc.collect()
-        rounds.append((sys.getallocatedblocks() - before) / (calls // 3))
-    return min(rounds[1:])
-
 
 def peak(call, *args, **kwargs):
-    """The most memory that NumPy and Python held at a time during a call, over what they held before.
+    """The most memory in bytes that NumPy and Python held at a time during a call, over what they held before."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        call(*args, **kwargs)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
 
-    The least of three, since the interpreter allocates now and then for itself.
-    """
-    call(*args, **kwargs)
-    peaks = []
-    for _ in range(3):
-        tracemalloc.start()
-        try:
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            call(*args, **kwargs)
-            peaks.append(tracemalloc.get_traced_memory()[1] - before)
-        finally:
-            tracemalloc.stop()
-    return min(peaks)
+
+def blocks_kept(calls, work):
+    """Python's memory blocks for each of many calls that are still there afterwards."""
+    return kept(calls, work, sys.getallocatedblocks) / calls
+
+
+def bytes_kept(calls, work):
+    """Bytes of NumPy and Python that are still there after many calls."""
+    tracemalloc.start()
+    try:
+        return kept(calls, work, lambda: tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+
+
+def kept(calls, work, used):
+    gc.freeze()  # what is there already need not be looked through
+    gc.collect()
+    before = used()
+    for _ in range(calls):
+        work()
+    gc.collect()
+    gc.unfreeze()
+    return used() - before
+
+
+def assert_below(limit, measure, *args, note="", **kwargs):
+    """One measurement of ten is below the limit: caches fill some time, but a temporary or a leak shows every time."""
+    found = []
+    while not found or (min(found) >= limit and len(found) < 10):
+        found.append(measure(*args, **kwargs))
+    assert min(found) < limit, f"{min(found)}, expected less than {limit}: {note}"

@@ -252,6 +252,8 @@ class Op:
     per_row: bool = True  # or for the whole batch
     smallest_batch: int = 1  # from which on a row has the same bits
     narrow_as_rows: bool = True  # fewer columns than lanes, of more classes than short rows have, are turned into rows
+    chunks: str = "never"  # when contiguous arrays may be copied chunk by chunk: "never", "columns" or "always"
+    copies: bool = False  # needs as much as the results besides, or copies an argument
     note: str = ""
 
     def __str__(self):
@@ -318,82 +320,111 @@ def part_of(options, shape, index):
     return found
 
 
-# ---- the table -------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------------------------
 
-ANY = ("where", "temperature", "dtype")
-ROW = ("where", "temperature")
-CROSS_ENTROPY = {"exact": reference_losses.exact_cross_entropy}
-WITH_GRAD = {"exact": reference_losses.exact_cross_entropy_with_grad, "out": "grad_out"}
-NLL = {"exact": reference_losses.exact_nll_loss}
-LOG = {"exact": reference_losses.exact_log_loss}
-BINARY = {"exact": reference_losses.exact_binary_cross_entropy, "bounds": (binary_loss,), "takes_axis": False}
-LOGITS = {**BINARY, "exact": reference_losses.exact_binary_cross_entropy_with_logits}
-LOGITS_WITH_GRAD = {
-    "exact": reference_losses.exact_binary_cross_entropy_with_logits_with_grad,
-    "bounds": (binary_loss, binary_gradient), "takes_axis": False, "out": "grad_out",
-}  # fmt: skip
-EACH, MEAN = {"reduction": "none"}, {"reduction": "mean"}
-SMOOTH = {"label_smoothing": 0.1}
+ANY, ROW, MASK = ("where", "temperature", "dtype"), ("where", "temperature"), ("where",)
+EACH, MEAN, SMOOTH = {"reduction": "none"}, {"reduction": "mean"}, {"reduction": "none", "label_smoothing": 0.1}
 WEIGHTED = {"target": index_or_ignored, "weight": class_weights}
 SOFT = {"target": distributions, "weight": class_weights}
+ONE, MANY, IN_PAIRS = (loss_of(ONE_TERM),), (loss_of(SUM_OF_TERMS),), (loss_of(SUM_IN_PAIRS),)
+BOTH = (loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))
+
+
+def softmax_like(function, *bounds):
+    return Op(function, exact=exact_of(function), bounds=bounds, options=ANY, out="out")
+
+
+def select(function, note="", arguments=None, bounds=(ulps,), exact=None, options=ROW, chunks="columns", **fixed):
+    kinds = {name: fixed.pop(name) for name in ("out", "copies", "smallest_batch") if name in fixed}
+    return Op(function, arguments or {}, fixed, exact, bounds, options, note=note, chunks=chunks, **kinds)
+
+
+def topk(note, k, *bounds, exact=reference_selection.exact_topk, **fixed):
+    return select("topk", note, None, bounds, exact, copies=note != "", k=k, **fixed)
+
+
+def sample(note, arguments, **fixed):
+    arguments = {"rng": draws, **arguments}
+    return select("sample", note, arguments, (drawn_log_prob,), exact_sample, return_log_probs=True, **fixed)
+
+
+def take(note, indices):
+    return select("take_log_probs", note, {"indices": indices}, exact=reference_selection.exact_take_log_probs)
+
+
+def rank(note, indices):
+    return select("rank", note, {"indices": indices}, (), reference_selection.rank, MASK)
+
+
+def expectation(note, values, **kinds):
+    exact = reference_selection.exact_expectation
+    return select("expectation", note, {"values": values}, (mean_value,), exact, out="out", **kinds)
+
+
+def loss(function, note, arguments, fixed, bounds, **kinds):
+    """Of classes; with its gradient where the function's name says so."""
+    exact = getattr(reference_losses, f"exact_{function}")
+    out = "grad_out" if function.endswith("grad") else None
+    return Op(function, arguments, fixed, exact, bounds, out=out, per_row=fixed is not MEAN, note=note, **kinds)
+
+
+def gradient_of_output(function, y, bound):
+    exact = getattr(reference_losses, f"exact_{function}")
+    return Op(function, {"y": y}, exact=exact, bounds=(bound,), out="out", narrow_as_rows=False)
+
+
+def sigmoid(function, exact):
+    return Op(function, exact=exact, bounds=(ulps,), options=("dtype",), out="out", takes_axis=False)
+
+
+def binary(function, note, fixed, **arguments):
+    bounds = (binary_loss, binary_gradient) if function.endswith("grad") else (binary_loss,)
+    return loss(function, note, arguments, fixed, bounds, takes_axis=False, chunks="always")
+
 
 OPS = [
-    Op("softmax", exact=exact_of("softmax"), bounds=(ulps,), options=ANY, out="out"),
-    Op("log_softmax", exact=exact_of("log_softmax"), bounds=(ulps,), options=ANY, out="out"),
-    Op("logsumexp", exact=exact_of("logsumexp"), bounds=(ulps_of_the_maximum,), options=ANY, out="out"),
-    Op("argmax", {}, {"return_probs": True}, exact=exact_argmax, bounds=(ulps,), options=ROW),
-    Op("topk", {}, {"k": lambda n: min(n, 5)}, exact=reference_selection.exact_topk, bounds=(ulps,), options=ROW),
-    Op("topk", {}, {"k": lambda n: min(n, 500), "kind": "log_probs"}, note="of log_probs",
-       exact=reference_selection.exact_topk, bounds=(ulps,), options=ROW),
-    Op("topk", {}, {"k": lambda n: n // 2, "kind": "logits"}, note="of logits",
-       exact=reference_selection.exact_topk, bounds=(none,), options=ROW),
-    Op("topk", {}, {"k": lambda n: min(n, 500), "sorted": False}, note="unsorted", options=ROW),
-    Op("take_log_probs", {"indices": index}, exact=reference_selection.exact_take_log_probs, bounds=(ulps,),
-       options=ROW),
-    Op("take_log_probs", {"indices": three_indices}, exact=reference_selection.exact_take_log_probs, bounds=(ulps,),
-       options=ROW, note="of three"),
-    Op("rank", {"indices": small_index}, exact=reference_selection.rank, options=("where",)),
-    Op("rank", {"indices": three_indices}, exact=reference_selection.rank, options=("where",), note="of three"),
-    Op("expectation", {"values": class_values}, exact=reference_selection.exact_expectation, bounds=(mean_value,),
-       options=ROW, out="out"),
-    Op("expectation", {"values": element_values}, exact=reference_selection.exact_expectation, bounds=(mean_value,),
-       options=ROW, out="out", note="of elements",
-       smallest_batch=2),  # one row has values for each class, whose products are added up in another order
-    Op("sample", {"rng": draws}, {"return_log_probs": True}, exact=exact_sample, bounds=(drawn_log_prob,), options=ROW),
-    Op("sample", {"rng": draws}, {"return_log_probs": True, "top_k": 5}, exact=exact_sample, bounds=(drawn_log_prob,),
-       options=ROW, note="of 5"),
-    Op("sample", {"rng": draws, "top_k": top_ks, "top_p": top_ps, "min_p": min_ps}, {"return_log_probs": True},
-       exact=exact_sample, bounds=(drawn_log_prob,), options=ROW, note="filtered"),
-    Op("cross_entropy", {"target": index}, EACH, **CROSS_ENTROPY, bounds=(ulps,)),
-    Op("cross_entropy", WEIGHTED, MEAN, **CROSS_ENTROPY, bounds=(loss_of(ONE_TERM),), per_row=False, note="weighted"),
-    Op("cross_entropy", WEIGHTED, {**EACH, **SMOOTH}, **CROSS_ENTROPY, bounds=(loss_of(SUM_OF_TERMS),), note="smooth"),
-    Op("cross_entropy", SOFT, {**EACH, **SMOOTH}, **CROSS_ENTROPY, bounds=(loss_of(SUM_OF_TERMS),), note="soft"),
-    Op("cross_entropy_with_grad", {"target": small_index}, EACH, **WITH_GRAD, bounds=(ulps, gradient_of(GRAD_OF_ONE))),
-    Op("cross_entropy_with_grad", WEIGHTED, {**MEAN, **SMOOTH}, **WITH_GRAD, per_row=False, note="weighted",
-       bounds=(loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))),
-    Op("cross_entropy_with_grad", WEIGHTED, {**EACH, **SMOOTH}, **WITH_GRAD, note="smooth",
-       bounds=(loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))),
-    Op("cross_entropy_with_grad", SOFT, {**EACH, **SMOOTH}, **WITH_GRAD, note="soft",
-       bounds=(loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))),
-    Op("cross_entropy_with_grad", {"target": booleans}, MEAN, **WITH_GRAD, per_row=False, note="of booleans",
-       bounds=(loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))),
-    Op("nll_loss", WEIGHTED, EACH, **NLL, bounds=(loss_of(ONE_TERM),)),
-    Op("nll_loss", SOFT, MEAN, **NLL, bounds=(loss_of(SUM_IN_PAIRS),), per_row=False, note="soft"),
-    Op("log_loss", WEIGHTED, MEAN, **LOG, bounds=(loss_of(ONE_TERM),), per_row=False),
-    Op("log_loss", SOFT, EACH, **LOG, bounds=(loss_of(SUM_IN_PAIRS),), note="soft"),
-    Op("softmax_grad", {"y": distributions}, exact=reference_losses.exact_softmax_grad, bounds=(softmax_vjp,),
-       out="out", narrow_as_rows=False),
-    Op("log_softmax_grad", {"y": log_distributions}, exact=reference_losses.exact_log_softmax_grad,
-       bounds=(log_softmax_vjp,), out="out", narrow_as_rows=False),
-    Op("sigmoid", exact=exact_sigmoid, bounds=(ulps,), options=("dtype",), out="out", takes_axis=False),
-    Op("log_sigmoid", exact=exact_log_sigmoid, bounds=(ulps,), options=("dtype",), out="out", takes_axis=False),
-    Op("binary_cross_entropy", {"target": distributions, "weight": element_weights}, EACH, **BINARY),
-    Op("binary_cross_entropy_with_logits", {"target": distributions, "pos_weight": element_weights}, EACH, **LOGITS),
-    Op("binary_cross_entropy_with_logits", {"target": booleans}, MEAN, **LOGITS, per_row=False, note="mean"),
-    Op("binary_cross_entropy_with_logits_with_grad",
-       {"target": distributions, "weight": element_weights, "pos_weight": element_weights}, EACH, **LOGITS_WITH_GRAD),
-    Op("binary_cross_entropy_with_logits_with_grad", {"target": booleans, "pos_weight": element_weights}, MEAN,
-       **LOGITS_WITH_GRAD, per_row=False, note="mean"),
+    softmax_like("softmax", ulps),
+    softmax_like("log_softmax", ulps),
+    softmax_like("logsumexp", ulps_of_the_maximum),
+    select("argmax", exact=exact_argmax, return_probs=True),
+    topk("", lambda n: min(n, 5), ulps),
+    topk("of log_probs", lambda n: min(n, 500), ulps, kind="log_probs"),
+    topk("of logits", lambda n: n // 2, none, kind="logits"),
+    topk("unsorted", lambda n: min(n, 500), exact=None, sorted=False),
+    take("", index),
+    take("of three", three_indices),
+    rank("", small_index),
+    rank("of three", three_indices),
+    expectation("", class_values),
+    # A batch of one row has values for each class, whose products are added up in another order.
+    expectation("of elements", element_values, chunks="always", copies=True, smallest_batch=2),
+    sample("", {}),
+    sample("of 5", {}, top_k=5),
+    sample("filtered", {"top_k": top_ks, "top_p": top_ps, "min_p": min_ps}),
+    loss("cross_entropy", "", {"target": index}, EACH, (ulps,)),
+    loss("cross_entropy", "weighted", WEIGHTED, MEAN, ONE),
+    loss("cross_entropy", "smooth", WEIGHTED, SMOOTH, MANY),
+    loss("cross_entropy", "soft", SOFT, SMOOTH, MANY),
+    loss("cross_entropy_with_grad", "", {"target": small_index}, EACH, (ulps, gradient_of(GRAD_OF_ONE))),
+    loss("cross_entropy_with_grad", "weighted", WEIGHTED, MEAN, (loss_of(ONE_TERM), gradient_of(GRAD_OF_ONE))),
+    loss("cross_entropy_with_grad", "smooth", WEIGHTED, SMOOTH, BOTH),
+    loss("cross_entropy_with_grad", "soft", SOFT, SMOOTH, BOTH),
+    loss("cross_entropy_with_grad", "of booleans", {"target": booleans}, MEAN, BOTH, chunks="always"),
+    loss("nll_loss", "", WEIGHTED, EACH, ONE),
+    loss("nll_loss", "soft", SOFT, MEAN, IN_PAIRS, chunks="always"),
+    loss("log_loss", "", WEIGHTED, MEAN, ONE),
+    loss("log_loss", "soft", SOFT, EACH, IN_PAIRS, chunks="always"),
+    gradient_of_output("softmax_grad", distributions, softmax_vjp),
+    gradient_of_output("log_softmax_grad", log_distributions, log_softmax_vjp),
+    sigmoid("sigmoid", exact_sigmoid),
+    sigmoid("log_sigmoid", exact_log_sigmoid),
+    binary("binary_cross_entropy", "", EACH, target=distributions, weight=element_weights),
+    binary("binary_cross_entropy_with_logits", "", EACH, target=distributions, pos_weight=element_weights),
+    binary("binary_cross_entropy_with_logits", "mean", MEAN, target=booleans),
+    binary("binary_cross_entropy_with_logits_with_grad", "", EACH, target=distributions, weight=element_weights,
+           pos_weight=element_weights),
+    binary("binary_cross_entropy_with_logits_with_grad", "mean", MEAN, target=booleans,
+           pos_weight=element_weights),
 ]  # fmt: skip
 
 each_op = pytest.mark.parametrize("op", OPS, ids=str)
