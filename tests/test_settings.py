@@ -36,26 +36,30 @@ def test_set_num_threads_refuses_what_is_not_a_number_of_threads():
     assert softlane.get_num_threads() == 2
 
 
-NUMBER = "import softlane; print(softlane.get_num_threads())"
-ORIGIN = "import softlane; from softlane import _threads; print(_threads.origin())"
+NUMBER = "import softlane; from softlane import _threads; print(softlane.get_num_threads(), _threads.origin())"
 
 
 @needs_openmp
 def test_omp_num_threads_is_honoured():
-    assert printed(NUMBER, OMP_NUM_THREADS="3") == "3"
-    assert printed(NUMBER, OMP_NUM_THREADS=" 5, 2 ") == "5"  # the first is for the outermost level
-    assert printed(NUMBER, OMP_NUM_THREADS="99999") == "1024"
-    assert printed(ORIGIN, OMP_NUM_THREADS="3") == "OMP_NUM_THREADS"
-    default = printed(NUMBER)
+    assert printed(NUMBER, OMP_NUM_THREADS="3") == "3 OMP_NUM_THREADS"
+    assert printed(NUMBER, OMP_NUM_THREADS=" 5, 2 ") == "5 OMP_NUM_THREADS"  # the first is for the outermost level
+    assert printed(NUMBER, OMP_NUM_THREADS="99999") == "1024 OMP_NUM_THREADS"
+
+
+@needs_openmp
+def test_nonsense_in_omp_num_threads_is_ignored(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    default = _threads._default()
     for nonsense in ("0", "-1", "many", "", "1.5"):
-        assert printed(NUMBER, OMP_NUM_THREADS=nonsense) == default
+        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
+        assert _threads._default() == default
 
 
 @needs_openmp
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_affinity_is_honoured():
     cpu = min(os.sched_getaffinity(0))
-    assert printed(f"import os; os.sched_setaffinity(0, {{{cpu}}})\n{NUMBER}") == "1"
+    assert printed(f"import os; os.sched_setaffinity(0, {{{cpu}}})\n{NUMBER}").startswith("1 ")
 
 
 def v1(folder, quota):
@@ -119,7 +123,7 @@ def test_softlane_isa_chooses_the_path():
 
 
 def test_an_unknown_softlane_isa_is_an_import_error_that_lists_the_paths():
-    for wanted in ("sse9", "AVX2", "avx2 ", "none"):
+    for wanted in ("AVX2", "avx2 "):
         done = run("import softlane", SOFTLANE_ISA=wanted)
         assert done.returncode == 1
         last = done.stderr.strip().splitlines()[-1]
