@@ -17,6 +17,7 @@ from loss_cases import (
     GRAD_OF_ONE,
     GRAD_OF_SUM,
     ONE_TERM,
+    SUM_IN_PAIRS,
     SUM_OF_TERMS,
     eps,
     grad_allowance,
