@@ -17,6 +17,7 @@ from loss_cases import (
     GRAD_OF_ONE,
     GRAD_OF_SUM,
     ONE_TERM,
+    SUM_IN_PAIRS,
     SUM_OF_TERMS,
     eps,
     grad_allowance,
@@ -325,7 +326,7 @@ ANY, ROW, MASK = ("where", "temperature", "dtype"), ("where", "temperature"), ("
 EACH, MEAN, SMOOTH = {"reduction": "none"}, {"reduction": "mean"}, {"reduction": "none", "label_smoothing": 0.1}
 WEIGHTED = {"target": index_or_ignored, "weight": class_weights}
 SOFT = {"target": distributions, "weight": class_weights}
-ONE, MANY = (loss_of(ONE_TERM),), (loss_of(SUM_OF_TERMS),)
+ONE, MANY, IN_PAIRS = (loss_of(ONE_TERM),), (loss_of(SUM_OF_TERMS),), (loss_of(SUM_IN_PAIRS),)
 BOTH = (loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))
 
 
@@ -410,9 +411,9 @@ OPS = [
     loss("cross_entropy_with_grad", "soft", SOFT, SMOOTH, BOTH),
     loss("cross_entropy_with_grad", "of booleans", {"target": booleans}, MEAN, BOTH, chunks="always"),
     loss("nll_loss", "", WEIGHTED, EACH, ONE),
-    loss("nll_loss", "soft", SOFT, MEAN, MANY, chunks="always"),
+    loss("nll_loss", "soft", SOFT, MEAN, IN_PAIRS, chunks="always"),
     loss("log_loss", "", WEIGHTED, MEAN, ONE),
-    loss("log_loss", "soft", SOFT, EACH, MANY, chunks="always"),
+    loss("log_loss", "soft", SOFT, EACH, IN_PAIRS, chunks="always"),
     gradient_of_output("softmax_grad", distributions, softmax_vjp),
     gradient_of_output("log_softmax_grad", log_distributions, log_softmax_vjp),
     sigmoid("sigmoid", exact_sigmoid),

@@ -608,6 +608,9 @@ def test_the_expectation_of_millions_of_classes(dtype):
     assert abs(softlane.expectation(x, np.ones(1 << 21)) - 1) <= 4 * eps(dtype)
     mean = ((1 << 21) - 1) / 2
     assert abs(float(softlane.expectation(x, np.arange(1 << 21))) - mean) <= 4 * eps(dtype) * mean
+    for shape in ((4096,), (9001,), (4096, 20), (1 << 21,)):  # and equal terms, which are all rounded the same way
+        got = np.asarray(softlane.expectation(np.zeros(shape, dtype), np.full(shape[0], 0.1), 0), np.float64)
+        assert (np.abs(got - np.float64(dtype.type(0.1))) <= 4 * eps(dtype) * 0.1).all(), shape
 
 
 @pytest.mark.any_isa
