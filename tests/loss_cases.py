@@ -1,4 +1,4 @@
-"""What the tests of the losses share: how close a result has to be, what goes in, how an output or an error is checked.
+"""What the tests of the losses share: how close a result has to be, what goes in, how an error is checked.
 
 Expected values come from reference_losses.py (which is measured in test_losses_reference.py) or from theory.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 import reference_losses as ref
-from cases import FLOATS, FORMS, HARD, STORED, all_nan, assert_same_bits, hard_rows
+from cases import FLOATS, FORMS, HARD, STORED, all_nan, hard_rows
 
 import softlane
 
@@ -180,46 +180,7 @@ def binary_input(name, shape, dtype, seed=0):
     return np.asarray(rng.standard_normal(shape) * size).astype(dtype)
 
 
-# ---- outputs and errors: how one is checked -------------------------------------------------------------------------
-
-
-def check_out(compute, expected, returned=lambda result: result):
-    """compute(out) returns out, filled with the bits of expected, whatever its layout."""
-    shape, dtype, ndim = expected.shape, expected.dtype, expected.ndim
-    memory = np.empty(expected.nbytes + 1, np.uint8)
-    gaps = np.full((*shape, 2), -7, dtype)
-    outs = {
-        "plain": np.full(shape, 9, dtype),
-        "strided": np.empty(tuple(2 * s for s in shape), dtype)[(slice(None, None, 2),) * ndim],
-        "negative": np.empty(shape, dtype)[(slice(None, None, -1),) * ndim],
-        "Fortran": np.empty(shape, dtype, order="F"),
-        "misaligned": memory[1:].view(dtype).reshape(shape),
-        "with gaps": gaps[..., 0],
-        "subclass": np.empty(shape, dtype).view(np.recarray),
-    }
-    for name, out in outs.items():
-        assert returned(compute(out)) is out, name
-        assert_same_bits(out, expected, name)
-    assert (gaps[..., 1] == -7).all()
-
-
-def check_overlap(compute, x, expected, returned=lambda result: result):
-    """compute(x, out) where out is x, or shares some of its memory."""
-    size, shape = x.size, x.shape
-    for x_at, out_at, x_order, out_order in (
-        (0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1), (size // 2, 0, 1, 1), (0, size // 2, 1, 1), (0, size - 1, 1, 1),
-        (0, 3, 1, 1), (0, size, 1, 1), (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
-    ):  # fmt: skip
-        memory = np.zeros(2 * size + 3, x.dtype)
-        given = memory[x_at : x_at + size][::x_order].reshape(shape)
-        out = memory[out_at : out_at + size][::out_order].reshape(shape)
-        given[...] = x
-        assert returned(compute(given, out)) is out
-        assert_same_bits(out, expected, f"{x_at} {out_at} {x_order} {out_order}")
-    for order in "CF":
-        given = x.copy(order=order)
-        assert returned(compute(given, given)) is given
-        assert_same_bits(given, expected, f"in place, order {order}")
+# ---- errors: how one is checked -------------------------------------------------------------------------------------
 
 
 X = np.arange(24, dtype=np.float32).reshape(6, 4) / 8

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import reference
-from arrays import SMALL_INTEGERS, logits
+from arrays import SMALL_INTEGERS, WIDE_INTEGERS, logits
 from cases import FORMS, HALVES, STORED, assert_same_bits
-from ops import OPS, each_form, each_op
+from ops import OPS, each_form, each_op, in_turn
 
 import softlane
 
@@ -25,7 +25,7 @@ def rounded(a, dtype):
 @each_form
 def test_results_are_those_of_the_widened_input_rounded_once(op, form):
     shape, axis = FORMS[form]
-    for dtype in (*HALVES, *SMALL_INTEGERS, np.dtype(np.int64)):
+    for dtype in (*HALVES, *SMALL_INTEGERS, *in_turn(op, list(FORMS).index(form), WIDE_INTEGERS)):
         given = op.given(logits(shape, dtype, seed=4), axis)
         wide = [given[0].astype(computed_in(dtype))]
         wide += [a.astype(np.float32) if a.dtype in HALVES else a for a in given[1:]]
@@ -38,7 +38,7 @@ def test_results_are_those_of_the_widened_input_rounded_once(op, form):
 @each_form
 def test_any_dtype_of_the_result_is_rounded_once_too(op, form):
     shape, axis = FORMS[form]
-    for dtype in (*STORED, np.dtype(np.uint8), np.dtype(np.int64)):
+    for dtype in (*STORED, *SMALL_INTEGERS, *WIDE_INTEGERS):
         x = logits(shape, dtype, seed=10)
         for wanted in STORED:
             compute = np.promote_types(computed_in(dtype), computed_in(wanted))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from arrays import layouts, logits
 from cases import FORMS, STORED, assert_same_bits, random
-from loss_cases import check_out, check_overlap
 from ops import OPS, each_form, each_op, in_turn
 
 each_with_an_output = pytest.mark.parametrize("op", [op for op in OPS if op.out], ids=str)
@@ -124,6 +123,45 @@ def test_an_output_may_overlap_any_argument(op, form):
                     return op(replaced(given, i, moved), axis, out=out)[-1]
 
                 check_overlap(call, array, expected)
+
+
+def check_out(compute, expected):
+    """compute(out) returns out, filled with the bits of expected, whatever its layout."""
+    shape, dtype, ndim = expected.shape, expected.dtype, expected.ndim
+    memory = np.empty(expected.nbytes + 1, np.uint8)
+    gaps = np.full((*shape, 2), -7, dtype)
+    outs = {
+        "plain": np.full(shape, 9, dtype),
+        "strided": np.empty(tuple(2 * s for s in shape), dtype)[(slice(None, None, 2),) * ndim],
+        "negative": np.empty(shape, dtype)[(slice(None, None, -1),) * ndim],
+        "Fortran": np.empty(shape, dtype, order="F"),
+        "misaligned": memory[1:].view(dtype).reshape(shape),
+        "with gaps": gaps[..., 0],
+        "subclass": np.empty(shape, dtype).view(np.recarray),
+    }
+    for name, out in outs.items():
+        assert compute(out) is out, name
+        assert_same_bits(out, expected, name)
+    assert (gaps[..., 1] == -7).all()
+
+
+def check_overlap(compute, x, expected):
+    """compute(x, out) where out is x, or shares some of its memory."""
+    size, shape = x.size, x.shape
+    for x_at, out_at, x_order, out_order in (
+        (0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1), (size // 2, 0, 1, 1), (0, size // 2, 1, 1), (0, size - 1, 1, 1),
+        (0, 3, 1, 1), (0, size, 1, 1), (0, 0, 1, -1), (0, 0, -1, 1), (0, 0, -1, -1), (0, 1, -1, 1),
+    ):  # fmt: skip
+        memory = np.zeros(2 * size + 3, x.dtype)
+        given = memory[x_at : x_at + size][::x_order].reshape(shape)
+        out = memory[out_at : out_at + size][::out_order].reshape(shape)
+        given[...] = x
+        assert compute(given, out) is out
+        assert_same_bits(out, expected, f"{x_at} {out_at} {x_order} {out_order}")
+    for order in "CF":
+        given = x.copy(order=order)
+        assert compute(given, given) is given
+        assert_same_bits(given, expected, f"in place, order {order}")
 
 
 # ---- chunks --------------------------------------------------------------------------------------------------------
