@@ -44,7 +44,8 @@ endef
 
 .venv/test: $(SOURCES)
 	$(call environment,.venv)
-	.venv/bin/pip install --quiet --disable-pip-version-check ".[test]"
+	@echo "Installing the test extras and compiling the kernels: some minutes"
+	.venv/bin/pip install --disable-pip-version-check ".[test]"
 	touch $@
 
 .venv-bench/bench: $(SOURCES)
@@ -61,8 +62,10 @@ endef
 demo: .venv/demo
 	.venv/bin/python -m softlane
 
+# One process for each processor. Each computes with one thread, unless a test is about threads: those wait without
+# spinning, since they share the processors.
 test: .venv/test
-	.venv/bin/python -m pytest
+	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n auto --dist worksteal
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s

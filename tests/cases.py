@@ -48,6 +48,20 @@ def assert_same_bits(got, expected, note=""):
         raise AssertionError(f"{np.count_nonzero(differ)} differ, first at {i}: {got[i]!r} {expected[i]!r} {note}")
 
 
+CANONICAL_NAN = {2: {np.dtype("f2"): 0x7E00, reference.BFLOAT16: 0x7FC0}, 4: 0x7FC00000, 8: 0x7FF8000000000000}
+
+
+def canonical_nan(dtype):
+    found = CANONICAL_NAN[dtype.itemsize]
+    return found[dtype] if isinstance(found, dict) else found
+
+
+def all_nan(a):
+    """Every element is the canonical quiet NaN."""
+    a = np.asarray(a)
+    return bool((bits(a) == canonical_nan(a.dtype)).all())
+
+
 # ---- hard rows ---------------------------------------------------------------------------------------------------
 # Each takes a generator, the number of rows, their length and the dtype, and returns (rows, n).
 

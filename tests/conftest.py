@@ -1,5 +1,6 @@
-"""Runs every test on every instruction set path, and keeps the largest errors found for the summary."""
+"""Runs tests on every instruction set path, and keeps the largest errors found for the summary."""
 
+import inspect
 import os
 
 import pytest
@@ -10,7 +11,7 @@ _largest = {}
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "any_isa: does not depend on the instruction set path, runs once")
+    config.addinivalue_line("markers", "any_isa: runs on one instruction set path, unless it takes isa")
 
 
 def pytest_collection_modifyitems(items):
@@ -22,7 +23,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(trylast=True)  # the path varies fastest, so that a cached reference serves all of them
 def pytest_generate_tests(metafunc):
-    if not metafunc.definition.get_closest_marker("any_isa"):
+    takes_isa = "isa" in inspect.signature(metafunc.function).parameters
+    if takes_isa or not metafunc.definition.get_closest_marker("any_isa"):
         metafunc.parametrize("isa", _core.available_isas(), indirect=True)
 
 
@@ -45,11 +47,23 @@ def isa(request):
 def largest():
     """largest(function, dtype, form, error) keeps the largest error in ULP for the summary."""
 
-    def keep(function, dtype, form, error):
-        key = function, str(dtype), form
-        _largest[key] = max(_largest.get(key, 0.0), float(error))
+    return lambda function, dtype, form, error: keep_largest((function, str(dtype), form), float(error))
 
-    return keep
+
+def keep_largest(key, error):
+    _largest[key] = max(_largest.get(key, 0.0), error)
+
+
+def pytest_sessionfinish(session):
+    """A process of pytest-xdist hands over what it has found."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["largest"] = [[*key, error] for key, error in _largest.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for *key, error in getattr(node, "workeroutput", {}).get("largest", []):
+        keep_largest(tuple(key), error)
 
 
 def pytest_terminal_summary(terminalreporter):

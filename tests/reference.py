@@ -1,11 +1,14 @@
-"""The slow, obvious twin of softlane: what its functions return, readable as a specification.
+"""The slow, obvious reference of softlane: what its functions return, readable as a specification.
 
-`exact_softmax`, `exact_log_softmax` and `exact_logsumexp` give unrounded values in longdouble, `softmax`, `log_softmax`
-and `logsumexp` round them to the dtype of the result. On x86 a longdouble has 64 bits of mantissa, and the steps below
-keep what they would round away where it matters, so the values are good to about 0.001 ULP of float64. Where longdouble
-is float64 (Windows, macOS on ARM) that holds for float32 only: see `EXACT`. `mp_rows` does the same row by row in
-arbitrary precision; the two are compared in test_accuracy.py. The losses and gradients are in reference_losses.py.
+`exact_softmax`, `exact_log_softmax` and `exact_logsumexp` give unrounded values, the functions without `exact_`
+round them to the dtype of the result. Unrounded values are of float64 where the result is of 32 bits or fewer, else of
+longdouble. On x86 a longdouble has 64 bits of mantissa, and the steps below keep what they would round away where it
+matters, so the values are good to about 0.001 ULP of float64. Where longdouble is float64 (Windows, macOS on ARM) that
+holds for float32 only: see `EXACT`. `mp_rows` does the same row by row in arbitrary precision; the two are compared in
+test_accuracy.py. The losses and gradients are in reference_losses.py.
 """
+
+import functools
 
 import ml_dtypes
 import mpmath
@@ -52,39 +55,35 @@ def logsumexp(x, axis=-1, keepdims=False):
 
 def exact_softmax(x, axis=-1):
     """exp(x - m) / sum(exp(x - m)); NaN throughout where the maximum m is NaN or infinite."""
-    x = _rows(x, axis)
-    if x.shape[-1] == 0:
-        return _unrows(x, axis)
-    m, d, lost, others = _parts(x)
-    with np.errstate(all="ignore"):
-        p = (np.exp(d) + np.exp(d) * lost) / (1 + others)
-    return _unrows(np.where(np.isfinite(m), p, np.nan), axis)
+    return exact_results(x, axis)["softmax"]
 
 
 def exact_log_softmax(x, axis=-1):
     """(x - m) - log1p(sum of the others): both terms are <= 0, nothing cancels."""
-    x = _rows(x, axis)
-    if x.shape[-1] == 0:
-        return _unrows(x, axis)
-    m, d, lost, others = _parts(x)
-    with np.errstate(all="ignore"):
-        log_p = (d - np.log1p(others)) + lost
-    return _unrows(np.where(np.isfinite(m), log_p, np.nan), axis)
+    return exact_results(x, axis)["log_softmax"]
 
 
 def exact_logsumexp(x, axis=-1, keepdims=False):
     """m + log1p(sum of the others); m itself where that is NaN or infinite, and -inf without classes."""
+    y = exact_results(x, axis)["logsumexp"]
+    return np.expand_dims(y, axis) if keepdims and np.ndim(x) else y
+
+
+def exact_results(x, axis=-1):
+    """All three, which share what takes long."""
     scalar = np.ndim(x) == 0
     x = _rows(x, axis)
     if x.shape[-1] == 0:
-        y = np.full((*x.shape[:-1], 1), -np.inf, np.longdouble)
+        p = log_p = x
+        y = np.full(x.shape[:-1], -np.inf, x.dtype)
     else:
-        m, _, _, others = _parts(x)
+        m, d, lost, e, others = _parts(x)
         with np.errstate(all="ignore"):
-            y = np.where(np.isfinite(m), m + np.log1p(others), m)
-    if scalar:
-        return y[0]
-    return _unrows(y, axis) if keepdims else y[..., 0]
+            finite, log = np.isfinite(m), np.log1p(others)
+            p = np.where(finite, e / (1 + others), np.nan)
+            log_p = np.where(finite, (d - log) + lost, np.nan)
+            y = np.where(finite, m + log, m)[..., 0]
+    return {"softmax": _unrows(p, axis), "log_softmax": _unrows(log_p, axis), "logsumexp": y[()] if scalar else y}
 
 
 def exact(name, x, axis=-1, where=None, temperature=None):
@@ -93,8 +92,7 @@ def exact(name, x, axis=-1, where=None, temperature=None):
     temperature is a number or has the shape of the batch. What does not count gives 0 or -inf, also in a row that gives
     NaN otherwise. Good to the ulp of longdouble times max(abs(x / temperature)): enough for float32.
     """
-    x = np.asarray(x)
-    x = (x.astype(np.float32) if x.dtype == BFLOAT16 else x).astype(np.longdouble)
+    x = _wide(x) if temperature is None else _as(np.longdouble, x)
     if temperature is not None:
         t = np.asarray(temperature, np.longdouble)
         x = x / (np.expand_dims(t, axis) if t.ndim else t)
@@ -105,50 +103,68 @@ def exact(name, x, axis=-1, where=None, temperature=None):
     return y if name == "logsumexp" else np.where(where, y, -np.inf if name == "log_softmax" else 0)
 
 
-def _rows(x, axis):
-    """x in longdouble with its classes last; a scalar is one class."""
+def _as(dtype, x):
     x = np.asarray(x)
-    x = (x.astype(np.float32) if x.dtype == BFLOAT16 else x).astype(np.longdouble)
-    return np.ascontiguousarray(np.moveaxis(np.atleast_1d(x), axis, -1))
+    return (x.astype(np.float32) if x.dtype == BFLOAT16 else x).astype(dtype)
+
+
+def _wide(x):
+    """x in longdouble, or in float64 if that is 29 bits more than results for x have."""
+    dtype = np.asarray(x).dtype
+    return _as(np.longdouble if dtype == np.longdouble or result_dtype(dtype) == np.float64 else np.float64, x)
+
+
+def _rows(x, axis):
+    """x with its classes last, unrounded; a scalar is one class."""
+    return np.ascontiguousarray(np.moveaxis(np.atleast_1d(_wide(x)), axis, -1))
 
 
 def _unrows(y, axis):
     return np.moveaxis(y, -1, axis)
 
 
-def _rounded(y, x):
-    x = np.asarray(x)
-    dtype = result_dtype(x.dtype)
+def _rounded(y, x, dtype=None):
+    """y in the dtype of the results for x, a NumPy scalar where it has no dimension."""
+    dtype = dtype or result_dtype(np.asarray(x).dtype)
     with np.errstate(all="ignore"):
         y = np.asarray(y)
-        y = y.astype(np.float32).astype(BFLOAT16) if dtype == BFLOAT16 else y.astype(dtype)
-    return y.reshape(()) if x.ndim == 0 else y
+        y = (y.astype(np.float32) if dtype == BFLOAT16 else y).astype(dtype)
+    return y.reshape(np.shape(x))[()] if y.size == 1 and np.ndim(x) == 0 else y[()]
 
 
 def _parts(x):
-    """m, x - m as an unevaluated sum of two, and the sum of exp(x - m) over all classes but one of those equal to m."""
+    """m, x - m as an unevaluated sum of two, exp(x - m), and its sum over all classes but one of those equal to m."""
     with np.errstate(all="ignore"):
         m = x.max(axis=-1, keepdims=True)
         d = x - m
         v = d - x  # Knuth's two-sum: what the subtraction rounded away
         lost = (x - (d - v)) + (-m - v)
         lost = np.where(np.isfinite(lost), lost, 0)
-        e = np.exp(d) + np.exp(d) * lost
-        np.put_along_axis(e, np.argmax(x, axis=-1)[..., None], 0, axis=-1)
-        return m, d, lost, e.sum(axis=-1, keepdims=True)
+        e = np.exp(d)
+        e += e * lost
+        largest = np.argmax(x, axis=-1)[..., None]
+        of_largest = np.take_along_axis(e, largest, axis=-1)
+        np.put_along_axis(e, largest, 0, axis=-1)
+        others = e.sum(axis=-1, keepdims=True)
+        np.put_along_axis(e, largest, of_largest, axis=-1)
+        return m, d, lost, e, others
 
 
 def mp_rows(name, row):
     """One row of finite numbers through the function called name, in 600 bits: a list of mpmath numbers."""
+    return _mp_results(tuple(map(float, row)))[name]
+
+
+@functools.lru_cache(maxsize=512)
+def _mp_results(row):
     with mpmath.workprec(600):
-        x = [mpmath.mpf(float(v)) for v in row]
+        x = [mpmath.mpf(v) for v in row]
         m = max(x)
         rest = list(x)
         rest.remove(m)
         log = mpmath.log1p(mpmath.fsum(mpmath.exp(v - m) for v in rest))
-        if name == "logsumexp":
-            return [m + log]
-        return [mpmath.exp(v - m - log) if name == "softmax" else v - m - log for v in x]
+        log_p = [v - m - log for v in x]
+        return {"softmax": [mpmath.exp(v) for v in log_p], "log_softmax": log_p, "logsumexp": [m + log]}
 
 
 def mp_of(value):
@@ -165,9 +181,11 @@ def mp_of(value):
 def ulp(y, dtype):
     """The distance of neighbouring numbers of dtype around y; below the smallest normal number, the one there."""
     mantissa, lowest, _ = _FORMAT[np.dtype(dtype)]
-    _, e = np.frexp(np.abs(np.asarray(y, np.longdouble)))
-    e = np.where(np.asarray(y) == 0, lowest + 1, np.maximum(e, lowest + 1))
-    return np.ldexp(np.longdouble(1), e - 1 - mantissa)
+    y = np.asarray(y)
+    y = y if y.dtype == np.float64 else y.astype(np.longdouble)
+    _, e = np.frexp(np.abs(y))
+    e = np.where(y == 0, lowest + 1, np.maximum(e, lowest + 1))
+    return np.ldexp(y.dtype.type(1), e - 1 - mantissa)
 
 
 def ulp_error(got, exact, scale=None):
@@ -176,11 +194,12 @@ def ulp_error(got, exact, scale=None):
     exact is unrounded. Where it is NaN, infinite or 0, got must be the same; where it is beyond the largest number by
     half an ulp or more, got must be infinite. Anything else counts as an infinite error.
     """
-    got, exact = np.asarray(got), np.asarray(exact, np.longdouble)
+    got, exact = np.asarray(got), np.asarray(exact)
     assert got.shape == exact.shape, (got.shape, exact.shape)
     dtype = got.dtype
-    largest = np.longdouble(_FORMAT[dtype][2])
-    wide = (got.astype(np.float32) if dtype == BFLOAT16 else got).astype(np.longdouble)
+    work = np.float64 if exact.dtype == np.float64 and dtype != np.float64 else np.longdouble
+    exact, wide = exact.astype(work), _as(work, got)
+    largest = work(_FORMAT[dtype][2])
     with np.errstate(all="ignore"):
         unit = ulp(exact if scale is None else np.maximum(np.abs(exact), np.abs(scale)), dtype)
         error = np.abs(wide - exact) / unit

@@ -1,4 +1,4 @@
-"""The slow, obvious twin of softlane's losses and gradients, readable as a specification.
+"""The slow, obvious reference of softlane's losses and gradients, readable as a specification.
 
 `exact_...` returns unrounded values in longdouble, the function without the prefix rounds them, once. The precision is
 that of reference.py. Arguments are taken to be valid: what is rejected, and how, is in test_losses.py.
@@ -9,7 +9,7 @@ log_p = log_softmax(logits) the gradient in the logits is softmax(logits) * sum(
 """
 
 import numpy as np
-from reference import BFLOAT16, _rows, _unrows, exact_log_softmax, exact_softmax, result_dtype
+from reference import _rounded, _rows, _unrows, exact_log_softmax, exact_softmax, result_dtype
 
 # ---- losses over classes -----------------------------------------------------------------------------------------
 
@@ -202,12 +202,3 @@ def _rounded_loss(loss, x, reduction="mean", **_):
     """A reduced loss of 16-bit inputs is a float32."""
     wide = reduction != "none" and result_dtype(np.asarray(x).dtype).itemsize == 2
     return _rounded(loss, x, np.dtype(np.float32) if wide else None)
-
-
-def _rounded(y, x, dtype=None):
-    """y in the dtype of the results for x, a NumPy scalar where it has no dimension."""
-    dtype = dtype or result_dtype(np.asarray(x).dtype)
-    with np.errstate(all="ignore"):
-        y = np.asarray(y)
-        y = y.astype(np.float32).astype(dtype) if dtype == BFLOAT16 else y.astype(dtype)
-    return y.reshape(np.shape(x))[()] if y.size == 1 and np.ndim(x) == 0 else y[()]

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import reference
-from cases import FLOATS, FUNCTIONS, HALVES, HARD, assert_same_bits, form_of, hard_rows
+from cases import FLOATS, FUNCTIONS, HALVES, HARD, assert_same_bits, bits, form_of, hard_rows
 
 import softlane
 
@@ -28,18 +28,14 @@ dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 
 @functools.lru_cache(maxsize=3)
 def exact_results(make, dtype, shapes):
-    """For each (rows, n): x, then the exact values and the scale of each function."""
+    """For each (rows, n): x, then the exact values and the scale of each function, and what has been measured."""
     if not reference.EXACT[dtype]:
         pytest.skip("no longdouble on this platform is precise enough to measure float64")
     found = []
     for rows, n in shapes:
         x = hard_rows(make, rows, n, dtype)
-        m = x.max(axis=-1)
-        found.append((x, {
-            "softmax": (reference.exact_softmax(x), None),
-            "log_softmax": (reference.exact_log_softmax(x), None),
-            "logsumexp": (reference.exact_logsumexp(x), m),
-        }))  # fmt: skip
+        scales = {"logsumexp": x.max(axis=-1)}
+        found.append((x, {f: (y, scales.get(f), []) for f, y in reference.exact_results(x).items()}))
     return found
 
 
@@ -50,11 +46,15 @@ def sample(isa, shapes):
     return [i for i, (rows, n) in enumerate(shapes) if i % 5 == 0 and rows * n <= 70000]
 
 
-def check(largest, function, form, x, got, exact, scale=None):
+def check(largest, function, form, x, got, exact, scale, measured):
+    if any(np.array_equal(bits(got), bits(other)) for other in measured):
+        return  # the bits of another path
     errors = reference.ulp_error(got, exact, scale)
     worst = float(errors.max())
     largest(function, x.dtype, form, worst)
-    if not worst <= BOUND:
+    if worst <= BOUND:
+        measured.append(got)
+    else:
         at = tuple(int(i) for i in np.unravel_index(np.argmax(errors), errors.shape))
         raise AssertionError(
             f"{function} {x.dtype} {form} {x.shape}: {worst:.2f} ULP at {at}: got {got[at]!r}, exact {exact[at]!r}"
@@ -68,8 +68,8 @@ def test_rows_up_to_130_classes(make, dtype, isa, largest):
     results = exact_results(make, dtype, shapes)
     for i in sample(isa, shapes):
         x, expected = results[i]
-        for function, (exact, scale) in expected.items():
-            check(largest, function, form_of(x.shape[1], 1), x, FUNCTIONS[function](x), exact, scale)
+        for function, of_function in expected.items():
+            check(largest, function, form_of(x.shape[1], 1), x, FUNCTIONS[function](x), *of_function)
 
 
 @pytest.mark.parametrize("make", HARD, **by_name)
@@ -81,8 +81,8 @@ def test_rows_around_powers_of_two(make, dtype, isa, largest):
     results = exact_results(make, dtype, shapes)
     for i in sample(isa, shapes):
         x, expected = results[i]
-        for function, (exact, scale) in expected.items():
-            check(largest, function, form_of(x.shape[1], 1), x, FUNCTIONS[function](x), exact, scale)
+        for function, of_function in expected.items():
+            check(largest, function, form_of(x.shape[1], 1), x, FUNCTIONS[function](x), *of_function)
 
 
 @pytest.mark.parametrize("make", HARD, **by_name)
@@ -93,10 +93,10 @@ def test_columns(make, dtype, isa, largest):
     for i in sample(isa, shapes):
         (n, inner), (x, expected) = COLUMNS[i], results[i]
         columns = np.ascontiguousarray(x.reshape(2, inner, n).transpose(0, 2, 1))
-        for function, (exact, scale) in expected.items():
+        for function, of_function in expected.items():
             got = FUNCTIONS[function](columns, axis=1)
             got = got.ravel() if function == "logsumexp" else got.transpose(0, 2, 1).reshape(-1, n)
-            check(largest, function, form_of(n, inner), columns, got, exact, scale)
+            check(largest, function, form_of(n, inner), columns, got, *of_function)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -156,7 +156,7 @@ def half_rows(make, rows, n, dtype):
 
 @pytest.mark.parametrize("make", HARD, **by_name)
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-def test_half_precision_is_the_float32_result_rounded_once(make, dtype, isa, largest):
+def test_16_bit_floats_are_the_float32_result_rounded_once(make, dtype, isa, largest):
     for n, inner in ((1, 1), (2, 1), (17, 1), (32, 1), (33, 1), (130, 1), (4097, 1), (5, 3), (21, 40), (4097, 2)):
         x = half_rows(make, 2 * inner, n, dtype)
         x = np.ascontiguousarray(x.reshape(2, inner, n).transpose(0, 2, 1))

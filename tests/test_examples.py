@@ -1,30 +1,14 @@
 """The examples run, say what is true, and notice when it is not."""
 
-import importlib.util
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from example_scripts import load, run
 
 import softlane
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(name, *arguments):
-    command = [sys.executable, EXAMPLES / f"{name}.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
+pytestmark = pytest.mark.any_isa
 
 # ---- notebooks ---------------------------------------------------------------------------------------------------
 
@@ -37,7 +21,6 @@ def test_every_number_of_the_notebooks_is_reproduced(capsys):
     assert [sum(part) for part in lines] == [36, 12, 16, 6, 6]
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize("part", range(5))
 def test_a_number_that_differs_is_shown(part, monkeypatch, capsys):
     notebooks = load("notebooks")
@@ -49,7 +32,6 @@ def test_a_number_that_differs_is_shown(part, monkeypatch, capsys):
     assert "DIFFERS FROM" in capsys.readouterr().out
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize(
     ("got", "printed", "same"),
     [
@@ -67,7 +49,6 @@ def test_numbers_are_compared_to_the_digits_shown(got, printed, same):
     assert (load("notebooks").as_printed(got, printed) == printed) is same
 
 
-@pytest.mark.any_isa
 def test_the_formulas_fail_where_the_example_says_so():
     beyond = {number.what: number.note for number in load("notebooks").beyond()}
     assert [note.removeprefix("formula: ") for note in beyond.values()] == [
@@ -79,7 +60,6 @@ def test_the_formulas_fail_where_the_example_says_so():
     ]
 
 
-@pytest.mark.any_isa
 def test_notebooks_runs_as_a_program():
     done = run("notebooks")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -96,7 +76,6 @@ def train_digits():
     return load("train_digits")
 
 
-@pytest.mark.any_isa
 def test_both_networks_learn(train_digits, tmp_path, capsys):
     picture = tmp_path / "digits.png"
     ten, two = train_digits.main(["--output", str(picture)])
@@ -108,7 +87,6 @@ def test_both_networks_learn(train_digits, tmp_path, capsys):
     assert len(content) > 20_000
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize("outputs", [10, 1])
 def test_backward_agrees_with_differences(train_digits, outputs):
     rng = np.random.default_rng(1)
@@ -144,7 +122,6 @@ def test_the_perplexity_of_the_made_stream_is_the_known_one(vocabulary, rows):
     assert perplexity.agrees(found, known)
 
 
-@pytest.mark.any_isa
 def test_perplexity_notices_a_wrong_loss(monkeypatch):
     perplexity, right = load("perplexity"), softlane.cross_entropy
     monkeypatch.setattr(softlane, "cross_entropy", lambda *args, **kwargs: right(*args, **kwargs) * np.float32(1.0001))
@@ -152,7 +129,6 @@ def test_perplexity_notices_a_wrong_loss(monkeypatch):
     assert not perplexity.agrees(found, known)
 
 
-@pytest.mark.any_isa
 def test_token_losses_of_any_stream():
     perplexity, rng = load("perplexity"), np.random.default_rng(2)
     logits, targets = rng.normal(0, 5, (300, 50)).astype(np.float32), rng.integers(50, size=300)
@@ -172,7 +148,6 @@ def test_token_losses_of_any_stream():
         assert summary.largest == pytest.approx(expected.max(), rel=1e-6)
 
 
-@pytest.mark.any_isa
 def test_the_stream_is_never_in_memory_at_once():
     # 412 MB of logits in blocks of 6 MB, in a process of its own, which also counts what no Python allocator sees.
     done = run("perplexity", "--tokens", "2048", "--vocabulary", "50257", "--block", "32")

@@ -6,128 +6,107 @@ The canaries below find writes outside an output on platforms without mprotect t
 """
 
 import ctypes
-import mmap
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import FUNCTIONS, STORED, assert_same_bits, random
+from arrays import logits
+from cases import STORED, assert_same_bits, random
+from guarded import Guarded
+from ops import OPS, in_turn
 
 import softlane
 from softlane import _core
 
-PROT_NONE = 0
-ROOM = 4 << 20
+needs_mprotect = pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+each_with_an_output = pytest.mark.parametrize("op", [op for op in OPS if op.out], ids=str)
+
+DTYPES = [*STORED, np.dtype(np.uint8), np.dtype(np.uint16)]
 
 # outer, n, inner
 SHAPES = [(outer, n, 1) for n in range(1, 68) for outer in (1, 3, 17)]
-SHAPES += [(2, n, 1) for n in (*range(4090, 4100), 8191, 8192, 8193, 12289)]
-SHAPES += [(2, n, inner) for n in (1, 2, 5, 33) for inner in range(2, 68)]
+SHAPES += [(2, n, 1) for n in (1000, *range(4090, 4100), 8191, 8192, 8193, 12289)]
+SHAPES += [(2, n, inner) for n in (1, 2, 5, 33) for inner in (*range(2, 35), 47, 48, 49, *range(63, 68))]
 SHAPES += [(1, 700, inner) for inner in (2, 9, 16, 31)]
 SHAPES += [(1, n, inner) for n in (4095, 4096, 4097) for inner in (2, 3, 16, 17)]
 
 
-class Guarded:
-    """Writeable memory between two pages that may not be accessed. Stays mapped until the process ends."""
-
-    def __init__(self):
-        page = mmap.PAGESIZE
-        self.map = mmap.mmap(-1, ROOM + 2 * page)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        for address in (start, start + page + ROOM):
-            if libc.mprotect(address, page, PROT_NONE):
-                raise OSError(ctypes.get_errno(), "mprotect")
-
-    def array(self, shape, dtype, end):
-        """An array that ends where the memory ends, or begins where it begins."""
-        size = int(np.prod(shape)) * dtype.itemsize
-        offset = mmap.PAGESIZE + (ROOM - size if end else 0)
-        return np.frombuffer(self.map, np.uint8, size, offset).view(dtype).reshape(shape)
-
-
 def run_between_guard_pages(isa):
+    """Every array of a call, its output included, ends where its memory ends, or begins where it begins."""
     assert _core.use_isa(isa)
     softlane.set_num_threads(1)
-    memory, result_memory = Guarded(), Guarded()
-    for dtype in STORED:
-        for shape in SHAPES:
-            if isa == "portable" and shape[0] * shape[1] * shape[2] > 20000:
+    memories = [Guarded() for _ in range(8)]
+    for turn, op in enumerate(OPS):
+        for i, shape in enumerate(SHAPES[turn % 3 :: 3]):  # three functions next to each other see them all
+            if isa == "portable" and np.prod(shape) > 20000:
                 continue  # slow where fma is a library call
-            x = random(shape, dtype, seed=7)
-            for name, compute in FUNCTIONS.items():
-                expected = compute(x, axis=1)
-                for end in (True, False):
-                    print(isa, name, dtype, shape, "end" if end else "begin", file=sys.stderr, flush=True)
-                    guarded = memory.array(shape, dtype, end)
-                    guarded[...] = x
-                    out = result_memory.array(expected.shape, dtype, end)
-                    assert_same_bits(compute(guarded, axis=1, out=out), expected)
-                    if name != "logsumexp":
-                        assert_same_bits(compute(guarded, axis=1, out=guarded), expected)
-    for dtype in (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.uint16)):
-        for shape in SHAPES[::3]:
-            if isa == "portable" and shape[0] * shape[1] * shape[2] > 20000:
-                continue
-            x = abs(random(shape, np.float32, seed=7)).astype(dtype)
-            mask = random(shape, np.float32, seed=8) > -2
-            for name, compute in FUNCTIONS.items():
-                expected = compute(x, axis=1, where=mask)
-                for end in (True, False):
-                    print(isa, name, dtype, shape, "masked", file=sys.stderr, flush=True)
-                    guarded = memory.array(shape, dtype, end)
-                    guarded[...] = x
-                    hidden = result_memory.array(shape, mask.dtype, end)
-                    hidden[...] = mask
-                    assert_same_bits(compute(guarded, axis=1, where=hidden), expected)
+            for dtype in in_turn(op, i, DTYPES):
+                check_between_guard_pages(op, memories, logits(shape, dtype, seed=7), i, f"{isa} {op} {dtype} {shape}")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+def check_between_guard_pages(op, memories, x, turn, note):
+    given = op.given(x, 1)
+    choices = op.choices(x.shape, 1)
+    options = choices[turn % len(choices)]
+    expected = op(given, 1, **options)
+    names = [name for name, value in options.items() if np.ndim(value)]
+    for end in (True, False):
+        print(note, "end" if end else "begin", file=sys.stderr, flush=True)
+        *moved, out = (
+            memory.copy_of(a, end)
+            for memory, a in zip(memories, [*given, *(options[name] for name in names), expected[-1]], strict=False)
+        )
+        given_there = moved[: len(given)]
+        there = {**options, **dict(zip(names, moved[len(given) :], strict=True))}
+        if op.out:
+            there["out"] = out
+        for got, a in zip(op(given_there, 1, **there), expected, strict=True):
+            assert_same_bits(got, a)
+        if op.fills(x) and x.dtype == expected[-1].dtype:
+            op(given_there, 1, **{**there, "out": given_there[0]})
+            assert_same_bits(given_there[0], expected[-1])
+
+
+@needs_mprotect
 def test_nothing_is_accessed_outside_the_arrays(isa):
     run = subprocess.run([sys.executable, __file__, isa], capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, f"status {run.returncode} at or after: {run.stderr[-2000:]}"
     assert run.stdout == "done\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+@needs_mprotect
 @pytest.mark.any_isa
 def test_a_guard_page_does_end_the_process():
-    code = "import sys, ctypes, test_guard_pages as t; m = t.Guarded(); a = m.array((1,), t.np.dtype('f4'), True); "
-    code += "print('before', flush=True); ctypes.string_at(a.ctypes.data, 5)"
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, __file__, "outside"], capture_output=True, text=True, timeout=60)
     assert run.stdout == "before\n" and run.returncode < 0
 
 
-@pytest.mark.parametrize("dtype", STORED, ids=str)
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_bytes_around_the_output_stay(function, dtype, isa):
-    for shape in SHAPES[:: 11 if isa == "portable" else 3]:
-        x = random(shape, dtype, seed=8)
-        expected = FUNCTIONS[function](x, axis=1)
-        size, around = expected.nbytes, 256
-        memory = np.full(size + 2 * around, 0xA5, np.uint8)
-        out = memory[around : around + size].view(dtype).reshape(expected.shape)
-        FUNCTIONS[function](x, axis=1, out=out)
-        assert_same_bits(out, expected)
-        assert (memory[:around] == 0xA5).all() and (memory[around + size :] == 0xA5).all(), shape
+def read_outside():
+    array = Guarded().copy_of(np.zeros(1, np.float32), end=True)
+    print("before", flush=True)
+    ctypes.string_at(array.ctypes.data, array.nbytes + 1)
 
 
-@pytest.mark.parametrize("dtype", STORED, ids=str)
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_gaps_of_a_strided_output_stay(function, dtype):
-    for shape in ((9, 10, 1), (3, 100, 1), (2, 5000, 1), (3, 7, 20), (3, 7, 3)):
-        x = random(shape, dtype, seed=9)
-        expected = FUNCTIONS[function](x, axis=1)
-        memory = np.full((*expected.shape, 2), -7, dtype)
-        FUNCTIONS[function](x, axis=1, out=memory[..., 0])
-        assert_same_bits(memory[..., 0], expected)
-        assert (memory[..., 1] == -7).all(), shape
+# ---- canaries ------------------------------------------------------------------------------------------------------
+
+
+@each_with_an_output
+def test_bytes_around_the_output_stay(op, isa):
+    around = 256
+    for i, shape in enumerate(SHAPES[:: 23 if isa == "portable" else 3]):
+        for dtype in in_turn(op, i, STORED):
+            given = op.given(random(shape, dtype, seed=8), 1)
+            expected = op(given, 1)[-1]
+            memory = np.full(expected.nbytes + 2 * around, 0xA5, np.uint8)
+            out = memory[around:-around].view(expected.dtype).reshape(expected.shape)
+            op(given, 1, out=out)
+            assert_same_bits(out, expected)
+            assert (memory[:around] == 0xA5).all() and (memory[-around:] == 0xA5).all(), shape
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "outside":
+        read_outside()
     run_between_guard_pages(sys.argv[1])
     print("done")

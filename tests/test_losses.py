@@ -1,4 +1,4 @@
-"""Values of the losses, their gradients and the sigmoids, for every option, against the reference."""
+"""Values of the losses over classes and their gradients, for every option, against the reference."""
 
 import functools
 import itertools
@@ -7,28 +7,21 @@ import numpy as np
 import pytest
 import reference
 import reference_losses as ref
-from cases import FORMS, HALVES, HARD, assert_same_bits, extreme, hard_rows, random
+from cases import FORMS, HALVES, HARD, all_nan, assert_same_bits, extreme, hard_rows, random
 from loss_cases import (
     BINARY,
-    BINARY_TERMS,
     FROM_OUTPUT,
     GRAD_OF_ONE,
     GRAD_OF_SUM,
     ONE_TERM,
     OVER_CLASSES,
     REDUCTIONS,
-    SIGMOIDS,
     SUM_OF_TERMS,
-    WITH_GRAD,
     assert_grad,
     assert_loss,
     assert_within,
     batch_of,
-    binary_input,
-    binary_target,
     call,
-    check_out,
-    check_overlap,
     eps,
     floats,
     forms,
@@ -40,11 +33,10 @@ from loss_cases import (
     made_for,
     over_classes,
     probabilities,
-    reduced,
     stored,
+    units_of,
     weights,
 )
-from test_semantics import all_nan, layouts
 
 import softlane
 
@@ -94,6 +86,7 @@ def test_label_smoothing_is_within_2_ulp_too(isa, weight):
     assert reference.ulp_error(loss, ref.exact_cross_entropy(x, target, **options)).max() <= 2
 
 
+@pytest.mark.any_isa
 @hard
 @floats
 def test_cross_entropy_against_arbitrary_precision(make, dtype):
@@ -136,6 +129,7 @@ def test_class_probabilities_for_hard_rows(make, dtype):
         assert_same_bits(softlane.cross_entropy(x, y, **options), loss)
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_a_confident_row_is_not_zero(dtype, form):
@@ -162,23 +156,6 @@ def test_a_confident_row_is_not_zero(dtype, form):
                 assert_loss(got, exact, units, target, f"1e-{power}")
         if dtype != np.float16:
             assert (losses("cross_entropy", x, target, axis=axis) > 0).all()
-
-
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@forms
-def test_half_precision_is_the_float32_result_rounded_once(dtype, form):
-    shape, axis = FORMS[form]
-    x = random(shape, dtype, seed=1)
-    w = weights(shape[axis], dtype)
-    for target in (indices(shape, axis), indices(shape, axis, ignored=-100), probabilities(shape, axis, dtype)):
-        for reduction in REDUCTIONS:
-            options = {"axis": axis, "weight": w, "label_smoothing": 0.1, "reduction": reduction}
-            loss, grad = softlane.cross_entropy_with_grad(x, target, **options)
-            wide, wide_grad = softlane.cross_entropy_with_grad(x.astype(np.float32), target, **options)
-            with np.errstate(under="ignore"):
-                assert_same_bits(loss, wide.astype(dtype) if reduction == "none" else wide)
-                assert_same_bits(grad, wide_grad.astype(dtype))
-            assert_same_bits(softlane.cross_entropy(x, target, **options), loss)
 
 
 # ---- every option ------------------------------------------------------------------------------------------------
@@ -222,6 +199,7 @@ def grid_results(form, dtype):
     return found
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 def test_cross_entropy_with_every_option(dtype, form):
@@ -251,6 +229,7 @@ def lookup_results(name, form, dtype):
 LOOKUPS = ["index", "ignored", "inside", "probabilities", "all"]
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 @pytest.mark.parametrize("name", ["nll_loss", "log_loss"])
@@ -259,9 +238,10 @@ def test_nll_loss_and_log_loss_with_every_option(dtype, form, name):
     for target, options, exact, note in found:
         loss = call(name, x, target, **options)
         assert loss.dtype == dtype and type(loss) is (np.ndarray if options["reduction"] == "none" else dtype.type)
-        assert_loss(loss, exact, ONE_TERM if target.ndim < x.ndim else SUM_OF_TERMS, x, note)
+        assert_loss(loss, exact, units_of(name, target, x), x, note)
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_nll_loss_without_weights_only_looks_up(dtype, form):
@@ -271,6 +251,7 @@ def test_nll_loss_without_weights_only_looks_up(dtype, form):
     assert (losses("nll_loss", x, target, axis=axis) == -looked_up).all()
 
 
+@pytest.mark.any_isa
 @over_classes
 @floats
 def test_one_sample_is_a_scalar(name, dtype):
@@ -282,22 +263,11 @@ def test_one_sample_is_a_scalar(name, dtype):
                 got = call(name, x, t, weight=weight, reduction=reduction)
                 assert type(got) is dtype.type
                 exact = getattr(ref, f"exact_{name}")(x, t, weight=weight, reduction=reduction)
-                assert_loss(got, exact, SUM_OF_TERMS, x, (t, reduction))
+                assert_loss(got, exact, units_of(name, t, x), x, (t, reduction))
     assert call(name, x, -100, reduction="sum") == 0 and all_nan(call(name, x, -100))
 
 
-@over_classes
-@floats
-def test_any_axis_of_many_dimensions(name, dtype):
-    x = made_for(name, random((2, 3, 1, 4, 5), dtype))
-    for axis in range(-5, 5):
-        for target in (indices(x.shape, axis), probabilities(x.shape, axis, dtype)):
-            exact = getattr(ref, f"exact_{name}")(x, target, axis=axis, reduction="none")
-            got = losses(name, x, target, axis=axis)
-            assert_loss(got, exact, SUM_OF_TERMS, x)
-            assert_same_bits(losses(name, x, target, axis=np.int8(axis % 5)), got)
-
-
+@pytest.mark.any_isa
 def test_the_number_of_dimensions_decides_and_no_equal_shapes():
     """(5, 5) logits: a target of (5,) is five indices, one of (5, 5) five rows of probabilities, integers too."""
     x = random((5, 5), np.float64)
@@ -310,6 +280,7 @@ def test_the_number_of_dimensions_decides_and_no_equal_shapes():
     assert_loss(losses("cross_entropy", x, y), -reference.exact_log_softmax(x).sum(axis=-1), SUM_OF_TERMS, x)
 
 
+@pytest.mark.any_isa
 @floats
 def test_probabilities_need_not_sum_to_one(dtype):
     x = random((6, 9), dtype)
@@ -321,6 +292,7 @@ def test_probabilities_need_not_sum_to_one(dtype):
     assert (losses("cross_entropy", x, np.zeros_like(x)) == 0).all()
 
 
+@pytest.mark.any_isa
 @floats
 def test_weights_and_probabilities_of_any_sign(dtype):
     """Sums that cancel are off by so many eps of the sum of the sizes."""
@@ -335,6 +307,7 @@ def test_weights_and_probabilities_of_any_sign(dtype):
 # ---- reductions --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), *HALVES], ids=str)
 def test_reductions_accumulate_in_float64(dtype):
     """300 000 times the same loss: its mean is the loss, to what one loss may be off and one rounding.
@@ -363,6 +336,7 @@ def test_reductions_accumulate_in_float64(dtype):
         assert_within(got, np.longdouble(exact), ONE_TERM * eps(np.float32) * exact)
 
 
+@pytest.mark.any_isa
 def test_a_sum_over_very_different_losses():
     """2^24 and then 1 many times: float32 would not count the ones."""
     x = np.zeros((5000, 2), np.float32)
@@ -376,231 +350,36 @@ def test_a_sum_over_very_different_losses():
     )  # 1/2 ULP, which is 2, and the ones
 
 
+@pytest.mark.any_isa
 @floats
-def test_an_empty_batch(dtype):
+def test_an_empty_batch_has_no_mean(dtype):
     for shape, axis in (((0, 3), -1), ((0, 5000), -1), ((2, 5, 0), 1), ((0, 5, 4), 1)):
         x = np.empty(shape, dtype)
         for target in (np.empty(batch_of(shape, axis), np.int64), np.empty(shape, dtype)):
             for name in OVER_CLASSES:
                 assert all_nan(call(name, x, target, axis=axis))
                 assert call(name, x, target, axis=axis, reduction="sum") == 0
-                got = losses(name, x, target, axis=axis)
-                assert got.shape == batch_of(shape, axis) and got.dtype == dtype
-            loss, grad = softlane.cross_entropy_with_grad(x, target, axis=axis)
-            assert all_nan(loss) and grad.shape == shape and grad.dtype == dtype
     for name in BINARY:
         assert (
             all_nan(call(name, np.empty((0, 3), dtype), 1.0))
             and call(name, np.empty(0, dtype), 1, reduction="sum") == 0
         )
-        assert losses(name, np.empty((0, 3), dtype), 1).shape == (0, 3)
-    loss, grad = softlane.binary_cross_entropy_with_logits_with_grad(np.empty((0, 3), dtype), np.empty((0, 3)))
-    assert all_nan(loss) and grad.shape == (0, 3)
-    for name in SIGMOIDS:
-        assert call(name, np.empty((0, 3), dtype)).shape == (0, 3)
     for name in FROM_OUTPUT:
-        for shape in ((0, 3), (3, 0)):
-            assert call(name, np.empty(shape, dtype), np.empty(shape, dtype)).shape == shape
-
-
-# ---- sigmoids ----------------------------------------------------------------------------------------------------
-
-
-def all_sizes(dtype, seed=0):
-    """Numbers of every size and sign, dense where the results leave 1 and 0, and at the ends of the exponents."""
-    rng = np.random.default_rng([seed, 4])
-    far = 110.0 if dtype == np.float32 else 760.0
-    lowest = -44 if dtype == np.float32 else -323
-    sizes = [10 ** rng.uniform(lowest, 38, 4000), rng.uniform(0, far, 8000), rng.uniform(0, 2, 4000)]
-    k = np.arange(-900, 900)
-    with np.errstate(over="ignore", under="ignore"):
-        steps = ((k + 0.5) * (np.log(2) / 8)).astype(dtype) * (1 + rng.integers(-2, 3, k.size) * np.finfo(dtype).eps)
-        sizes = np.concatenate([*sizes, [0, 1e4, 3e38, np.finfo(dtype).tiny, np.finfo(dtype).max]]).astype(dtype)
-    return np.concatenate([sizes, -sizes, steps.astype(dtype)])
-
-
-@floats
-@pytest.mark.parametrize("name", SIGMOIDS)
-def test_sigmoids_are_within_2_ulp(name, dtype, largest):
-    if not reference.EXACT[dtype]:
-        pytest.skip("no longdouble on this platform is precise enough to measure float64")
-    x = all_sizes(dtype)
-    error = reference.ulp_error(call(name, x), getattr(ref, f"exact_{name}")(x.astype(np.longdouble)))
-    largest(name, dtype, "", error.max())
-    assert error.max() <= 2, x[error.argmax()]
-
-
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("name", SIGMOIDS)
-def test_sigmoids_of_every_half_precision_number(name, dtype):
-    x = np.arange(65536, dtype=np.uint16).view(dtype)
-    nan = np.isnan(x.astype(np.float32))
-    with np.errstate(all="ignore"):
-        wide = call(name, x.astype(np.float32))
-        got = call(name, x)
-        assert all_nan(got[nan]) and all_nan(wide[nan])
-        assert_same_bits(got[~nan], wide[~nan].astype(dtype))
-    exact = getattr(ref, f"exact_{name}")(x[~nan].astype(np.float32).astype(np.longdouble))
-    # half an ulp, and 2 of float32; below the normal numbers of float32, those are coarser for bfloat16
-    error = reference.ulp_error(got[~nan], exact)
-    assert (error - 2 * reference.ulp(exact, np.float32) / reference.ulp(exact, dtype)).max() <= 0.5
-
-
-@stored
-@pytest.mark.parametrize("name", SIGMOIDS)
-def test_sigmoids_element_by_element(name, dtype):
-    """Every length, alone and among others, in any layout and in place: the bits of an element are its own."""
-    x = np.concatenate([random(97, dtype), np.array([0, -0.0, 30, -30, np.inf, -np.inf, np.nan]).astype(dtype)])
-    whole = call(name, x)
-    for i in range(x.size):
-        one = call(name, x[i])
-        assert type(one) is dtype.type
-        assert_same_bits(one, whole[i])
-        assert_same_bits(call(name, x[i:]), whole[i:])
-        assert_same_bits(call(name, x[:i]), whole[:i])
-    for shape in ((), (8, 13), (2, 4, 13), (104, 1)):
-        y = x[0] if shape == () else x.reshape(shape)
-        assert np.shape(call(name, y)) == shape
-        assert_same_bits(np.ravel(call(name, y)), whole[: np.size(y)])
-    square = x.reshape(8, 13)
-    for note, view in layouts(square):
-        assert_same_bits(call(name, view), whole.reshape(8, 13), note)
-        out = np.empty_like(square, order="F")
-        assert call(name, view, out=out) is out
-        assert_same_bits(out, whole.reshape(8, 13), note)
-    out = np.empty((), dtype)
-    assert call(name, x[3], out=out) is out and out == whole[3]
-    check_out(lambda out: call(name, square, out=out), whole.reshape(8, 13))
-    check_overlap(lambda x, out: call(name, x, out=out), square, whole.reshape(8, 13))
-
-
-@floats
-def test_sigmoids_of_special_values(dtype):
-    x = np.array([np.inf, -np.inf, 0, -0.0, 1e4, -1e4], dtype)
-    assert softlane.sigmoid(x).tolist() == [1, 0, 0.5, 0.5, 1, 0]
-    assert softlane.log_sigmoid(x)[[0, 1, 4, 5]].tolist() == [0, -np.inf, 0, -1e4]
-    for name in SIGMOIDS:
-        nans = np.array([np.nan, -np.nan, 0], dtype)
-        nans.view(f"u{dtype.itemsize}")[2] = np.array(np.inf, dtype).view(f"u{dtype.itemsize}") + 1  # signalling
-        assert all_nan(call(name, nans)) and all_nan(call(name, nans[0]))
-
-
-# ---- binary cross-entropy ----------------------------------------------------------------------------------------
-
-BINARY_SHAPES = [(), (1,), (7,), (16,), (37, 10), (3, 7, 45), (2, 1, 5003)]
-PARTS = [None, (), (1,), "last", "first", "all"]
-
-
-def part(kind, shape, dtype, seed):
-    """Weights that broadcast to shape."""
-    if kind is None or (kind == (1,) and not shape):
-        return None
-    if kind in ("last", "first") and shape:
-        kind = shape[-1:] if kind == "last" else (shape[0],) + (1,) * (len(shape) - 1)
-    elif isinstance(kind, str):
-        kind = shape
-    return np.asarray(weights(kind, dtype, seed))
-
-
-@functools.lru_cache(maxsize=1)
-def binary_results(name, dtype, shape):
-    """x, y, and for every combination of options the exact results, and what is allowed of the gradient."""
-    x, y = binary_input(name, shape, dtype), binary_target(shape, dtype)
-    positives = [None] if name == "binary_cross_entropy" else PARTS
-    wide, tiny = x.astype(np.longdouble), np.finfo(dtype).smallest_subnormal
-    found = []
-    for wanted, positive, reduction in itertools.product(PARTS, positives, REDUCTIONS):
-        if x.size > 1000 and (wanted in PARTS[1:3] or positive in PARTS[1:4]):
-            continue
-        options = {"weight": part(wanted, shape, dtype, 1), "reduction": reduction}
-        if name != "binary_cross_entropy":
-            options["pos_weight"] = part(positive, shape, dtype, 2)
-        exact = getattr(ref, f"exact_{name}")(x, y, **options)
-        allowed = None
-        if name in WITH_GRAD:
-            of_one, of_zero = ref._binary_coefficients(x, y, options["weight"], options["pos_weight"])
-            size = of_one * ref.exact_sigmoid(-wide) + of_zero * ref.exact_sigmoid(wide)
-            allowed = (BINARY_TERMS + 1) * eps(dtype) * size / (x.size if reduction == "mean" else 1) + 8 * tiny
-        found.append((options, exact, allowed, (wanted, positive, reduction)))
-    return x, y, found
-
-
-@floats
-@pytest.mark.parametrize("shape", BINARY_SHAPES, ids=str)
-@pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
-def test_binary_cross_entropy_with_every_option(name, dtype, shape):
-    x, y, found = binary_results(name, dtype, shape)
-    for options, exact, allowed, note in found:
-        loss = call(name, x, y, **options)
-        if name in WITH_GRAD:
-            (loss, grad), (exact, exact_grad) = loss, exact
-            assert grad.dtype == dtype and np.shape(grad) == shape
-            assert_within(grad, exact_grad, allowed, note)
-            assert_same_bits(
-                loss, softlane.binary_cross_entropy_with_logits(x, y, **options), f"{note} without gradient"
-            )
-        if options["reduction"] == "none" and shape:
-            assert loss.shape == shape and loss.dtype == dtype
-            assert_within(loss, exact, BINARY_TERMS * eps(dtype) * exact + 8 * np.finfo(dtype).smallest_subnormal, note)
-        else:
-            assert type(loss) is dtype.type
-            assert_within(loss, exact, reduced(BINARY_TERMS, dtype, x.size) * exact, note)
-
-
-@floats
-@pytest.mark.parametrize("shape", [(), (1,), (10,), (37, 1), (1, 10), (1, 1)], ids=str)
-@pytest.mark.parametrize("name", BINARY)
-def test_binary_targets_broadcast(name, dtype, shape):
-    x, y = binary_input(name, (37, 10), dtype), binary_target(shape, dtype)
-    for reduction in REDUCTIONS:
-        full = call(name, x, np.ascontiguousarray(np.broadcast_to(y, x.shape)), reduction=reduction)
-        assert_same_bits(call(name, x, y, reduction=reduction), full)
-    if name == BINARY[1]:
-        loss, grad = call(WITH_GRAD[1], x, y)
-        full, full_grad = call(WITH_GRAD[1], x, np.ascontiguousarray(np.broadcast_to(y, x.shape)))
-        assert_same_bits(loss, full)
-        assert_same_bits(grad, full_grad)
-
-
-@floats
-def test_binary_cross_entropy_of_far_logits(dtype):
-    x = np.array([1e4, -1e4, 1e4, -1e4, 1e4, 3e38, -3e38, 88, -750], dtype)
-    y = np.array([1, 0, 0, 1, 0.5, 0, 1, 1, 0], dtype)
-    small = [np.exp(np.longdouble(-88)), np.exp(np.longdouble(-750)) if dtype == np.float64 else 0]
-    loss, grad = losses("binary_cross_entropy_with_logits_with_grad", x, y)
-    assert loss[:7].tolist() == [0, 0, 1e4, 1e4, 5e3, *x[5:6].tolist(), *x[5:6].tolist()]
-    assert_within(loss[7:], small, [BINARY_TERMS * eps(dtype) * small[0], 8 * np.finfo(dtype).smallest_subnormal])
-    assert grad[:7].tolist() == [0, 0, 1, -1, 0.5, 1, -1]
-    assert_within(grad[7:], [-small[0], small[1]], [BINARY_TERMS * eps(dtype) * small[0], np.finfo(dtype).tiny * 1e-6])
-
-
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("name", BINARY)
-def test_half_precision_binary_cross_entropy_is_the_float32_one_rounded(name, dtype):
-    x, y = binary_input(name, (37, 10), np.float32).astype(dtype), binary_target((37, 10), dtype)
-    w = weights(10, dtype)
-    for reduction in REDUCTIONS:
-        wide = call(name, x.astype(np.float32), y, weight=w, reduction=reduction)
-        with np.errstate(under="ignore", over="ignore"):
-            rounded = wide.astype(dtype) if reduction == "none" else wide
-            assert_same_bits(call(name, x, y, weight=w, reduction=reduction), rounded)
-            if name == BINARY[1]:
-                wide, wide_grad = call(WITH_GRAD[1], x.astype(np.float32), y, reduction=reduction)
-                loss, grad = call(WITH_GRAD[1], x, y, reduction=reduction)
-                assert_same_bits(loss, wide.astype(dtype) if reduction == "none" else wide)
-                assert_same_bits(grad, wide_grad.astype(dtype))
+        assert call(name, np.empty((3, 0), dtype), np.empty((3, 0), dtype)).shape == (3, 0)
 
 
 # ---- gradients from an output ------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 @pytest.mark.parametrize("name", FROM_OUTPUT)
 def test_gradients_from_an_output(name, dtype, form):
     """y * (g - sum(g * y)) and g - exp(y) * sum(g), in eps of the same with every term positive.
 
-    The sums are SUM_OF_TERMS, but with cancellation; a difference, a product, 2 for exp(y): 20 of the larger, in all.
+    The lanes add up one after the other, so that a bound of their roundings would grow with the row. 20 is enough for
+    all of these rows (observed), with a difference, a product and 2 for exp(y).
     """
     shape, axis = FORMS[form]
     g = random(shape, dtype, seed=1)
@@ -620,18 +399,7 @@ def test_gradients_from_an_output(name, dtype, form):
     assert (np.abs(wide) <= lost).all()
 
 
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
-@forms
-@pytest.mark.parametrize("name", FROM_OUTPUT)
-def test_half_precision_gradients_are_the_float32_ones_rounded(name, dtype, form):
-    shape, axis = FORMS[form]
-    g, y = random(shape, dtype, seed=1), random(shape, dtype, seed=2)
-    y = getattr(reference, name.removesuffix("_grad"))(y, axis).astype(dtype)
-    wide = call(name, g.astype(np.float32), y.astype(np.float32), axis)
-    with np.errstate(under="ignore"):
-        assert_same_bits(call(name, g, y, axis), wide.astype(dtype))
-
-
+@pytest.mark.any_isa
 @stored
 @forms
 @pytest.mark.parametrize("name", FROM_OUTPUT)
@@ -660,31 +428,14 @@ def test_gradients_from_an_output_with_special_values(name, dtype, form):
     assert (got == (given if name == "log_softmax_grad" else 0)).all()
 
 
+@pytest.mark.any_isa
 def test_gradients_from_an_output_without_dimensions():
     assert softlane.softmax_grad(3.0, 1.0) == 0 and type(softlane.softmax_grad(3.0, 1.0)) is np.float64
     assert softlane.log_softmax_grad(np.float32(3), np.float32(0)) == 0
     assert softlane.softmax_grad([1.0, 0.0], [0.5, 0.5]).tolist() == [0.25, -0.25]
 
 
-@floats
-@forms
-@pytest.mark.parametrize("name", FROM_OUTPUT)
 @pytest.mark.any_isa
-def test_layouts_and_outputs_of_gradients_from_an_output(name, dtype, form):
-    shape, axis = FORMS[form]
-    g, y = random(shape, dtype, seed=1), softlane.softmax(random(shape, dtype, seed=2), axis)
-    expected = call(name, g, y, axis)
-    for (note, g_view), (_, y_view) in zip(layouts(g), layouts(y), strict=True):
-        assert_same_bits(call(name, g_view, y, axis), expected, note)
-        assert_same_bits(call(name, g, y_view, axis), expected, note)
-        assert_same_bits(call(name, g_view, y_view, axis), expected, note)
-    check_out(lambda out: call(name, g, y, axis, out=out), expected)
-    check_overlap(lambda g, out: call(name, g, y, axis, out=out), g, expected)
-    check_overlap(lambda y, out: call(name, g, y, axis, out=out), y, expected)
-    same = call(name, y, y, axis)
-    check_overlap(lambda y, out: call(name, y, y, axis, out=out), y, same)
-
-
 @forms
 @floats
 def test_the_gradient_of_a_confident_row_is_exact(dtype, form):
@@ -703,3 +454,6 @@ def test_the_gradient_of_a_confident_row_is_exact(dtype, form):
             _, grad = softlane.cross_entropy_with_grad(x, target, axis=axis, reduction="sum")
             got = np.moveaxis(grad, axis, -1)[..., n // 3].astype(np.longdouble)
             assert np.abs(got / (-others / (1 + others)) - 1).max() <= 4 * np.finfo(dtype).eps, (gap, target.dtype)
+            same = x.copy()  # the logits are read again
+            softlane.cross_entropy_with_grad(same, target, axis=axis, reduction="sum", grad_out=same)
+            assert_same_bits(same, grad, "in place")

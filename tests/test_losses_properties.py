@@ -4,9 +4,10 @@ import itertools
 
 import hypothesis
 import numpy as np
+import pytest
 import reference
 import reference_losses as ref
-from cases import FLOATS, assert_same_bits
+from cases import FLOATS, all_nan, assert_same_bits
 from hypothesis import strategies as st
 from loss_cases import (
     BINARY_TERMS,
@@ -25,10 +26,12 @@ from loss_cases import (
     reduced,
     weights,
 )
-from test_properties import arrays, fixed
-from test_semantics import all_nan
+from strategies import arrays, fixed
 
 import softlane
+
+# test_paths.py compares the paths.
+pytestmark = pytest.mark.any_isa
 
 
 @st.composite
@@ -168,17 +171,3 @@ def test_two_classes_are_one_sigmoid(array):
         y = call(name, x[inner][order])
         step = reference.ulp(y[1:], x.dtype) if y.size else 0  # monotone up to the 2 ULP of each
         assert (np.diff(y.astype(np.float64)) >= -4 * step).all()
-
-
-@hypothesis.given(problems(special=True))
-@fixed
-def test_layout_does_not_matter(problem):
-    x, axis, target = problem
-    plain = np.ascontiguousarray(x)
-    for reduction in ("mean", "none"):
-        options = {"axis": axis, "reduction": reduction}
-        got, expected = (softlane.cross_entropy_with_grad(v, target, **options) for v in (x, plain))
-        assert_same_bits(got[0], expected[0])
-        assert_same_bits(got[1], expected[1])
-    for name in SIGMOIDS:
-        assert_same_bits(call(name, x), call(name, plain))

@@ -1,37 +1,22 @@
-"""Losses, gradients and sigmoids: dtypes, ignored samples, special values, layouts, grad_out, errors."""
-
-import functools
-import inspect
-import itertools
-import warnings
+"""Losses, gradients and sigmoids: dtypes of arguments, ignored samples, special values, shared memory."""
 
 import numpy as np
 import pytest
-import reference
 import reference_losses as ref
-from cases import FORMS, STORED, assert_same_bits, random
+from cases import FORMS, STORED, all_nan, assert_same_bits, random
 from loss_cases import (
     BINARY,
     BINARY_TERMS,
-    FLOAT_NAMES,
-    FROM_OUTPUT,
-    INDICES,
     ONE_TERM,
     OVER_CLASSES,
     REDUCTIONS,
-    ROWS,
-    SIGMOIDS,
     SUM_OF_TERMS,
     WITH_GRAD,
     X,
-    assert_error,
     assert_loss,
     assert_within,
-    binary_input,
     binary_target,
     call,
-    check_out,
-    check_overlap,
     eps,
     floats,
     forms,
@@ -43,51 +28,16 @@ from loss_cases import (
     stored,
     weights,
 )
-from numpy.exceptions import AxisError
-from test_semantics import all_nan, layouts
 
 import softlane
+
+# test_paths.py compares the paths.
+pytestmark = pytest.mark.any_isa
 
 # ---- dtypes ------------------------------------------------------------------------------------------------------
 
 INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.intc, np.longlong]
-RESULTS = {
-    **{dtype.type: dtype.type for dtype in STORED},
-    **dict.fromkeys((np.bool_, *INTEGERS[:4]), np.float32),
-    **dict.fromkeys(INTEGERS[4:], np.float64),
-}
-REALS = [*RESULTS]
-
-
-@pytest.mark.parametrize(("given", "expected"), RESULTS.items(), ids=lambda d: np.dtype(d).name)
-def test_dtypes_of_the_results(given, expected):
-    x = np.array([[0, 1, 1, 0], [1, 0, 0, 0]]).astype(given)
-    float_x = x.astype(expected)
-    scalar = np.float32 if np.dtype(expected).itemsize == 2 else expected
-    target = np.array([2, 0])
-    for name, *args in (
-        *((name, target) for name in OVER_CLASSES),
-        *((name, np.eye(4)[target]) for name in OVER_CLASSES),
-        *((name, np.array([[1, 0, 1, 1], [0, 1, 0, 0]])) for name in BINARY),
-    ):
-        for reduction in REDUCTIONS:
-            got = call(name, x, *args, reduction=reduction)
-            assert got.dtype == (expected if reduction == "none" else scalar), name
-            assert_same_bits(got, call(name, float_x, *args, reduction=reduction))
-    for name, args in zip(WITH_GRAD, (target, x), strict=True):
-        (loss, grad), (float_loss, float_grad) = call(name, x, args), call(name, float_x, args)
-        assert type(loss) is scalar and grad.dtype == expected
-        assert_same_bits(loss, float_loss)
-        assert_same_bits(grad, float_grad)
-        out = np.empty(x.shape, expected)
-        assert call(name, x, args, grad_out=out)[1] is out
-        assert_same_bits(out, grad)
-    for name in SIGMOIDS:
-        assert_same_bits(call(name, x), call(name, float_x))
-        assert call(name, x).dtype == expected and type(call(name, x[0, 0])) is expected
-    for name in FROM_OUTPUT:
-        assert_same_bits(call(name, x, x), call(name, float_x, float_x))
-        assert call(name, x, x).dtype == expected
+REALS = [*(dtype.type for dtype in STORED), np.bool_, *INTEGERS]
 
 
 def test_integers_do_not_wrap():
@@ -384,434 +334,6 @@ def test_nan_targets_and_weights():
         assert (np.isnan(grad) == np.isnan(y)).all() and all_nan(grad[2, 3])
 
 
-@stored
-def test_special_values_of_binary_cross_entropy(dtype):
-    x = np.array([np.inf, -np.inf, np.inf, -np.inf, np.inf, 0, np.nan, -np.inf], dtype)
-    y = np.array([1, 0, 0, 1, 0.5, 0.5, 0.5, 0.5], dtype)
-    loss, grad = losses("binary_cross_entropy_with_logits_with_grad", x, y)
-    assert loss[[0, 1, 2, 3, 4, 7]].tolist() == [0, 0, *[np.inf] * 4]
-    assert grad[:6].tolist() == [0, 0, 1, -1, 0.5, 0] and grad[7] == -0.5
-    assert all_nan(loss[6]) and all_nan(grad[6])
-    assert_within(loss[5], np.log(np.longdouble(2)), 2 * eps(dtype))
-    hidden = losses("binary_cross_entropy_with_logits", x[:6], y[:6], weight=[1, 1, 0, 0, 0, 1])
-    assert hidden[:5].tolist() == [0] * 5
-    assert losses("binary_cross_entropy_with_logits", x[3:4], y[3:4], pos_weight=0) == 0
-    p = np.array([0, 1, 1, 0, 0.5, np.nan, -0.5, 1.5], dtype)
-    y = np.array([0, 1, 0, 1, 0.5, 0.5, 0.5, 0.5], dtype)
-    loss = losses("binary_cross_entropy", p, y)
-    assert loss[:4].tolist() == [0, 0, np.inf, np.inf] and all_nan(loss[5:])
-    assert losses("binary_cross_entropy", p[2:4], y[2:4], weight=0).tolist() == [0, 0]
-    assert all_nan(softlane.binary_cross_entropy(p, y)) and softlane.binary_cross_entropy(p[:5], y[:5]) == np.inf
-
-
-@stored
-@forms
-def test_no_warnings_escape(dtype, form):
-    x, rows, target, axis, row = special_case(form, dtype)
-    target.flat[-1] = -100
-    rows[row] = np.nan
-    rows[..., 0] = -np.inf
-    rows[..., 1] = 60000
-    rows[..., 2] = -60000
-    y = probabilities(x.shape, axis, dtype)
-    w = weights(rows.shape[-1], dtype)
-    w[1] = 0
-    with np.errstate(all="raise"), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for given in (x, np.zeros_like(x), np.full_like(x, -np.inf), np.full_like(x, np.inf), x[..., ::-1]):
-            for reduction in ("mean", "none"):
-                for t in (target, y):
-                    for name in (*OVER_CLASSES, WITH_GRAD[0]):
-                        call(name, given, t, axis=axis, weight=w, reduction=reduction)
-                for name in (*BINARY, WITH_GRAD[1]):
-                    call(name, given, y, weight=-y, reduction=reduction)
-            softlane.cross_entropy(given, np.full_like(target, -100), axis=axis)
-            softlane.cross_entropy_with_grad(given, target, axis=axis, weight=np.zeros_like(w))
-            for name in SIGMOIDS:
-                call(name, given)
-            for name in FROM_OUTPUT:
-                call(name, given, given, axis)
-        x.view(f"u{dtype.itemsize}").flat[0] = (1 << (8 * dtype.itemsize - 1)) + 1  # the smallest number, negative
-        softlane.binary_cross_entropy_with_logits_with_grad(x, y, weight=np.full_like(x, 1e-3))
-        for value in (1e300, 1e-300):  # no number in narrower types
-            wide = {"weight": np.full(rows.shape[-1], value)}
-            for name in (*OVER_CLASSES, WITH_GRAD[0]):
-                call(name, np.ones_like(x), target, axis=axis, **wide)
-                call(name, np.ones_like(x), np.full(x.shape, value), axis=axis, **wide)
-            for name in (*BINARY, WITH_GRAD[1]):
-                call(name, np.ones_like(x), np.full(x.shape, min(value, 1)), weight=value)
-        np.add(np.float32(1), np.float32(2))  # nothing is left behind for the next ufunc to report
-
-
-# ---- layouts -----------------------------------------------------------------------------------------------------
-
-
-@forms
-@pytest.mark.parametrize("kind", ["index", "probabilities"])
-@pytest.mark.any_isa
-def test_every_layout_of_every_argument_gives_the_bits_of_a_fresh_copy(form, kind):
-    shape, axis = FORMS[form]
-    for dtype in (np.dtype(np.float64), np.dtype(np.float16)):
-        target = probabilities(shape, axis, dtype) if kind == "probabilities" else indices(shape, axis, ignored=-100)
-        given = {"logits": random(shape, dtype), "target": target, "weight": weights(shape[axis], dtype)}
-        for reduction in ("mean", "none"):
-            options = {"axis": axis, "label_smoothing": 0.1, "reduction": reduction}
-            loss, grad = softlane.cross_entropy_with_grad(**given, **options)
-            for argument, array in given.items():
-                for name, view in layouts(array):
-                    before = view.copy()
-                    changed = {**given, argument: view}
-                    got, got_grad = softlane.cross_entropy_with_grad(**changed, **options)
-                    assert_same_bits(got, loss, f"{argument} {name}")
-                    assert_same_bits(got_grad, grad, f"{argument} {name}")
-                    assert_same_bits(softlane.cross_entropy(**changed, **options), loss, f"{argument} {name}")
-                    assert got_grad.dtype.isnative and got_grad.flags.c_contiguous and got_grad.flags.owndata
-                    assert (view == before).all(), f"{argument} {name}: the input was changed"
-
-
-@forms
-@pytest.mark.parametrize("name", ["nll_loss", "log_loss"])
-@pytest.mark.parametrize("kind", ["index", "probabilities"])
-@pytest.mark.any_isa
-def test_every_layout_of_probabilities(form, name, kind):
-    shape, axis = FORMS[form]
-    x = made_for(name, random(shape, np.float32))
-    target = probabilities(shape, axis) if kind == "probabilities" else indices(shape, axis)
-    expected = losses(name, x, target, axis=axis)
-    for (note, view), (_, target_view) in zip(layouts(x), layouts(target), strict=True):
-        assert_same_bits(losses(name, view, target, axis=axis), expected, note)
-        assert_same_bits(losses(name, view, target_view, axis=axis), expected, note)
-
-
-@pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
-@pytest.mark.any_isa
-def test_every_layout_of_binary_arguments(name):
-    for dtype, shape in itertools.product((np.dtype(np.float64), np.dtype(np.float16)), ((7,), (37, 10), (3, 7, 45))):
-        x = binary_input(name, shape, np.float32).astype(dtype)
-        given = {"target": binary_target(shape, dtype), "weight": weights(shape[-1], dtype)}
-        if name != "binary_cross_entropy":
-            given["pos_weight"] = weights(shape, dtype)
-        given = {"probs" if name == "binary_cross_entropy" else "logits": x, **given}
-        expected = losses(name, **given)
-        for argument, array in given.items():
-            for note, view in layouts(array):
-                got = losses(name, **{**given, argument: view})
-                for a, b in zip(got, expected, strict=True) if name in WITH_GRAD else [(got, expected)]:
-                    assert_same_bits(a, b, f"{argument} {note}")
-
-
-@floats
-@pytest.mark.any_isa
-def test_broadcast_arguments(dtype):
-    """Arrays with strides of 0."""
-    for n in (10, 100, 5000):
-        row, y, w = random(n, dtype), probabilities((n,), 0, dtype), np.broadcast_to(dtype.type(0.3), (n,))
-        x, rows = np.broadcast_to(row, (7, n)), np.broadcast_to(y, (7, n))
-        for target, one in ((np.broadcast_to(np.int64(3), (7,)), 3), (rows, y)):
-            loss, grad = losses("cross_entropy_with_grad", x, target, weight=w)
-            expected, expected_grad = losses("cross_entropy_with_grad", row, one, weight=w.copy())
-            assert_same_bits(loss, np.broadcast_to(expected, 7))
-            assert_same_bits(grad, np.broadcast_to(expected_grad, (7, n)))
-            assert_same_bits(losses("log_loss", rows, target), np.broadcast_to(losses("log_loss", y, one), 7))
-        assert_same_bits(softlane.sigmoid(x), np.broadcast_to(softlane.sigmoid(row), (7, n)))
-        assert_same_bits(softlane.softmax_grad(x, rows), np.broadcast_to(softlane.softmax_grad(row, y), (7, n)))
-
-
-# ---- grad_out ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float16)], ids=str)
-@forms
-@pytest.mark.parametrize("kind", ["index", "probabilities"])
-@pytest.mark.any_isa
-def test_grad_out_takes_any_layout_and_any_overlap(dtype, form, kind):
-    shape, axis = FORMS[form]
-    x, w = random(shape, dtype), weights(shape[axis], dtype)
-    target = probabilities(shape, axis, dtype) if kind == "probabilities" else indices(shape, axis, ignored=-100)
-    options = {"axis": axis, "label_smoothing": 0.1, "weight": w}
-    loss, grad = softlane.cross_entropy_with_grad(x, target, **options)
-
-    def compute(x, target, out):
-        got, filled = softlane.cross_entropy_with_grad(x, target, grad_out=out, **options)
-        assert_same_bits(got, loss)
-        return filled
-
-    check_out(lambda out: compute(x, target, out), grad)
-    check_overlap(lambda x, out: compute(x, target, out), x, grad)
-    if kind == "probabilities":
-        check_overlap(lambda target, out: compute(x, target, out), target, grad)
-    out = np.empty(shape, dtype)
-    out.reshape(-1)[: w.size] = w
-    options["weight"] = out.reshape(-1)[: w.size]
-    compute(x, target, out)
-    assert_same_bits(out, grad, "the weights are a part of it")
-
-
-@pytest.mark.parametrize("dtype", [np.dtype(np.float64), np.dtype(np.float16)], ids=str)
-@pytest.mark.any_isa
-def test_grad_out_of_binary_cross_entropy(dtype):
-    for shape in ((37, 10), (3, 7, 45), (5003,)):
-        x, y, w = (
-            binary_input("logits", shape, np.float32).astype(dtype),
-            binary_target(shape, dtype),
-            weights(shape, dtype),
-        )
-        compute = functools.partial(softlane.binary_cross_entropy_with_logits_with_grad, weight=w, pos_weight=w)
-        expected, grad = compute(x, y)
-
-        def second(result, expected=expected):
-            assert_same_bits(result[0], expected)
-            return result[1]
-
-        check_out(lambda out, c=compute, x=x, y=y: c(x, y, grad_out=out), grad, second)
-        check_overlap(lambda x, out, c=compute, y=y: c(x, y, grad_out=out), x, grad, second)
-        check_overlap(lambda y, out, c=compute, x=x: c(x, y, grad_out=out), y, grad, second)
-        one_sum = functools.partial(softlane.binary_cross_entropy_with_logits_with_grad, x, y, pos_weight=3)
-        expected, grad = one_sum(weight=w)
-        check_overlap(lambda w, out, c=one_sum: c(weight=w, grad_out=out), w, grad, lambda r: r[1])
-
-
-def test_indices_in_the_memory_of_grad_out():
-    x, target = random((8, 5), np.float64), indices((8, 5), 1)
-    loss, grad = softlane.cross_entropy_with_grad(x, target)
-    for start in (0, 7, 32):
-        out = np.empty((8, 5))
-        inside = out.view(np.int64).reshape(-1)[start : start + 8]
-        inside[...] = target
-        got = softlane.cross_entropy_with_grad(x, inside, grad_out=out)
-        assert_same_bits(got[0], loss)
-        assert_same_bits(out, grad)
-
-
-# ---- errors ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", FLOAT_NAMES)
-@pytest.mark.any_isa
-def test_errors_of_losses_over_classes(name):
-    x = FLOAT_NAMES[name]
-    grad_for = (lambda shape: {"grad_out": np.empty(shape, np.float32)}) if name in WITH_GRAD else lambda shape: {}
-    for shape in ((5,), (4,), (1,), (7,)):
-        assert_error(ValueError, ["target", str(shape), "(6,)"], name, X, np.zeros(shape, int))
-    assert_error(ValueError, ["target", "()", "(6, 4)"], name, X, 1)
-    for shape in ((6, 4, 1), (1, 6, 4)):
-        assert_error(ValueError, ["target", str(shape), "(6, 4)"], name, X, np.zeros(shape, int))
-    for shape in ((6, 1), (4, 6), (1, 4), (5, 4)):
-        assert_error(ValueError, ["target", str(shape), "(6, 4)"], name, X, np.zeros(shape, np.float32))
-    assert_error(ValueError, ["target", "(4,)", "(6,)"], name, X, np.zeros(4, int), axis=1)
-    assert_error(ValueError, ["target", "(6,)", "(4,)"], name, X, np.zeros(6, int), axis=0)
-    for given in (np.float32, np.float64, np.float16, reference.BFLOAT16, np.bool_):
-        assert_error(TypeError, ["target", np.dtype(given).name, "integer"], name, X, INDICES.astype(given))
-    for shape in ((3,), (5,), (1,), (), (1, 4), (6, 4)):
-        assert_error(ValueError, ["weight", str(shape), "(4,)"], name, X, INDICES, weight=np.ones(shape))
-        assert_error(ValueError, ["weight", str(shape), "(4,)"], name, X, ROWS, weight=np.ones(shape))
-    for reduction in ("avg", "Mean", "", "batchmean", None, 1):
-        words = ["reduction", str(reduction), "mean", "sum", "none"]
-        assert_error(ValueError, words, name, X, INDICES, reduction=reduction)
-    assert_error(ValueError, ["ignore_index", "3"], name, X, ROWS, ignore_index=3)
-    assert_error(ValueError, ["ignore_index", "0"], name, X, ROWS, ignore_index=0)
-    for wrong in (1.0, "1", None, [1]):
-        assert_error(TypeError, ["ignore_index", str(wrong)], name, X, INDICES, ignore_index=wrong)
-    if "cross_entropy" in name:
-        for wrong in (-0.1, 1.5, np.inf, np.nan, -1e-300):
-            assert_error(ValueError, ["label_smoothing", str(wrong)], name, X, INDICES, label_smoothing=wrong)
-            assert_error(ValueError, ["label_smoothing", str(wrong)], name, X, ROWS, label_smoothing=wrong)
-    assert_error(ValueError, [x], name, np.float32(1), 0, **grad_for(()))
-    assert_error(ValueError, [x], name, np.float32(1), np.float32(1), **grad_for(()))
-    assert_error(ValueError, [x], name, np.empty((3, 0), np.float32), np.zeros(3, int), **grad_for((3, 0)))
-    assert_error(ValueError, [x], name, np.empty((3, 0), np.float32), np.empty((3, 0)), **grad_for((3, 0)))
-    assert_error(ValueError, [x], name, np.empty((0, 3), np.float32), np.empty(3, int), axis=0, **grad_for((0, 3)))
-    for axis in (2, -3, 2**70):
-        assert_error(AxisError, [f"axis {axis} is out of bounds for array of dimension 2"], name, X, INDICES, axis=axis)
-    for axis in (None, 1.0, "1", (0,)):
-        assert_error(TypeError, ["axis must be an integer"], name, X, INDICES, axis=axis)
-    assert_error(ValueError, [name], name, [[1.0, 2.0], [3.0]], [0, 1], **grad_for((2, 2)))
-
-
-UNSUPPORTED = [
-    np.ones((6, 4), np.complex128), np.ones((6, 4), object), np.full((6, 4), "a"), np.ones((6, 4), "M8[s]"),
-    np.ma.masked_array(np.ones((6, 4))),
-]  # fmt: skip
-if np.dtype(np.longdouble) != np.float64:
-    UNSUPPORTED.append(np.ones((6, 4), np.longdouble))
-
-
-@pytest.mark.parametrize("wrong", UNSUPPORTED, ids=lambda x: f"{type(x).__name__} {x.dtype}")
-@pytest.mark.any_isa
-def test_unsupported_dtypes_of_every_argument(wrong):
-    """A TypeError that names the argument, and the dtype unless the array is masked."""
-    dtype = "masked" if isinstance(wrong, np.ma.MaskedArray) else str(wrong.dtype)
-    for name, x in FLOAT_NAMES.items():
-        assert_error(TypeError, [x, dtype], name, wrong, INDICES)
-        assert_error(TypeError, ["target", dtype], name, X, wrong)
-        assert_error(TypeError, ["target", dtype], name, X, wrong[:, 0])
-        assert_error(TypeError, ["weight", dtype], name, X, INDICES, weight=wrong[0])
-    for name in (*BINARY, WITH_GRAD[1]):
-        x = "probs" if name == "binary_cross_entropy" else "logits"
-        assert_error(TypeError, [x, dtype], name, wrong, 1)
-        assert_error(TypeError, ["target", dtype], name, X, wrong)
-        assert_error(TypeError, ["weight", dtype], name, X, 1, weight=wrong)
-        if name != "binary_cross_entropy":
-            assert_error(TypeError, ["pos_weight", dtype], name, X, 1, pos_weight=wrong)
-    out = np.full((6, 4), 7, np.float32)
-    for name in SIGMOIDS:
-        assert_error(TypeError, ["x", dtype], name, wrong, out=out)
-    for name in FROM_OUTPUT:
-        assert_error(TypeError, ["grad", dtype], name, wrong, X, out=out)
-        assert_error(TypeError, ["y", dtype], name, X, wrong, out=out)
-
-
-@pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
-@pytest.mark.any_isa
-def test_errors_of_binary_losses(name):
-    for shape in ((6,), (5, 4), (6, 3), (4, 6), (1, 6, 4), (2, 6, 4), (0,)):
-        assert_error(ValueError, ["target", str(shape), "(6, 4)"], name, X, np.zeros(shape))
-        assert_error(ValueError, ["weight", str(shape), "(6, 4)"], name, X, 1, weight=np.zeros(shape))
-        if name != "binary_cross_entropy":
-            assert_error(ValueError, ["pos_weight", str(shape), "(6, 4)"], name, X, 1, pos_weight=np.zeros(shape))
-    for reduction in ("avg", None):
-        words = ["reduction", str(reduction), "mean", "sum", "none"]
-        assert_error(ValueError, words, name, X, 1, reduction=reduction)
-
-
-@pytest.mark.any_isa
-def test_errors_of_gradients_from_an_output_and_sigmoids():
-    for name in FROM_OUTPUT:
-        out = np.full((6, 4), 7, np.float32)
-        for shape in ((6, 3), (4,), (1, 4), (6, 4, 1), ()):
-            assert_error(ValueError, ["grad", "y", "(6, 4)", str(shape)], name, X, np.ones(shape, np.float32), out=out)
-        words = ["grad", "y", "float32", "float64"]
-        assert_error(TypeError, words, name, X, X.astype(np.float64), out=out)
-        assert_error(TypeError, words, name, X.astype(int), X, out=out)
-        assert_error(AxisError, ["axis 2 is out of bounds for array of dimension 2"], name, X, X, 2, out=out)
-        assert_error(TypeError, ["axis must be an integer"], name, X, X, 1.5, out=out)
-    for name, args in ((SIGMOIDS[0], (X,)), (SIGMOIDS[1], (X,)), (FROM_OUTPUT[0], (X, X)), (FROM_OUTPUT[1], (X, X))):
-        check_wrong_out(name, args, "out")
-
-
-@pytest.mark.any_isa
-def test_a_wrong_grad_out_is_an_error():
-    for name, target in ((WITH_GRAD[0], INDICES), (WITH_GRAD[0], ROWS), (WITH_GRAD[1], ROWS)):
-        check_wrong_out(name, (X, target), "grad_out")
-
-
-def check_wrong_out(name, args, argument):
-    read_only = np.full((6, 4), 7, np.float32)
-    read_only.flags.writeable = False
-    for out, error, words in (
-        (np.full((6, 3), 7, np.float32), ValueError, ["(6, 3)", "(6, 4)"]),
-        (np.full((6, 4, 1), 7, np.float32), ValueError, ["(6, 4, 1)", "(6, 4)"]),
-        (np.full((6, 4), 7, np.float64), TypeError, ["float64", "float32"]),
-        (np.full((6, 4), 7, np.int32), TypeError, ["int32", "float32"]),
-        (np.full((6, 4), 7, np.dtype(np.float32).newbyteorder()), TypeError, ["f4", "float32"]),
-        (read_only, ValueError, ["read-only"]),
-        (np.ma.masked_array(np.full((6, 4), 7, np.float32)), TypeError, ["MaskedArray"]),
-        ([[7.0] * 4] * 6, TypeError, ["list"]),
-        (1.0, TypeError, ["float"]),
-    ):
-        assert_error(error, [argument, *words], name, *args, **{argument: out})
-
-
-OUTSIDE = [
-    (np.int64, 92), (np.int64, 81), (np.int64, -1), (np.int64, -101), (np.int64, 2**62), (np.int64, -(2**63)),
-    (np.int8, -1), (np.int8, 100), (np.uint8, 156), (np.uint8, 255), (np.int16, -32768), (np.uint16, 65436),
-    (np.int32, 2**31 - 1), (np.uint32, 2**32 - 100), (np.uint64, 2**64 - 100), (np.uint64, 2**63),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FLOAT_NAMES)
-@pytest.mark.parametrize(("given", "value"), OUTSIDE, ids=str)
-def test_an_index_outside_the_classes_is_named(name, given, value):
-    x = np.full((40, 81, 6), 0.5, np.float32)
-    target = np.zeros((40, 6), given)
-    target[37, 5] = value
-    kwargs = {"grad_out": np.full(x.shape, 7, np.float32)} if name in WITH_GRAD else {}
-    message = f"target[37, 5] = {value} is outside [0, 81); ignore_index is "
-    for view in (
-        target,
-        np.asfortranarray(target),
-        np.repeat(target, 2, 1)[:, ::2],
-        target.astype(target.dtype.newbyteorder()),
-    ):
-        assert_error(IndexError, [message + "-100"], name, x, view, axis=1, **kwargs)
-    assert_error(IndexError, [message + "5"], name, x, target, axis=1, ignore_index=5, **kwargs)
-    for reduction in REDUCTIONS:
-        assert_error(IndexError, [message], name, x, target, axis=1, reduction=reduction, weight=np.ones(81), **kwargs)
-    one_row = np.full((40, 81), 0.5, np.float32)
-    kwargs = {"grad_out": np.full(one_row.shape, 7, np.float32)} if name in WITH_GRAD else {}
-    words = [f"target[37] = {value} is outside [0, 81); ignore_index is -100"]
-    assert_error(IndexError, words, name, one_row, target[:, 5], **kwargs)
-    if name in WITH_GRAD:
-        with pytest.raises(IndexError):
-            call(name, x, target, axis=1, grad_out=x)
-        assert (x == 0.5).all()
-        kwargs = {"grad_out": np.full(81, 7, np.float32)}
-    assert_error(
-        IndexError,
-        ["target", f"= {value} is outside [0, 81); ignore_index is -100"],
-        name,
-        x[0, :, 0],
-        target[37, 5],
-        **kwargs,
-    )
-
-
-@pytest.mark.parametrize("name", FLOAT_NAMES)
-def test_an_index_outside_the_classes_beside_one_that_no_int64_holds(name):
-    """The ignored one needs a stand-in; the other must still be looked at."""
-    target = np.array([2**64 - 1, 81], np.uint64)
-    words = [f"target[1] = 81 is outside [0, 81); ignore_index is {2**64 - 1}"]
-    assert_error(IndexError, words, name, np.full((2, 81), 0.5, np.float32), target, ignore_index=2**64 - 1)
-
-
-def test_an_index_outside_the_classes_among_very_many():
-    """Found before anything is written, whichever thread would have come across it."""
-    x = np.full((50_001, 10), 0.5, np.float32)
-    softlane.set_num_threads(3)
-    for at in (0, 25_000, 50_000):
-        target = np.zeros(50_001, np.int64)
-        target[at] = 10
-        words = [f"target[{at}] = 10 is outside [0, 10); ignore_index is -100"]
-        assert_error(IndexError, words, "cross_entropy", x, target)
-        assert_error(IndexError, words, "cross_entropy_with_grad", x, target, grad_out=x)
-        assert (x == 0.5).all()
-
-
-SIGNATURES = {
-    **dict.fromkeys(("cross_entropy", "cross_entropy_with_grad"), "logits target"),
-    "nll_loss": "log_probs target", "log_loss": "probs target", "softmax_grad": "grad y", "log_softmax_grad": "grad y",
-    "sigmoid": "x", "log_sigmoid": "x", "binary_cross_entropy": "probs target",
-    **dict.fromkeys((BINARY[1], WITH_GRAD[1]), "logits target"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SIGNATURES)
-@pytest.mark.any_isa
-def test_signatures(name):
-    """The arguments by position, and the options, by name only, with their defaults."""
-    expected = {}
-    if name in FLOAT_NAMES:
-        expected = {"axis": -1, "weight": None, "ignore_index": -100, "reduction": "mean"}
-        if "cross_entropy" in name:
-            expected["label_smoothing"] = 0.0
-    elif name in SIGMOIDS:
-        expected = {"dtype": None, "out": None}
-    elif name in FROM_OUTPUT:
-        expected = {"out": None}
-    else:
-        expected = {"weight": None, "reduction": "mean"}
-        if "logits" in name:
-            expected["pos_weight"] = None
-    if name in WITH_GRAD:
-        expected["grad_out"] = None
-    parameters = inspect.signature(getattr(softlane, name)).parameters
-    by_name = {p.name: p.default for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
-    assert by_name == expected
-    positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    assert positional == SIGNATURES[name].split() + (["axis"] if name in FROM_OUTPUT else [])
-    assert name in softlane.__all__
-
-
 def test_a_mean_over_weights_of_0_is_nan():
     """As in PyTorch, label smoothing or not: 0 / 0, although smoothing leaves a numerator."""
     for smoothing in (0.0, 0.1):
@@ -832,8 +354,51 @@ def test_a_target_of_weight_0_takes_nothing_from_the_row_before(value):
     assert np.isnan(losses[0]) and losses[1] == 0 and (grad[1] == 0).all()
 
 
-def test_an_output_whose_elements_share_memory_is_an_error():
-    shared = np.lib.stride_tricks.as_strided(np.zeros(10, X.dtype), X.shape, (0, X.itemsize))
-    for function in (softlane.softmax, softlane.sigmoid):
-        with pytest.raises(ValueError, match="share memory"):
-            function(X, out=shared)
+# ---- grad_out ----------------------------------------------------------------------------------------------------
+
+
+@floats
+def test_targets_and_weights_with_strides_of_0(dtype):
+    for n in (10, 100, 5000):
+        x = random((7, n), dtype)
+        target, w = np.broadcast_to(np.int64(3), 7), np.broadcast_to(dtype.type(0.3), n)
+        got = losses(WITH_GRAD[0], x, target, weight=w)
+        expected = losses(WITH_GRAD[0], x, target.copy(), weight=w.copy())
+        for a, b in zip(got, expected, strict=True):
+            assert_same_bits(a, b)
+        assert_same_bits(losses("log_loss", -x, target), losses("log_loss", -x, target.copy()))
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float16)], ids=str)
+@forms
+def test_weights_in_the_memory_of_grad_out(dtype, form):
+    shape, axis = FORMS[form]
+    x, w = random(shape, dtype), weights(shape[axis], dtype)
+    for target in (probabilities(shape, axis, dtype), indices(shape, axis, ignored=-100)):
+        options = {"axis": axis, "label_smoothing": 0.1}
+        loss, grad = softlane.cross_entropy_with_grad(x, target, weight=w, **options)
+        out = np.empty(shape, dtype)
+        inside = out.reshape(-1)[: w.size]
+        inside[...] = w
+        got, filled = softlane.cross_entropy_with_grad(x, target, weight=inside, grad_out=out, **options)
+        assert filled is out
+        assert_same_bits(got, loss)
+        assert_same_bits(out, grad)
+    x, y, w = random(shape, dtype), binary_target(shape, dtype), weights(shape, dtype)
+    expected = softlane.binary_cross_entropy_with_logits_with_grad(x, y, weight=w, pos_weight=3)
+    same = w.copy()
+    got = softlane.binary_cross_entropy_with_logits_with_grad(x, y, weight=same, pos_weight=3, grad_out=same)
+    assert_same_bits(got[0], expected[0])
+    assert_same_bits(same, expected[1])
+
+
+def test_indices_in_the_memory_of_grad_out():
+    x, target = random((8, 5), np.float64), indices((8, 5), 1)
+    loss, grad = softlane.cross_entropy_with_grad(x, target)
+    for start in (0, 7, 32):
+        out = np.empty((8, 5))
+        inside = out.view(np.int64).reshape(-1)[start : start + 8]
+        inside[...] = target
+        got = softlane.cross_entropy_with_grad(x, inside, grad_out=out)
+        assert_same_bits(got[0], loss)
+        assert_same_bits(out, grad)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import reference
-from test_examples import load, run
+from example_scripts import load, run
 
 import softlane
+
+pytestmark = pytest.mark.any_isa
 
 postprocess = load("postprocess")
 HEADS = {head.name: head for head in postprocess.HEADS}
@@ -30,7 +32,6 @@ def off(array):
     return array * array.dtype.type(1.0001) if array.dtype.kind == "f" else array + 1
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize(
     ("name", "function", "place"),
     [
@@ -66,7 +67,6 @@ def test_a_wrong_function_is_noticed(name, function, place, monkeypatch):
     assert postprocess.check(HEADS[name], 0) != ""
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize("name", SPOILT)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_todays_code_in_place_of_ours_is_noticed(name):
@@ -74,7 +74,6 @@ def test_todays_code_in_place_of_ours_is_noticed(name):
     assert postprocess.check(head._replace(ours=head.today), 0) != ""
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize(
     ("got", "expected", "found"),
     [
@@ -92,13 +91,11 @@ def test_differences(got, expected, found):
     assert postprocess.difference(HEADS["boxes"], got, expected) == found
 
 
-@pytest.mark.any_isa
 def test_every_place_of_an_answer_is_compared():
     with pytest.raises(ValueError, match="argument 2 is longer"):
         postprocess.difference(HEADS["boxes"], np.zeros(2), (np.zeros(2), np.zeros(2)))
 
 
-@pytest.mark.any_isa
 def test_near_zero_log_probabilities_differ_by_rounding():
     got, expected = np.float32([-1e-7]), np.float32([-2e-7])
     assert postprocess.difference(HEADS["speech"], got, expected) == ""
@@ -117,7 +114,6 @@ def close(got, exact):
     return np.isfinite(got).all() and np.abs(got - exact).max() <= 4e-7 * np.abs(exact).max()
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize("name", SPOILT)
 def test_todays_code_is_right_before_and_nan_after(name):
     today = HEADS[name].today
@@ -157,7 +153,6 @@ def test_any_labels_of_large_logits():
     assert close(postprocess.ours_any_labels(logits), exact)
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize(("below", "lost"), [(103, False), (105, True)])
 def test_from_104_below_the_maximum_a_frame_is_lost(below, lost):
     logits = np.float32([[0, 0, 0], [0, 1, 0], [0, 0, 0]])  # class 1 in the second frame
@@ -168,7 +163,6 @@ def test_from_104_below_the_maximum_a_frame_is_lost(below, lost):
     assert postprocess.ours_speech(logits)[0].tolist() == [1]
 
 
-@pytest.mark.any_isa
 @pytest.mark.parametrize(("logit", "lost"), [(88, False), (89, True)])
 def test_from_89_on_labels_are_lost(logit, lost):
     logits = np.float32([[[0, 0, 3], [0, 0, logit]]])
@@ -179,14 +173,12 @@ def test_from_89_on_labels_are_lost(logit, lost):
     assert postprocess.ours_any_labels(logits)[0, 1] == 1
 
 
-@pytest.mark.any_isa
 def test_order_of_equal_tokens():
     logits = np.float32([0, 2, 1, 2, 1, 1])
     assert postprocess.today_report(logits, 4, 0)[1].tolist() == [3, 1, 5, 4]
     assert postprocess.ours_report(logits, 4, 0)[1].tolist() == [1, 3, 2, 4]
 
 
-@pytest.mark.any_isa
 def test_many_pixels_have_two_best_classes():
     (logits,) = inputs("class map")
     best = logits == logits.max(axis=1, keepdims=True)
@@ -196,7 +188,6 @@ def test_many_pixels_have_two_best_classes():
 # ---- the program -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.any_isa
 def test_a_head_that_differs_is_shown(monkeypatch, capsys):
     right = softlane.argmax
     monkeypatch.setattr(softlane, "argmax", lambda *args, **kwargs: tuple(map(off, right(*args, **kwargs))))
@@ -208,7 +199,6 @@ def test_a_head_that_differs_is_shown(monkeypatch, capsys):
     assert labels.endswith("agree")
 
 
-@pytest.mark.any_isa
 def test_postprocess_runs_as_a_program():
     done = run("postprocess", "--repeat", "1")
     assert done.returncode == 0, done.stdout + done.stderr

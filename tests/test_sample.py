@@ -1,4 +1,4 @@
-"""sample: against its twin with the same draws, against Generator.choice, frequencies, special rows, arguments."""
+"""sample: against its reference, against Generator.choice, frequencies, special rows, arguments."""
 
 import functools
 import itertools
@@ -6,16 +6,16 @@ import itertools
 import numpy as np
 import pytest
 import reference
-import reference_decisions as ref
-from cases import FLOATS, FORMS, STORED, assert_same_bits, random
+import reference_selection as ref
+from arrays import DTYPES, logits, special
+from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from loss_cases import eps
-from test_decisions import DTYPES, special
-from test_options import logits
-from test_semantics import all_nan
+from ops import Draws
 
 import softlane
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 stored = pytest.mark.parametrize("dtype", STORED, ids=str)
 forms = pytest.mark.parametrize("form", FORMS)
 
@@ -45,7 +45,7 @@ def batch_of(x, axis):
     return tuple(n for i, n in enumerate(x.shape) if i != axis % x.ndim)
 
 
-def draws(seed, batch):
+def uniform(seed, batch):
     return np.random.default_rng(seed).random(batch)
 
 
@@ -65,17 +65,17 @@ class Problem:
             limits = {name: np.where(options[name] == 1, 1, np.minimum(value, 1)) for name, value in changed}
             self.near.append(ref.kept(x, axis, **{**options, **limits}))
 
-    def choices(self, u):
-        """What the twin draws, and where that does not hang on the last digits."""
-        choose = functools.partial(ref.choose, axis=self.axis, order=self.order)
-        chosen = choose(self.exact, u)
-        others = [choose(p, np.clip(u + d, 0, 1 - 1e-15)) for p in self.near for d in (-DOUBT, DOUBT)]
-        return chosen, np.all([other == chosen for other in others], axis=0)
+    def sampled(self, u):
+        """What the reference samples, and where that does not hang on the last digits."""
+        index_of = functools.partial(ref.sampled_index, axis=self.axis, order=self.order)
+        index = index_of(self.exact, u)
+        others = [index_of(p, np.clip(u + d, 0, 1 - 1e-15)) for p in self.near for d in (-DOUBT, DOUBT)]
+        return index, np.all([other == index for other in others], axis=0)
 
     def of_seed(self, seed):
-        """The same for the draws of a seed, kept for the other paths."""
+        """The same for the numbers of a seed, kept for the other paths."""
         if seed not in self.known:
-            self.known[seed] = self.choices(draws(seed, batch_of(self.x, self.axis)))
+            self.known[seed] = self.sampled(uniform(seed, batch_of(self.x, self.axis)))
         return self.known[seed]
 
     def check(self, seeds):
@@ -84,9 +84,9 @@ class Problem:
         for seed in seeds:
             call = {"axis": self.axis, **self.options}
             got = softlane.sample(self.x, rng=np.random.default_rng(seed), **call)
-            chosen, certain = self.of_seed(seed)
+            expected, certain = self.of_seed(seed)
             assert got.shape == batch and got.dtype == np.int64
-            assert (got == chosen)[certain].all(), f"seed {seed}: {np.argwhere((got != chosen) & certain)[:3]}"
+            assert (got == expected)[certain].all(), f"seed {seed}: {np.argwhere((got != expected) & certain)[:3]}"
             assert ((got >= 0) & (got < self.x.shape[self.axis])).all()
             all_certain.append(certain)
             index, log_prob = softlane.sample(self.x, rng=seed, return_log_probs=True, **call)
@@ -119,15 +119,16 @@ def problems(form, dtype):
 
 @dtypes
 @forms
-def test_equals_the_twin(dtype, form):
+def test_equals_the_reference(dtype, form):
     for problem in problems(form, dtype):
         rows = int(np.prod(batch_of(problem.x, problem.axis)))
         problem.check(range(max(1, 12 // rows)))
 
 
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.any_isa
+@floats
 @pytest.mark.parametrize("k", [1, 2, 3, 8, 40])
-def test_rows_of_every_length_draw_from_the_first_k(dtype, k):
+def test_rows_of_every_length_sample_from_the_first_k(dtype, k):
     for n in (*range(1, 131), 255, 256, 257, 1000, 4095, 4096, 4097, 8193):
         x = random((40 if n < 131 else 6, n), dtype, seed=n)
         order = ref.the_order(x)[:, :k]
@@ -186,9 +187,8 @@ def test_shapes_of_options(dtype, axis):
                 rng = np.random.default_rng(6)
                 rng.random(int(np.ravel_multi_index(i, batch)))
                 alone = softlane.sample(np.ascontiguousarray(rows[i]), rng=rng, **{name: full[i]})
-                u = draws(6, batch)[i]
-                if Problem(np.array(rows[i]), -1, {name: full[i]}).choices(u)[1]:
-                    assert got[i] == alone
+                if got[i] != alone:
+                    assert not Problem(np.array(rows[i]), -1, {name: full[i]}).sampled(uniform(6, batch)[i])[1]
 
 
 @pytest.mark.any_isa
@@ -221,13 +221,14 @@ def test_options_may_keep_the_axis(axis, name):
 
 
 def support(x, **options):
-    """The classes that are drawn from a row, in many draws."""
+    """The classes that are sampled from a row, of many samples."""
     x = np.asarray(x)
-    draws = max(200, 10_000 // len(x))
-    got = softlane.sample(np.broadcast_to(x, (draws, len(x))), rng=11, **options)
+    count = max(200, 10_000 // len(x))
+    got = softlane.sample(np.broadcast_to(x, (count, len(x))), rng=11, **options)
     return sorted(set(got.tolist()))
 
 
+@pytest.mark.any_isa
 @stored
 def test_top_k_keeps_exactly_so_many_of_equals(dtype):
     x = np.array([1, 3, 2, 3, 2, 2, 0, 2]).astype(dtype)  # the order is 1, 3, 2, 4, 5, 7, 0, 6
@@ -242,6 +243,7 @@ def test_top_k_keeps_exactly_so_many_of_equals(dtype):
     assert support(x, top_k=2, where=np.array([1, 0, 1, 0, 1, 1, 1, 1], bool)) == [2, 4]
 
 
+@pytest.mark.any_isa
 @stored
 def test_top_p_keeps_the_shortest_prefix_that_reaches_it(dtype):
     """Probabilities are powers of two, so that every sum is exact: the class that reaches top_p is the last one."""
@@ -272,6 +274,7 @@ def test_top_p_keeps_the_shortest_prefix_that_reaches_it(dtype):
         assert set(got.tolist()) == {2, 3, 4, 5}
 
 
+@pytest.mark.any_isa
 @stored
 def test_min_p_keeps_what_is_not_below(dtype):
     x = np.array([0, 5, 5, -1, 4]).astype(dtype)
@@ -284,6 +287,22 @@ def test_min_p_keeps_what_is_not_below(dtype):
     assert support(np.zeros(20, dtype), min_p=1) == list(range(20))
 
 
+@pytest.mark.any_isa
+@pytest.mark.parametrize("dtype", [dtype for dtype in STORED if dtype != np.float64], ids=str)
+def test_a_uniform_number_at_the_boundary_of_two_classes(dtype):
+    """Of n equal classes, the number k / n gives class k: the first at which the sum of probabilities exceeds it.
+
+    The weight of a class has 24 bits, so that all sums are exact; in float64 it has 53.
+    """
+    for n, options in ((8, {}), (8, {"top_k": 4}), (256, {}), (4096, {}), (16384, {}), (16384, {"top_k": 8192})):
+        kept = min(n, options.get("top_k", n))
+        places = np.unique(np.linspace(0, kept - 1, 64).astype(int))
+        rng = Draws(places / kept)
+        got = softlane.sample(np.zeros((len(places), n), dtype), rng=rng, **options)
+        assert_same_bits(got, places, f"{n} {options}")
+
+
+@pytest.mark.any_isa
 def test_the_filters_come_in_order():
     """Each example gives another answer in another order."""
     x = np.log(np.array([0.4, 0.3, 0.2, 0.1]))
@@ -299,14 +318,16 @@ def test_the_filters_come_in_order():
 
 @pytest.mark.parametrize("n", [1, 2, 7, 32, 100, 5000])
 @pytest.mark.any_isa
-def test_a_row_draws_what_choice_draws(n):
+def test_a_row_samples_what_choice_does(n):
     x = random(n, np.float64, seed=n, spread=2)
-    for seed, options in itertools.product(range(25), FILTERS):
+    for options in FILTERS:
         p = ref.kept(x, **options).astype(np.float64)
-        expected = np.random.default_rng(seed).choice(n, p=p)
-        assert softlane.sample(x, rng=np.random.default_rng(seed), **options) == expected, (seed, options)
+        for seed in range(25):
+            expected = np.random.default_rng(seed).choice(n, p=p)
+            assert softlane.sample(x, rng=np.random.default_rng(seed), **options) == expected, (seed, options)
 
 
+@pytest.mark.any_isa
 def test_generators_and_seeds():
     x = random((50, 9), np.float32)
     expected = softlane.sample(x, rng=np.random.default_rng(8))
@@ -320,10 +341,11 @@ def test_generators_and_seeds():
     assert (softlane.sample(equal, rng=None) != softlane.sample(equal)).any()
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     ("shape", "axis"), [((7,), 0), ((4, 7), 1), ((7, 4), 0), ((3, 7, 5), 1), ((0, 7), 1), ((), -1)]
 )
-def test_a_row_takes_one_draw(shape, axis):
+def test_a_row_takes_one_uniform_number(shape, axis):
     """In C order over the batch, and none is left over or taken twice, whatever the rows hold."""
     for fill in (0, np.nan, -np.inf):
         x = np.full(shape, fill)
@@ -331,38 +353,6 @@ def test_a_row_takes_one_draw(shape, axis):
         softlane.sample(x, axis=axis, rng=used, top_k=3, return_log_probs=True)
         expected.random(batch_of(x, axis) if shape else ())
         assert used.bit_generator.state == expected.bit_generator.state
-
-
-@stored
-@pytest.mark.parametrize("n", [1, 10, 33, 1000, 5000])
-def test_a_row_alone_draws_what_it_draws_in_the_batch(dtype, n):
-    x = random((35, n), dtype, seed=n)
-    x[5, n // 2] += 20
-    x[9, 0] = np.nan
-    x[11] = -np.inf
-    for options in ({}, {"top_k": 5}, {"top_p": 0.9, "temperature": 0.7}, {"top_k": 50, "top_p": 0.8, "min_p": 0.01}):
-        whole = softlane.sample(x, rng=2, return_log_probs=True, **options)
-        for r in range(35) if n <= 33 else (0, 5, 9, 10, 11, 33, 34):
-            for part in (r, slice(r, r + 1), slice(r, r + 5)):
-                rng = np.random.default_rng(2)
-                rng.random(r)  # row r uses draw r
-                got = softlane.sample(x[part], rng=rng, return_log_probs=True, **options)
-                for a, b in zip(got, whole, strict=True):
-                    assert_same_bits(a, b[part], f"{part} {options}")
-
-
-@stored
-def test_neighbours_do_not_matter(dtype):
-    for n in (3, 32, 50, 1000, 4097):
-        x = random((17, n), dtype, seed=n)
-        for options in ({}, {"top_p": 0.9}, {"top_k": 7, "min_p": 0.01}):
-            expected = softlane.sample(x, rng=7, return_log_probs=True, **options)
-            for fill in (np.nan, np.inf, -np.inf, 0, 30000):
-                batch = np.full_like(x, fill)
-                batch[8] = x[8]
-                got = softlane.sample(batch, rng=7, return_log_probs=True, **options)
-                for a, b in zip(got, expected, strict=True):
-                    assert_same_bits(a[8], b[8], f"{n} {fill}")
 
 
 # ---- frequencies ---------------------------------------------------------------------------------------------------
@@ -381,7 +371,7 @@ def chi_square(counts, p, cells):
 # cells: the value that the statistic exceeds once in 10^4 times, scipy.stats.chi2.ppf(1 - 1e-4, cells - 1)
 QUANTILE = {2: 15.137, 3: 18.421, 4: 21.108, 20: 50.795}
 
-COUNTED = [  # classes, spread, draws, options, cells
+COUNTED = [  # classes, spread, samples, options, cells
     (6, 0.5, 200_000, {}, 4),
     (6, 0.5, 200_000, {"temperature": 0.5}, 3),
     (6, 0.5, 200_000, {"top_k": 3}, 3),
@@ -401,7 +391,7 @@ COUNTED = [  # classes, spread, draws, options, cells
 
 @pytest.mark.any_isa
 @pytest.mark.parametrize("case", COUNTED, ids=str)
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@floats
 def test_frequencies(case, dtype):
     n, spread, size, options, cells = case
     x = random(n, dtype, seed=n, spread=spread)
@@ -436,6 +426,7 @@ def test_frequencies_along_another_axis():
 NAN, INF = np.nan, np.inf
 
 
+@pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize("options", FILTERS[::3], ids=str)
 def test_rows_without_a_distribution(dtype, options):
@@ -466,9 +457,10 @@ def test_rows_without_a_distribution(dtype, options):
     assert np.isfinite(log_prob[:, 6:].astype(np.float32)).all()
 
 
+@pytest.mark.any_isa
 @stored
 @forms
-def test_a_class_of_probability_0_is_never_drawn(dtype, form):
+def test_a_class_of_probability_0_is_never_sampled(dtype, form):
     """First, last and between: hidden, -inf, or so small that its probability is 0."""
     shape, axis = FORMS[form]
     x = np.zeros(shape, dtype)
@@ -489,6 +481,7 @@ def test_a_class_of_probability_0_is_never_drawn(dtype, form):
     assert len(seen) > 1 or len(possible) == 1
 
 
+@pytest.mark.any_isa
 def test_one_class_that_takes_all():
     for dtype in STORED:
         for n in (2, 33, 5000):
@@ -499,6 +492,7 @@ def test_one_class_that_takes_all():
     assert softlane.sample([5.0], rng=1) == 0
 
 
+@pytest.mark.any_isa
 def test_temperatures_towards_0_and_infinity():
     x = random((300, 20), np.float64, seed=3)
     assert (softlane.sample(x, temperature=1e-6, rng=1) == ref.the_order(x)[:, 0]).all()
@@ -540,7 +534,7 @@ def test_wrong_values_of_options(words, call):
     state = rng.bit_generator.state
     with pytest.raises(ValueError, match=f"sample: {words}"):
         softlane.sample(np.zeros((2, 3), np.float32), rng=rng, **call)
-    assert rng.bit_generator.state == state, "an error has taken draws"
+    assert rng.bit_generator.state == state, "an error has taken numbers"
 
 
 @pytest.mark.any_isa

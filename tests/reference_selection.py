@@ -1,12 +1,12 @@
-"""The slow, obvious twin of softlane's decisions, readable as a specification.
+"""The slow, obvious reference of softlane's selection and samples, readable as a specification.
 
 `the_order` ranks the classes of a row; everything else follows from it and from the probabilities of reference.py.
 `exact_...` returns unrounded values in longdouble, the function without the prefix rounds them, once. `sample` takes
-the uniform draws instead of a generator. Arguments are taken to be valid: what is rejected, and how, is in the tests.
+uniform numbers instead of a generator. Arguments are taken to be valid: what is rejected, and how, is in the tests.
 """
 
 import numpy as np
-from reference import BFLOAT16, _rows, _unrows, exact, result_dtype
+from reference import _as, _rounded, _rows, _unrows, exact
 
 # ---- the order of the classes --------------------------------------------------------------------------------------
 
@@ -93,15 +93,15 @@ def mean_of(values, p, axis=-1):
 
 
 def sample(x, u, *, axis=-1, return_log_probs=False, **options):
-    """The class that each row draws with its u, and perhaps the logarithm of the probability that it has been kept."""
+    """The class that each row samples with its u, and perhaps the logarithm of its probability among what is kept."""
     p = kept(x, axis, **options)
-    index = choose(p, u, axis, the_order(x, axis, options.get("where")))
+    index = sampled_index(p, u, axis, the_order(x, axis, options.get("where")))
     with np.errstate(divide="ignore"):
         return (index, _rounded(np.log(_at(p, index, axis)), x)) if return_log_probs else index
 
 
 def kept(x, axis=-1, *, temperature=1.0, top_k=None, top_p=None, min_p=None, where=None):
-    """The distribution that is drawn from, in the shape of x: probabilities of what the filters keep, renormalised.
+    """The distribution that is sampled from, in the shape of x: probabilities of what the filters keep, renormalised.
 
     Options are numbers or have the shape of the batch. Rows without a distribution are NaN, or 0 with nothing visible.
     """
@@ -125,7 +125,7 @@ def kept(x, axis=-1, *, temperature=1.0, top_k=None, top_p=None, min_p=None, whe
     return _unrows(np.where(proper, filtered, everything), axis)
 
 
-def choose(p, u, axis, order):
+def sampled_index(p, u, axis, order):
     """The first class, in the order of the index, at which the cumulative sum of p exceeds u.
 
     Rows without a distribution: the first class in the given order.
@@ -133,8 +133,8 @@ def choose(p, u, axis, order):
     p, order = _rows_of(p, axis), _rows_of(order, axis)
     total = np.cumsum(p, axis=-1)
     with np.errstate(invalid="ignore"):
-        drawn = (total / total[..., -1:] <= np.asarray(u)[..., None]).sum(axis=-1)
-    return np.where(total[..., -1] > 0, drawn, order[..., 0])[()]
+        index = (total / total[..., -1:] <= np.asarray(u)[..., None]).sum(axis=-1)
+    return np.where(total[..., -1] > 0, index, order[..., 0])[()]
 
 
 def _renormalised(p):
@@ -166,19 +166,7 @@ def _at(values, indices, axis):
 
 
 def _along(values, p, axis):
-    values = _wide(values)
+    values = _as(np.longdouble, values)
     if values.ndim == p.ndim:
         return values
     return np.expand_dims(values, tuple(i for i in range(p.ndim) if i != axis % p.ndim)) if values.ndim else values
-
-
-def _wide(a):
-    a = np.asarray(a)
-    return (a.astype(np.float32) if a.dtype == BFLOAT16 else a).astype(np.longdouble)
-
-
-def _rounded(y, x):
-    dtype = result_dtype(np.asarray(x).dtype)
-    with np.errstate(all="ignore"):
-        y = np.asarray(y)
-        return (y.astype(np.float32).astype(dtype) if dtype == BFLOAT16 else y.astype(dtype))[()]

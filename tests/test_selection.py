@@ -1,42 +1,28 @@
-"""argmax, topk, take_log_probs, rank, expectation: against their twin, special rows, shapes, layouts and errors."""
+"""argmax, topk, take_log_probs, rank, expectation: against the reference, by hand, special rows, indices, shapes."""
 
 import functools
 import itertools
-import warnings
 
 import hypothesis
 import ml_dtypes
 import numpy as np
 import pytest
 import reference
-import reference_decisions as ref
-from cases import FLOATS, FORMS, STORED, assert_same_bits, random
+import reference_selection as ref
+from arrays import DTYPES, logits, positions, special
+from cases import FLOATS, FORMS, STORED, all_nan, assert_same_bits, random
 from hypothesis import strategies as st
 from loss_cases import assert_within, eps
-from numpy.exceptions import AxisError
-from test_options import logits
-from test_properties import arrays, fixed
-from test_semantics import all_nan, layouts, positions
+from strategies import arrays, fixed
 
 import softlane
 
 KINDS = ["probs", "log_probs", "logits"]
-DTYPES = [*STORED, np.dtype(np.int8), np.dtype(np.int64)]
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 stored = pytest.mark.parametrize("dtype", STORED, ids=str)
 floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 forms = pytest.mark.parametrize("form", FORMS)
-
-
-def some_classes(x, axis):
-    return np.arange(np.shape(x)[axis] if np.ndim(x) else 1)
-
-
-def one_per_row(x, axis):
-    """Indices with one dimension less than x: a different class in neighbouring rows."""
-    batch = np.delete(np.shape(x), axis) if np.ndim(x) else ()
-    return np.arange(np.prod(batch, dtype=int)).reshape(batch) % np.shape(x)[axis]
 
 
 def counted(x, axis):
@@ -49,41 +35,8 @@ def some_places(n):
     return np.unique(np.linspace(0, n - 1, min(n, 24)).astype(np.int64))
 
 
-# Each takes x, an axis and options, and returns a tuple of arrays.
-EACH = {
-    "argmax": lambda x, axis=-1, **call: softlane.argmax(x, axis, return_probs=True, **call),
-    "topk": lambda x, axis=-1, **call: softlane.topk(x, np.shape(x)[axis] // 2, axis, **call),
-    "topk of log_probs": lambda x, axis=-1, **call: softlane.topk(x, 1, axis, kind="log_probs", **call),
-    "topk of logits": lambda x, axis=-1, **call: softlane.topk(x, np.shape(x)[axis], axis, kind="logits", **call),
-    "take_log_probs": lambda x, axis=-1, **call: (softlane.take_log_probs(x, one_per_row(x, axis), axis, **call),),
-    "rank": lambda x, axis=-1, **call: (softlane.rank(x, one_per_row(x, axis), axis, **call),),
-    "expectation": lambda x, axis=-1, **call: (softlane.expectation(x, some_classes(x, axis), axis, **call),),
-    "sample": lambda x, axis=-1, **call: softlane.sample(x, axis=axis, rng=3, return_log_probs=True, **call),
-    "filtered sample": lambda x, axis=-1, **call: softlane.sample(
-        x, axis=axis, rng=4, top_k=7, top_p=0.9, min_p=0.01, return_log_probs=True, **call
-    ),
-}
-each = pytest.mark.parametrize("name", EACH)
-
-# The functions themselves, with valid arguments beside x of 3 classes or more.
-NAMES = {
-    "argmax": softlane.argmax,
-    "topk": lambda x, *a, **call: softlane.topk(x, 1, *a, **call),
-    "take_log_probs": lambda x, *a, **call: softlane.take_log_probs(x, np.zeros_like(x, np.int64), *a, **call),
-    "rank": lambda x, *a, **call: softlane.rank(x, np.zeros_like(x, np.int64), *a, **call),
-    "sample": softlane.sample,
-    "expectation": lambda x, *a, **call: softlane.expectation(x, 2, *a, **call),
-}
-named = pytest.mark.parametrize("name", NAMES)
-
-
-def with_temperature(name, temperature):
-    """The options of a call; an order has no temperature."""
-    return {} if name == "rank" or temperature is None else {"temperature": temperature}
-
-
 def assert_close(got, exact, temperature=None, note=""):
-    """2 ULP, halves rounded once. The twin is good to 0.1 ULP of float64 where x is divided."""
+    """2 ULP, 16-bit floats rounded once. The reference is good to 0.1 ULP of float64 where x is divided."""
     got = np.asarray(got)
     if not reference.EXACT[got.dtype]:
         return
@@ -97,7 +50,7 @@ def assert_close_expectation(got, x, values, axis=-1, where=None, temperature=No
 
 
 def assert_close_mean(got, values, p, axis):
-    """4 eps of sum(p * abs(values)) in what is computed with; halves are rounded once on top."""
+    """4 eps of sum(p * abs(values)) in what is computed with; 16-bit floats are rounded once on top."""
     got = np.asarray(got)
     exact = ref.mean_of(values, p, axis)
     size = np.nan_to_num(ref.mean_of(np.abs(np.asarray(values, np.float64)), p, axis))
@@ -109,18 +62,8 @@ def assert_close_mean(got, values, p, axis):
     assert_within(got, exact, allowed)
 
 
-def special(shape, dtype, seed):
-    """Ties, NaN, infinities and zeros of both signs, about one of each in every second row."""
-    rng = np.random.default_rng(seed)
-    x = np.round(random(shape, np.float32, seed))
-    n = max(shape)
-    for value in (np.nan, np.inf, -np.inf, -0.0, 0.0):
-        x[rng.random(shape) < 0.5 / n] = value
-    return x.astype(dtype)
-
-
 class Problem:
-    """One call of a function, and what the twin says about its rows."""
+    """One call of a function, and what the reference says about its rows."""
 
     def __init__(self, x, axis, where, temperature):
         self.x, self.axis, self.where, self.temperature = x, axis, where, temperature
@@ -131,7 +74,7 @@ class Problem:
         self.exact = {kind: ref.exact_values(kind, x, axis, where, temperature) for kind in KINDS}
 
     def call(self, name, *args, **kwargs):
-        options = with_temperature(name, self.temperature)
+        options = {} if name == "rank" or self.temperature is None else {"temperature": self.temperature}
         return getattr(softlane, name)(self.x, *args, axis=self.axis, where=self.where, **options, **kwargs)
 
     def first(self, k):
@@ -167,7 +110,7 @@ def problems(form, dtype):
     return [Problem(x, axis, where, t) for x, where, t in given]
 
 
-# ---- against the twin ----------------------------------------------------------------------------------------------
+# ---- against the reference -----------------------------------------------------------------------------------------
 
 
 def check_argmax(p):
@@ -208,7 +151,7 @@ def check_take_log_probs_and_rank(p):
 
 
 def check_that_the_order_is_one(p):
-    """argmax, topk and rank agree, without the twin."""
+    """argmax, topk and rank agree, without the reference."""
     every = p.call("topk", p.n).indices
     assert_same_bits(p.call("argmax"), every.take(0, p.axis))
     places = some_places(p.n)
@@ -241,24 +184,23 @@ def check_bits_of_softmax_and_log_softmax(p):
     assert_same_bits(softlane.take_log_probs(x, indices[..., 2], **call), expected[..., 2])
 
 
-CHECKS = {
-    "argmax": check_argmax,
-    "topk of probs": lambda p: check_topk(p, "probs"),
-    "topk of log_probs": lambda p: check_topk(p, "log_probs"),
-    "topk of logits": lambda p: check_topk(p, "logits"),
-    "take_log_probs and rank": check_take_log_probs_and_rank,
-    "one order": check_that_the_order_is_one,
-    "expectation": check_expectation,
-    "bits of softmax and log_softmax": check_bits_of_softmax_and_log_softmax,
-}
+CHECKS = [
+    check_argmax,
+    *(functools.partial(check_topk, kind=kind) for kind in KINDS),
+    check_take_log_probs_and_rank,
+    check_that_the_order_is_one,
+    check_expectation,
+    check_bits_of_softmax_and_log_softmax,
+]
+IDS = ["argmax", *KINDS, "take_log_probs and rank", "one order", "expectation", "bits"]
 
 
-@pytest.mark.parametrize("check", CHECKS)  # varies faster than the problem, which is made once
+@pytest.mark.parametrize("check", CHECKS, ids=IDS)  # varies faster than the problem, which is made once
 @dtypes
 @forms
-def test_equals_the_twin(check, dtype, form):
+def test_equals_the_reference(check, dtype, form):
     for problem in problems(form, dtype):
-        CHECKS[check](problem)
+        check(problem)
 
 
 # ---- long rows, many classes ---------------------------------------------------------------------------------------
@@ -310,6 +252,7 @@ def test_topk_of_one_row(make, n, dtype):
         assert_same_bits(softlane.rank(x, order[places], where=where), places)
 
 
+@pytest.mark.any_isa
 @floats
 def test_thousands_of_a_batch_of_long_rows(dtype):
     x = random((3, 9001), dtype, seed=8)
@@ -322,6 +265,7 @@ def test_thousands_of_a_batch_of_long_rows(dtype):
             assert_close(values, np.take_along_axis(ref.exact_values("log_probs", a, axis), expected, axis))
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     "dtype", [np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint16)], ids=str
 )
@@ -333,7 +277,8 @@ def test_every_value_of_a_small_integer_in_its_place(dtype):
     assert_same_bits(x[indices].astype(np.float32), values)
 
 
-def test_every_value_of_a_half_in_its_place():
+@pytest.mark.any_isa
+def test_every_16_bit_float_in_its_place():
     for dtype in (np.dtype(np.float16), reference.BFLOAT16):
         x = np.random.default_rng(2).permutation(np.arange(1 << 16).astype(np.uint16)).view(dtype)
         x = x[~np.isnan(x.astype(np.float32))]
@@ -370,6 +315,7 @@ BY_HAND = [  # a row, what is visible of it, the order
 ]
 
 
+@pytest.mark.any_isa
 @stored
 @pytest.mark.parametrize(("row", "visible", "order"), BY_HAND)
 def test_the_order_by_hand(row, visible, order, dtype):
@@ -393,6 +339,7 @@ def test_the_order_by_hand(row, visible, order, dtype):
         assert softlane.argmax(wide, 0, where=seen)[inner // 2] == order[0]
 
 
+@pytest.mark.any_isa
 @stored
 def test_values_by_hand(dtype):
     one = dtype.type
@@ -429,6 +376,7 @@ def test_values_by_hand(dtype):
     assert got == 2.5 and type(got) is one
 
 
+@pytest.mark.any_isa
 @stored
 @forms
 def test_a_nan_anywhere(form, dtype):
@@ -459,6 +407,7 @@ def test_a_nan_anywhere(form, dtype):
         assert all_nan(softlane.expectation(x, np.arange(n), axis)[row])
 
 
+@pytest.mark.any_isa
 def test_nan_of_any_sign_and_payload():
     for dtype, patterns in (
         (np.float32, [0xFFC00000, 0x7FA00000, 0x7FFFFFFF]),
@@ -476,6 +425,7 @@ def test_nan_of_any_sign_and_payload():
 # ---- temperature ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @floats
 @pytest.mark.parametrize("t", [1e-300, 1e-30, 1e-3, 0.5, 1e30, 1e300])
 def test_a_temperature_never_changes_an_order(dtype, t):
@@ -492,6 +442,7 @@ def test_a_temperature_never_changes_an_order(dtype, t):
         assert_same_bits(indices, order[:, :9])
 
 
+@pytest.mark.any_isa
 def test_a_temperature_for_each_row():
     x = np.array([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
     t = np.array([1.0, 2.0, 4.0])
@@ -508,6 +459,7 @@ def test_a_temperature_for_each_row():
 # ---- indices -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     "dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, ">i4"]
 )
@@ -525,6 +477,7 @@ def test_indices_of_every_integer_dtype_and_layout(dtype):
     assert_same_bits(softlane.rank(x, given.tolist()), places)
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_shapes_of_indices(axis):
     x = random((4, 5, 6), np.float32, seed=9)
@@ -552,60 +505,10 @@ def test_shapes_of_indices(axis):
     assert_same_bits(softlane.rank(one, indices, axis), ref.rank(one, indices, axis))
 
 
-@pytest.mark.any_isa
-@pytest.mark.parametrize("function", ["take_log_probs", "rank"])
-def test_an_index_outside_is_named(function):
-    call = getattr(softlane, function)
-    x = random((5, 81), np.float32)
-    for wrong, dtype in (
-        (92, np.int64),
-        (81, np.uint8),
-        (-1, np.int8),
-        (-81, np.int16),
-        (2**63 - 1, np.int64),
-        (2**64 - 1, np.uint64),
-    ):
-        for layout in ("plain", "strided"):
-            several = np.zeros((5, 3), dtype) if layout == "plain" else np.zeros((5, 6), dtype)[:, ::2]
-            several[3, 0] = wrong
-            with pytest.raises(IndexError, match=rf"indices\[3, 0\] = {wrong} is outside \[0, 81\)"):
-                call(x, several)
-            with pytest.raises(IndexError, match=rf"indices\[3\] = {wrong} is outside \[0, 81\)"):
-                call(x, several[:, 0])
-            with pytest.raises(IndexError, match=rf"indices\[0, 3\] = {wrong} is outside \[0, 81\)"):
-                call(x.T, several.T, 0)
-            with pytest.raises(IndexError, match=rf"indices\[3\] = {wrong} is outside \[0, 81\)"):
-                call(x.T, several[:, 0], 0)
-    with pytest.raises(IndexError, match=r"indices\[1\] = 3 is outside \[0, 3\)"):
-        call([1.0, 2.0, 3.0], [0, 3])
-    with pytest.raises(IndexError, match=r"indices.* = 3 is outside \[0, 3\)"):
-        call([1.0, 2.0, 3.0], 3)
-    with pytest.raises(IndexError, match=r"indices\[0, 1, 2\] = -5 is outside \[0, 4\)"):
-        call(np.zeros((2, 4, 3)), np.array([[[0, 0, 0], [0, 0, -5]]] * 2), 1)
-    with pytest.raises(IndexError, match=r"is outside \[0, 0\)"):
-        call(np.zeros((2, 0)), [0, 0])
-
-
-@pytest.mark.any_isa
-@pytest.mark.parametrize("function", ["take_log_probs", "rank"])
-def test_wrong_indices(function):
-    call = getattr(softlane, function)
-    x = np.zeros((4, 5))
-    for wrong in (np.zeros(4), np.zeros(4, bool), np.zeros(4, complex), [None] * 4, ["a"] * 4):
-        with pytest.raises(TypeError, match=f"{function}: indices"):
-            call(x, wrong)
-    for shape in ((3,), (5,), (3, 5), (2, 1), (), (4, 5, 1), (1, 4, 5)):
-        with pytest.raises(ValueError, match=f"{function}: indices"):
-            call(x, np.zeros(shape, np.int64))
-    with pytest.raises(TypeError):
-        call(x)
-    with pytest.raises(TypeError, match=f"{function}: indices"):
-        call(x, np.ma.masked_array([0, 1, 2, 3], [0, 0, 1, 0]))
-
-
 # ---- shapes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 def test_a_scalar_is_one_class():
     for x, dtype in ((np.float32(3), np.float32), (np.array(3.0), np.float64), (2.5, np.float64), (True, np.float32)):
         index = softlane.argmax(x)
@@ -623,19 +526,7 @@ def test_a_scalar_is_one_class():
     assert softlane.topk(3.0, 0).indices.size == 0
 
 
-def test_results_without_dimensions_are_scalars():
-    for dtype in STORED:
-        for x in (random(7, dtype), random(5000, dtype), random(14, dtype)[::2]):
-            assert type(softlane.argmax(x)) is np.int64
-            index, prob = softlane.argmax(x, return_probs=True)
-            assert type(index) is np.int64 and type(prob) is dtype.type
-            assert type(softlane.take_log_probs(x, 3)) is dtype.type
-            assert type(softlane.rank(x, 3)) is np.int64
-            assert type(softlane.expectation(x, np.arange(len(x)))) is dtype.type
-            index, log_prob = softlane.sample(x, rng=1, return_log_probs=True)
-            assert type(index) is np.int64 and type(log_prob) is dtype.type
-
-
+@pytest.mark.any_isa
 def test_topk_is_a_named_tuple():
     top = softlane.topk(random((3, 5), np.float32), 2)
     assert isinstance(top, tuple) and top._fields == ("values", "indices")
@@ -646,28 +537,7 @@ def test_topk_is_a_named_tuple():
         assert a.flags.writeable and type(a) is np.ndarray
 
 
-@stored
-def test_no_rows(dtype):
-    for shape, axis in (((0, 3), 1), ((0, 5000), 1), ((3, 0), 0), ((2, 5, 0), 1), ((0, 5, 4), 1)):
-        x = np.empty(shape, dtype)
-        batch = tuple(n for i, n in enumerate(shape) if i != axis)
-        index, prob = softlane.argmax(x, axis, return_probs=True)
-        assert index.shape == prob.shape == batch and index.dtype == np.int64 and prob.dtype == dtype
-        assert softlane.argmax(x, axis).shape == batch
-        for k in (0, 2):
-            top = softlane.topk(x, k, axis)
-            expected = tuple(k if i == axis else n for i, n in enumerate(shape))
-            assert top.values.shape == top.indices.shape == expected and top.values.dtype == dtype
-        indices = np.zeros(shape, np.int64)
-        assert softlane.take_log_probs(x, indices, axis).shape == shape
-        assert softlane.take_log_probs(x, indices.sum(axis=axis), axis).shape == batch
-        assert softlane.rank(x, indices, axis).shape == shape
-        got = softlane.expectation(x, np.arange(shape[axis]), axis)
-        assert got.shape == batch and got.dtype == dtype
-        got = softlane.sample(x, axis=axis, rng=1)
-        assert got.shape == batch and got.dtype == np.int64
-
-
+@pytest.mark.any_isa
 @stored
 def test_no_classes(dtype):
     for shape, axis in (((0,), 0), ((3, 0), 1), ((0, 3), 0), ((2, 0, 5), 1)):
@@ -687,77 +557,7 @@ def test_no_classes(dtype):
         assert np.shape(got) == batch and got.dtype == dtype and not np.any(got)
 
 
-def test_every_axis_of_many_dimensions():
-    x = random((2, 3, 1, 4, 5), np.float32)
-    for axis in range(-5, 5):
-        order = ref.the_order(x, axis)
-        n = x.shape[axis]
-        assert_same_bits(softlane.argmax(x, axis), order.take(0, axis))
-        top = softlane.topk(x, n, axis)
-        assert_same_bits(top.indices, order)
-        assert_close(top.values, np.take_along_axis(ref.exact_values("probs", x, axis), order, axis))
-        assert_same_bits(softlane.rank(x, order, axis), counted(x, axis))
-        assert_close(softlane.take_log_probs(x, order, axis), ref.exact_take_log_probs(x, order, axis))
-        assert_close_expectation(softlane.expectation(x, np.arange(n) ** 2, axis), x, np.arange(n) ** 2, axis)
-        assert_same_bits(softlane.argmax(x, axis=np.int8(axis)), order.take(0, axis))
-
-
-# ---- layouts -------------------------------------------------------------------------------------------------------
-
-
-@each
-@pytest.mark.parametrize("dtype", [np.dtype(t) for t in (np.float32, np.float64, np.float16, np.int8)], ids=str)
-@forms
 @pytest.mark.any_isa
-def test_every_layout_gives_the_bits_of_a_fresh_copy(name, dtype, form):
-    shape, axis = FORMS[form]
-    x = logits(shape, dtype, seed=5)
-    if dtype in STORED:
-        x.reshape(-1)[[3, -3]] = np.nan, -np.inf
-    where = np.random.default_rng(6).random(shape) < 0.8
-    call = {"where": where, **with_temperature(name, 0.8)}
-    expected, masked = EACH[name](x, axis), EACH[name](x, axis, **call)
-    for layout, view in layouts(x):
-        before = view.copy()
-        for got, a in zip(EACH[name](view, axis), expected, strict=True):
-            assert_same_bits(got, a, layout)
-            assert got.dtype.isnative
-        for got, a in zip(EACH[name](view, axis, **call), masked, strict=True):
-            assert_same_bits(got, a, f"{layout} with a mask")
-        assert_same_bits(view.astype(dtype), before.astype(dtype), f"{layout}: the input was changed")
-    for layout, view in layouts(where):
-        for got, a in zip(EACH[name](x, axis, **{**call, "where": view}), masked, strict=True):
-            assert_same_bits(got, a, f"mask: {layout}")
-
-
-@each
-@stored
-def test_broadcast_inputs(name, dtype):
-    for n in (10, 100, 5000):
-        row = random(n, dtype, seed=1)
-        for batch, axis in ((np.broadcast_to(row, (7, n)), 1), (np.broadcast_to(row[:, None], (n, 7)), 0)):
-            for got, a in zip(EACH[name](batch, axis), EACH[name](np.ascontiguousarray(batch), axis), strict=True):
-                assert_same_bits(got, a)
-        same = np.broadcast_to(row[0], (2, n))
-        for got, a in zip(EACH[name](same), EACH[name](same.copy()), strict=True):
-            assert_same_bits(got, a)
-
-
-@each
-@forms
-def test_no_warnings_escape(name, form):
-    shape, axis = FORMS[form]
-    for dtype in FLOATS:
-        arrays = [random(shape, dtype), special(shape, dtype, 1)]
-        arrays += [np.full(shape, v).astype(dtype) for v in (-np.inf, np.inf, np.nan, -60000)]
-        with np.errstate(all="raise"), warnings.catch_warnings():
-            warnings.simplefilter("error")
-            for x in arrays:
-                for call in ({}, {"where": np.zeros(shape, bool)}, with_temperature(name, 1e-3)):
-                    EACH[name](x, axis, **call)
-                np.add(np.float32(1), np.float32(2))  # nothing is left behind for the next ufunc to report
-
-
 def test_lists_and_other_sequences():
     assert softlane.argmax([1, 3, 2]) == 1
     assert softlane.argmax(((1, 3), (4, 2)), 0).tolist() == [1, 0]
@@ -767,37 +567,10 @@ def test_lists_and_other_sequences():
     assert softlane.expectation([0, 0], [1, 2]) == 1.5
 
 
-# ---- topk ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.any_isa
-@pytest.mark.parametrize("name", ["argmax", "topk", "sample"])
-def test_classes_have_numbers_of_32_bits(name):
-    x = np.broadcast_to(np.float32(0), 2**32)
-    with pytest.raises(ValueError, match=f"{name}: x has 4294967296 classes, expected less than 2\\^32"):
-        getattr(softlane, name)(x, **{"k": 2} if name == "topk" else {})
-
-
-@pytest.mark.any_isa
-def test_what_k_may_be():
-    x = random((3, 5), np.float32)
-    expected = softlane.topk(x, 2)
-    for k in (np.int8(2), np.uint64(2), np.array(2)):
-        assert_same_bits(softlane.topk(x, k).indices, expected.indices)
-    for k in (6, 100, -1, 2**40, -(2**70)):
-        with pytest.raises(ValueError, match=rf"topk: .*{k}\b.*\b5\b"):
-            softlane.topk(x, k)
-    for k in (True, np.True_, 2.0, "2", None, [2], np.float32(1)):
-        with pytest.raises(TypeError, match="topk: k "):
-            softlane.topk(x, k)
-    for kind in ("prob", "", None, 1, "Logits"):
-        with pytest.raises(ValueError if isinstance(kind, str) else (TypeError, ValueError), match="topk: kind"):
-            softlane.topk(x, 2, kind=kind)
-
-
 # ---- expectation ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_isa
 @pytest.mark.parametrize(
     "dtype", [np.bool_, np.int8, np.uint64, np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 )
@@ -811,6 +584,7 @@ def test_values_of_every_real_dtype(dtype):
     assert_close_expectation(softlane.expectation(x.T, values[0], 0), x.T, values[0], 0)
 
 
+@pytest.mark.any_isa
 @floats
 @forms
 def test_values_that_cancel_and_values_of_any_size(form, dtype):
@@ -826,6 +600,7 @@ def test_values_that_cancel_and_values_of_any_size(form, dtype):
     assert_close_expectation(softlane.expectation(equal, values, axis), equal, values, axis)
 
 
+@pytest.mark.any_isa
 @floats
 def test_the_expectation_of_millions_of_classes(dtype):
     """A sum in one accumulator would be off by far more than 4 eps."""
@@ -833,27 +608,12 @@ def test_the_expectation_of_millions_of_classes(dtype):
     assert abs(softlane.expectation(x, np.ones(1 << 21)) - 1) <= 4 * eps(dtype)
     mean = ((1 << 21) - 1) / 2
     assert abs(float(softlane.expectation(x, np.arange(1 << 21))) - mean) <= 4 * eps(dtype) * mean
+    for shape in ((4096,), (9001,), (4096, 20), (1 << 21,)):  # and equal terms, which are all rounded the same way
+        got = np.asarray(softlane.expectation(np.zeros(shape, dtype), np.full(shape[0], 0.1), 0), np.float64)
+        assert (np.abs(got - np.float64(dtype.type(0.1))) <= 4 * eps(dtype) * 0.1).all(), shape
 
 
-@dtypes
-@forms
-def test_expectation_fills_out(form, dtype):
-    shape, axis = FORMS[form]
-    x, values = logits(shape, dtype, seed=1), np.arange(shape[axis]) / 7
-    expected = softlane.expectation(x, values, axis)
-    outs = {
-        "plain": np.empty_like(expected),
-        "Fortran": np.empty(expected.shape, expected.dtype, order="F"),
-        "strided": np.full((*expected.shape, 2), 7, expected.dtype)[..., 0],
-        "negative": np.empty_like(expected)[..., ::-1],
-        "misaligned": np.empty(expected.nbytes + 1, np.uint8)[1:].view(expected.dtype).reshape(expected.shape),
-    }
-    for name, out in outs.items():
-        assert softlane.expectation(x, values, axis, out=out) is out
-        assert_same_bits(np.ascontiguousarray(out), expected, name)
-    assert (outs["strided"].base[..., 1] == 7).all()
-
-
+@pytest.mark.any_isa
 def test_out_may_overlap_what_is_read():
     x = random((30, 40), np.float64, seed=2)
     values, t = np.linspace(-1, 1, 40), np.linspace(0.5, 2, 30)
@@ -870,121 +630,6 @@ def test_out_may_overlap_what_is_read():
         assert_same_bits(np.ascontiguousarray(out), expected)
 
 
-@pytest.mark.any_isa
-def test_wrong_values_and_outputs_of_expectation():
-    x = random((4, 6), np.float32)
-    out = np.full(4, 7, np.float32)
-    bad = np.arange(6.0)
-    bad[2] = np.nan
-    cases = [
-        (ValueError, "expectation: values", {"values": np.zeros(5)}),
-        (ValueError, "expectation: values", {"values": np.zeros(4)}),
-        (ValueError, "expectation: values", {"values": np.zeros((4, 5))}),
-        (ValueError, "expectation: values", {"values": np.zeros((2, 6))}),
-        (ValueError, "expectation: values", {"values": np.zeros((1, 4, 6))}),
-        (ValueError, "expectation: values", {"values": bad}),
-        (ValueError, "expectation: values", {"values": [0, 0, 0, 0, 0, np.inf]}),
-        (ValueError, "expectation: values", {"values": np.full((4, 6), -np.inf)}),
-        (TypeError, "expectation: values", {"values": np.zeros(6, complex)}),
-        (TypeError, "expectation: values", {"values": ["a"] * 6}),
-        (TypeError, "expectation: values", {"values": np.ma.masked_array(np.zeros(6), [1, 0, 0, 0, 0, 0])}),
-        (ValueError, "expectation: temperature", {"temperature": -1}),
-        (TypeError, "expectation: where", {"where": np.ones(6)}),
-    ]  # fmt: skip
-    for error, words, call in cases:
-        with pytest.raises(error, match=words):
-            softlane.expectation(x, **{"values": np.zeros(6), **call}, out=out)
-        assert (out == 7).all()
-    read_only = np.zeros(4, np.float32)
-    read_only.flags.writeable = False
-    for error, words, wrong in [
-        (ValueError, r"expectation: out has shape \(4, 1\), expected \(4,\)", np.zeros((4, 1), np.float32)),
-        (ValueError, r"expectation: out has shape \(6,\), expected \(4,\)", np.zeros(6, np.float32)),
-        (TypeError, "expectation: out has dtype float64, expected float32", np.zeros(4)),
-        (ValueError, "expectation: out is read-only", read_only),
-        (TypeError, "expectation: out must be a numpy.ndarray, got list", [0] * 4),
-    ]:
-        with pytest.raises(error, match=words):
-            softlane.expectation(x, np.zeros(6), out=wrong)
-
-
-# ---- wrong arguments -----------------------------------------------------------------------------------------------
-
-
-@named
-@pytest.mark.any_isa
-@pytest.mark.parametrize(
-    "x",
-    [
-        np.ones(3, np.complex64), np.ones(3, object), np.array(["a"]), np.ones(3, "M8[s]"),
-        np.ones(3, ml_dtypes.float8_e5m2), np.ma.masked_array([1.0, 2.0], [0, 1]),
-    ],
-    ids=lambda x: f"{type(x).__name__} {x.dtype}",
-)  # fmt: skip
-def test_other_dtypes_are_refused_by_name(name, x):
-    with pytest.raises(TypeError, match=rf"{name}: x .*supported are .*(float32|plain arrays)"):
-        if name in ("take_log_probs", "rank"):
-            getattr(softlane, name)(x, np.zeros(x.shape, int))
-        else:
-            NAMES[name](x)
-
-
-@named
-@pytest.mark.any_isa
-def test_wrong_axes(name):
-    x = random((2, 3), np.float32)
-    for axis in (2, -3, 2**40):
-        with pytest.raises(AxisError, match=rf"axis {axis} is out of bounds for array of dimension 2"):
-            NAMES[name](x, axis=axis)
-    with pytest.raises(AxisError):
-        NAMES[name](np.float32(1), axis=1)
-    for axis in (1.0, "1", [0], None, (0, 1), (0,)):
-        with pytest.raises(TypeError, match=f"{name}: axis must be "):
-            NAMES[name](x, axis=axis)
-
-
-@named
-@pytest.mark.any_isa
-@pytest.mark.parametrize(
-    ("error", "words", "call"),
-    [
-        (TypeError, "where has dtype int64, expected bool", {"where": np.ones((2, 3), np.int64)}),
-        (ValueError, r"where has shape \(2,\), which does not broadcast to \(2, 3\)", {"where": np.ones(2, bool)}),
-        (TypeError, "where", {"where": np.ma.ones((2, 3), bool)}),
-        (ValueError, r"temperature is 0.0, expected positive", {"temperature": 0}),
-        (ValueError, r"temperature\[1\] is -2.0", {"temperature": [1, -2]}),
-        (ValueError, r"temperature is nan", {"temperature": np.nan}),
-        (ValueError, r"temperature has shape \(3,\)", {"temperature": [1, 2, 3]}),
-        (TypeError, "temperature has dtype complex128", {"temperature": 1j}),
-    ],
-)  # fmt: skip
-def test_wrong_options(name, error, words, call):
-    if name == "rank" and "temperature" in call:
-        with pytest.raises(TypeError, match="temperature"):
-            softlane.rank(np.ones((2, 3)), [0, 0], temperature=1.0)
-        return
-    with pytest.raises(error, match=f"{name}: {words}"):
-        NAMES[name](np.ones((2, 3), np.float32), **call)
-
-
-@pytest.mark.any_isa
-def test_what_is_keyword_only():
-    x = random((2, 3), np.float32)
-    for wrong in (
-        lambda: softlane.argmax(x, -1, True),
-        lambda: softlane.topk(x, 1, -1, "probs"),
-        lambda: softlane.take_log_probs(x, [0, 0], -1, None),
-        lambda: softlane.rank(x, [0, 0], -1, None),
-        lambda: softlane.expectation(x, [0, 0, 0], -1, None),
-        lambda: softlane.sample(x, -1),
-        lambda: softlane.topk(x),
-        lambda: softlane.expectation(x),
-        lambda: softlane.argmax(x, keepdims=True),
-    ):
-        with pytest.raises(TypeError):
-            wrong()
-
-
 # ---- properties ----------------------------------------------------------------------------------------------------
 
 
@@ -997,6 +642,7 @@ def masked(draw, **kwargs):
     return x, axis, None if visible is None else rng.random(x.shape) < visible
 
 
+@pytest.mark.any_isa
 @hypothesis.given(masked(special=True), st.floats(0, 1))
 @fixed
 def test_order_and_values_of_any_array(problem, part):
@@ -1018,6 +664,7 @@ def test_order_and_values_of_any_array(problem, part):
     assert_same_bits(x, before, "the input was changed")
 
 
+@pytest.mark.any_isa
 @hypothesis.given(masked(dtypes=FLOATS, limit=2.0**60), st.integers(0, 999))
 @fixed
 def test_expectation_of_any_array(problem, seed):
@@ -1032,6 +679,7 @@ def test_expectation_of_any_array(problem, seed):
             assert ((got >= low - slack) & (got <= high + slack)).all()
 
 
+@pytest.mark.any_isa
 @hypothesis.given(arrays(dtypes=FLOATS), st.integers(0, 999))
 @fixed
 def test_permuting_classes_without_ties_permutes_the_order(array, seed):
@@ -1045,6 +693,7 @@ def test_permuting_classes_without_ties_permutes_the_order(array, seed):
     assert_same_bits(b.values, a.values)
 
 
+@pytest.mark.any_isa
 @hypothesis.given(masked(special=True))
 @fixed
 def test_log_probs_and_ranks_of_all_classes(problem):
@@ -1054,10 +703,3 @@ def test_log_probs_and_ranks_of_all_classes(problem):
     assert_same_bits(places, np.argsort(ref.the_order(x, axis, where), axis))
     log_p = softlane.take_log_probs(x, every, axis, where=where)
     assert_close(log_p, ref.exact_values("log_probs", x, axis, where))
-
-
-@pytest.mark.any_isa
-def test_values_beyond_the_compute_type_are_an_error_without_a_warning(recwarn):
-    with pytest.raises(ValueError, match="values must be finite in float32"):
-        softlane.expectation(np.zeros(2, np.float32), [1e300, 0])
-    assert not recwarn.list

@@ -1,0 +1,618 @@
+"""Run the tests against mutations of the kernels: each of them has to make the suite fail.
+
+A mutation replaces one short piece of C code, which occurs once in its file, by a wrong one. All of them go into one
+build, where the environment variable SOFTLANE_MUTANT says by number which is active (0: none). The form of the switch
+depends on the original:
+
+    a statement (ends with ;)     if (sl_mutant == K) { mutated } else { original }
+    a macro (#define NAME value)  #define NAME (sl_mutant == K ? (mutated) : (value))
+    an expression                 (sl_mutant == K ? (mutated) : (original))
+    anything                      the mutated text, if it says MUTANT itself, which becomes (sl_mutant == K)
+
+    python csrc/tools/mutations.py                    build, run all, print a table; exit 1 if a mutation survives
+    python csrc/tools/mutations.py --build DIR NAME   keep the build in DIR (or use the one there), run some of them
+
+Each mutation names the test that should see it. Only if that passes, the whole suite runs. The script needs
+what the tests need, and Cython and setuptools for the build.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from shutil import copy, copytree, ignore_patterns
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 1800  # seconds; a mutation that makes the tests hang counts as seen
+
+
+class Mutation(NamedTuple):
+    name: str
+    purpose: str  # what goes wrong, in one sentence
+    file: str  # below csrc/
+    original: str  # occurs once there
+    mutated: str
+    test: str  # the test, or test file, that should see it
+
+
+MUTATIONS = [
+    Mutation(
+        "exp_low_reduction",
+        "The range reduction drops the low part of ln2.",
+        "kernels.inc.h",
+        "V(fma)(k[i], V(set1)(-C(LN2_LO)), r[i])",
+        "r[i]",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "exp_clamp",
+        "Elements far below the maximum are clamped at half the distance.",
+        "kernels.inc.h",
+        "V(times_t)(C(CLAMP), heat)",
+        "V(times_t)(C(CLAMP) / 2, heat)",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "exp_table",
+        "One entry of the float32 table is off by two units in the last place.",
+        "isa.inc.h",
+        "#define V_TABLE sl_f32_table",
+        "(const uint32_t[8]){sl_f32_table[0], sl_f32_table[1], sl_f32_table[2] + 2, "
+        "sl_f32_table[3], sl_f32_table[4], sl_f32_table[5], sl_f32_table[6], sl_f32_table[7]}",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "exp_polynomial_f32",
+        "The cubic coefficient of the float32 polynomial is off by one percent.",
+        "math.inc.h",
+        "f32_set1(sl_f32_exp[2])",
+        "f32_set1(sl_f32_exp[2] * 1.01f)",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "exp_polynomial_f64",
+        "The last coefficient of the float64 polynomial is off by one percent.",
+        "math.inc.h",
+        "f64_set1(sl_f64_exp[7])",
+        "f64_set1(sl_f64_exp[7] * 1.01)",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "exp_hides_nan",
+        "The clamp turns NaN into a number.",
+        "kernels.inc.h",
+        "V(max)(*clamp, x[i])",
+        "V(max)(x[i], *clamp)",
+        "test_semantics.py::test_rows_with_nan_or_an_infinite_maximum",
+    ),
+    Mutation(
+        "row_far_from_zero",
+        "Rows are shifted only from a thousand times as far from zero as they must be.",
+        "kernels.inc.h",
+        "V(times_t)(C(SHIFT_FROM), heat)",
+        "V(times_t)(C(SHIFT_FROM) * 1024, heat)",
+        "test_accuracy.py::test_rows_around_powers_of_two",
+    ),
+    Mutation(
+        "sum_low_part",
+        "The sum of exponentials loses what its high part rounds away.",
+        "kernels.inc.h",
+        "V(fma)(T[i], p[i], V(sub)(T[i], taken[i]))",
+        "V(set1)(0)",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "sum_of_lanes",
+        "The sums of the lanes are added without their low parts.",
+        "kernels.inc.h",
+        "V(unzip)(half, s[i].low, s[i + 1].low, &even.low, &odd.low);",
+        "even.low = odd.low = V(set1)(0);",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "reciprocal_low_part",
+        "Softmax multiplies by the rounded reciprocal of the sum.",
+        "kernels.inc.h",
+        "return (V(pair)){high, V(mul)(high, rest)};",
+        "return (V(pair)){high, V(set1)(0)};",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "log1p_correction",
+        "log1p(z) becomes log(1 + z): what the rounding of 1 + z loses does not come back.",
+        "math.inc.h",
+        "f64_div(lost, w)",
+        "f64_set1(0.0)",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "confident_rows",
+        "Rows with nearly all weight on one class do not add up the other classes by themselves.",
+        "kernels.inc.h",
+        "CONFIDENT(job->n)",
+        "(R)0",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "certain_rows",
+        "A probability that is 1 may come out an ulp below it.",
+        "rows.inc.h",
+        "job->op == SL_SOFTMAX && r->certain[i]",
+        "0",
+        "test_semantics.py::test_probabilities_never_exceed_one_and_round_to_it_where_they_should",
+    ),
+    Mutation(
+        "nonfinite_rows",
+        "A row without a finite maximum is not found.",
+        "kernels.inc.h",
+        "V(add)(V(sub)(p->max, p->max), sum.high)",
+        "sum.high",
+        "test_semantics.py::test_rows_with_nan_or_an_infinite_maximum",
+    ),
+    Mutation(
+        "nonfinite_logsumexp",
+        "The logsumexp of a row with an infinite maximum is that infinity even where the row has a NaN.",
+        "rows.inc.h",
+        "V(row_has_nan)(job, first + i, block) ? (R)NAN : max[i]",
+        "max[i]",
+        "test_semantics.py::test_rows_with_nan_or_an_infinite_maximum",
+    ),
+    Mutation(
+        "mask_at_tail",
+        "The mask is ignored in the last vector of a row.",
+        "kernels.inc.h",
+        "(!mask || mask[i + j])",
+        "1",
+        "test_options.py::test_masks_and_temperatures_against_the_reference",
+    ),
+    Mutation(
+        "mask_in_bad_row",
+        "Masked classes of a row without a finite maximum are NaN.",
+        "kernels.inc.h",
+        "job->mask && !job->mask[at + k * step]",
+        "0",
+        "test_options.py::test_what_is_hidden_does_not_matter_and_what_is_not_shows",
+    ),
+    Mutation(
+        "temperature_reduction",
+        "With a temperature the range reduction drops its low part.",
+        "kernels.inc.h",
+        "V(fma)(k[i], heat->ln2_lo, r[i])",
+        "r[i]",
+        "test_options.py::test_masks_and_temperatures_against_the_reference",
+    ),
+    Mutation(
+        "temperature_of_row",
+        "All rows of a group take the temperature of the first.",
+        "kernels.inc.h",
+        "i < rows ? i : rows - 1",
+        "0",
+        "test_options.py::test_masks_and_temperatures_against_the_reference",
+    ),
+    Mutation(
+        "target_first_class",
+        "A target that is the first class of a block is not found.",
+        "losses.inc.h",
+        "at >= k && at < k + n",
+        "at > k && at < k + n",
+        "test_losses.py::test_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "target_out_of_range",
+        "A target equal to the number of classes is accepted.",
+        "totals.inc.h",
+        "is_kept & (uint64_t)((uint64_t)target[i] >= (uint64_t)n)",
+        "is_kept & (uint64_t)((uint64_t)target[i] > (uint64_t)n)",
+        "test_loss_errors.py::test_an_index_outside_the_classes_is_named",
+    ),
+    Mutation(
+        "ignore_index",
+        "Rows with the ignored target are not ignored.",
+        "losses.inc.h",
+        "at == ignore",
+        "0",
+        "test_losses_semantics.py::test_ignored_samples_have_no_loss_and_no_gradient_whatever_they_hold",
+    ),
+    Mutation(
+        "class_weight",
+        "The loss of a target is not multiplied by the weight of its class.",
+        "losses.inc.h",
+        "weight ? part * weight[at] : part",
+        "part",
+        "test_losses.py::test_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "total_weight",
+        "The mean over weighted targets divides by their number.",
+        "totals.inc.h",
+        "sl_add(sum, weight[target[i]], &lost)",
+        "sl_add(sum, 1, &lost)",
+        "test_losses.py::test_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "label_smoothing",
+        "Label smoothing spreads its part over all classes but one.",
+        "losses.inc.h",
+        "loss->smoothing / (double)loss->n",
+        "loss->smoothing / (double)(loss->n - 1)",
+        "test_losses.py::test_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "smoothing_of_probabilities",
+        "Targets that are probabilities keep their whole weight under label smoothing.",
+        "losses.inc.h",
+        "(1 - loss->smoothing) * one",
+        "one",
+        "test_losses.py::test_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "loss_rounding_f64",
+        "The float64 loss loses what its difference and its product round away.",
+        "losses.inc.h",
+        "f64_select_eq(f64_sub(lost, lost), zero, lost, zero)",
+        "zero",
+        "test_losses.py::test_label_smoothing_is_within_2_ulp_too",
+    ),
+    Mutation(
+        "gradient_cancels",
+        "The gradient of a class with nearly all probability is computed as p - q.",
+        "losses.inc.h",
+        "fabs(y) > 0.5 * fabs(scale * sum)",
+        "0",
+        "test_losses.py::test_the_gradient_of_a_confident_row_is_exact",
+    ),
+    Mutation(
+        "gradient_at_target",
+        "The gradient of a confident target is computed as p - q.",
+        "losses.inc.h",
+        "f64_select_eq(f64_max(most, zero), zero, less, rest)",
+        "less",
+        "test_losses.py::test_the_gradient_of_a_confident_row_is_exact",
+    ),
+    Mutation(
+        "gradient_in_place",
+        "A gradient in place overwrites logits that a confident row has to read again.",
+        "rows.inc.h",
+        "|| (job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y)",
+        "|| (!MUTANT && job->op == SL_CROSS_ENTROPY_GRAD && job->x == job->y)",
+        "test_losses.py::test_the_gradient_of_a_confident_row_is_exact",
+    ),
+    Mutation(
+        "total_of_losses",
+        "The total of the losses leaves out the last ones, fewer than a vector.",
+        "totals.inc.h",
+        "sum[0] = sl_add(sum[0], x[i], &lost[0]);",
+        "",
+        "test_losses.py::test_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "topk_threshold",
+        "The threshold for candidates of the k largest is a value that fewer than k classes exceed.",
+        "choice.inc.h",
+        "return low;",
+        "return high;",
+        "test_selection.py::test_topk_of_one_row",
+    ),
+    Mutation(
+        "ties_in_columns",
+        "Among equal maxima of a column the last is taken.",
+        "choice.inc.h",
+        "V(select_lt)(m, v, class, V(load)(where + j))",
+        "V(select_lt)(v, m, V(load)(where + j), class)",
+        "test_selection.py::test_the_order_by_hand",
+    ),
+    Mutation(
+        "ties_in_sort",
+        "Equal float64 values are sorted by falling index.",
+        "choice.inc.h",
+        "(a.key == b.key) & (a.index < b.index)",
+        "(a.key == b.key) & (a.index > b.index)",
+        "test_selection.py::test_topk_of_one_row",
+    ),
+    Mutation(
+        "nan_in_second_vector",
+        "A NaN in every second vector of a row is not seen by the selection.",
+        "choice.inc.h",
+        "seen2 = V(select_eq)(v, v, seen2, hit);",
+        "",
+        "test_selection.py::test_a_nan_anywhere",
+    ),
+    Mutation(
+        "nan_behind_mask",
+        "A masked NaN is selected as if it were not masked.",
+        "choice.inc.h",
+        "kind = V(is_hidden)(job, row, c)",
+        "kind = !MUTANT && V(is_hidden)(job, row, c)",
+        "test_selection.py::test_the_order_by_hand",
+    ),
+    Mutation(
+        "rank_of_ties",
+        "The rank of a class counts the class itself.",
+        "choice.inc.h",
+        "(ptrdiff_t) class - 1",
+        "(ptrdiff_t) class",
+        "test_selection.py::test_the_order_by_hand",
+    ),
+    Mutation(
+        "sample_top_k",
+        "The sample considers one class more than top_k.",
+        "choice.inc.h",
+        "d.top_k = (ptrdiff_t)c->top_k[row * c->top_k_step];",
+        "d.top_k = 1 + (ptrdiff_t)c->top_k[row * c->top_k_step];",
+        "test_sample.py::test_top_k_keeps_exactly_so_many_of_equals",
+    ),
+    Mutation(
+        "sample_top_p",
+        "The class that reaches top_p is left out.",
+        "choice.inc.h",
+        "kept = end = i + 1;",
+        "kept = end = i ? i : 1;",
+        "test_sample.py::test_top_p_keeps_the_shortest_prefix_that_reaches_it",
+    ),
+    Mutation(
+        "sample_min_p",
+        "Classes are compared with min_p of the sum of the weights, not of the largest.",
+        "choice.inc.h",
+        "w[i] < d->min_p * w[0]",
+        "w[i] < d->min_p * total",
+        "test_sample.py::test_min_p_keeps_what_is_not_below",
+    ),
+    Mutation(
+        "sample_boundary_list",
+        "A uniform number at the boundary of two classes of a list gives the first of them.",
+        "choice.inc.h",
+        "sum > uniform * total",
+        "sum >= uniform * total",
+        "test_sample.py::test_a_uniform_number_at_the_boundary_of_two_classes",
+    ),
+    Mutation(
+        "sample_boundary_row",
+        "A uniform number at the boundary of two classes of a row gives the first of them.",
+        "choice.inc.h",
+        "if (sum > target) return chosen;",
+        "if (sum >= target) return chosen;",
+        "test_sample.py::test_a_uniform_number_at_the_boundary_of_two_classes",
+    ),
+    Mutation(
+        "expectation_low_part",
+        "The float64 expectation loses what its additions and products round away.",
+        "kernels.inc.h",
+        "d->low[0] = s.low;",
+        "",
+        "test_selection.py::test_the_expectation_of_millions_of_classes",
+    ),
+    Mutation(
+        "sigmoid_saturation",
+        "The sigmoid saturates at half the distance from zero.",
+        "elements.inc.h",
+        "V(max)(V(set1)(C(SIGMOID_ZERO)), x[i])",
+        "V(max)(V(set1)(C(SIGMOID_ZERO) / 2), x[i])",
+        "test_elementwise.py::test_sigmoids_are_within_2_ulp",
+    ),
+    Mutation(
+        "log_sigmoid_polynomial",
+        "The float32 polynomial of log1p loses its last term.",
+        "math.inc.h",
+        "f32_set1(q[10])",
+        "f32_set1(0)",
+        "test_elementwise.py::test_sigmoids_are_within_2_ulp",
+    ),
+    Mutation(
+        "binary_pos_weight",
+        "Binary cross-entropy ignores pos_weight.",
+        "elements.inc.h",
+        "V(mul)(pos[i], y[i])",
+        "y[i]",
+        "test_elementwise.py::test_binary_cross_entropy_with_every_option",
+    ),
+    Mutation(
+        "binary_infinite_logit",
+        "A weight of 0 times an infinite logit is NaN.",
+        "elements.inc.h",
+        "V(select_eq)(coefficient, V(set1)(0), V(set1)(0), V(mul)(coefficient, x))",
+        "V(mul)(coefficient, x)",
+        "test_elementwise.py::test_special_values_of_binary_cross_entropy",
+    ),
+    Mutation(
+        "vjp_sum",
+        "The product with the Jacobian of softmax ignores the sum.",
+        "elements.inc.h",
+        "y[i + j] * (grad[i + j] - s)",
+        "y[i + j] * grad[i + j]",
+        "test_losses.py::test_gradients_from_an_output",
+    ),
+    Mutation(
+        "block_scale",
+        "Blocks of a long row far below its maximum vanish too early.",
+        "rows.inc.h",
+        "own[0] - k < -C(DEPTH)",
+        "own[0] - k < -C(DEPTH) / 8",
+        "test_accuracy.py::test_rows_around_powers_of_two",
+    ),
+    Mutation(
+        "narrow_maximum",
+        "The maximum of a long narrow column is that of its last block.",
+        "columns.inc.h",
+        "k == 0 || m > max[i] ? m : max[i]",
+        "m",
+        "test_accuracy.py::test_columns",
+    ),
+    Mutation(
+        "tile_parts_sum",
+        "The sum of a long column is that of its last part.",
+        "columns.inc.h",
+        "V(two_sum)(sum[j], part_sum)",
+        "part_sum",
+        "test_accuracy.py::test_columns",
+    ),
+    Mutation(
+        "tile_parts_shift",
+        "A long column far from zero is read again without its shift.",
+        "columns.inc.h",
+        "source ? p->shift : V(set1)(0)",
+        "V(set1)(0)",
+        "test_accuracy.py::test_columns",
+    ),
+    Mutation(
+        "tail_of_maximum",
+        "The maximum of a row is at least 0 where its length is no multiple of the vector.",
+        "rows.inc.h",
+        "V(max)(V(load_tail)(x + i, n - i, -INFINITY), b)",
+        "V(max)(V(load_tail)(x + i, n - i, 0), b)",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "tail_of_output",
+        "The last vector of a row is written whole, beyond the end of the row.",
+        "rows.inc.h",
+        "V(store_tail)(e + i, n - i, v);",
+        "V(store)(e + i, v);",
+        "test_guard_pages.py",
+    ),
+    Mutation(
+        "fma_of_one_path",
+        "The AVX2 path rounds the product and the sum of fma.",
+        "vec_avx2.h",
+        "SL_F32(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b))",
+        "SL_F32(_mm256_add_ps(_mm256_mul_ps(x.a, y.a), z.a), _mm256_add_ps(_mm256_mul_ps(x.b, y.b), z.b))",
+        "test_paths.py",
+    ),
+    Mutation(
+        "float16_ties",
+        "The portable path rounds ties of float16 down.",
+        "storage.h",
+        "((m >> 13) & 1u)",
+        "0u",
+        "test_dtypes.py::test_every_16_bit_float_is_read_and_rounded_right",
+    ),
+    Mutation(
+        "bfloat16_ties",
+        "The portable path rounds ties of bfloat16 up.",
+        "storage.h",
+        "((b >> 16) & 1u)",
+        "1u",
+        "test_dtypes.py::test_every_16_bit_float_is_read_and_rounded_right",
+    ),
+    Mutation(
+        "in_place_far",
+        "A long row in place is overwritten before it is known to be far from zero.",
+        "parallel.c",
+        "if (job->op == SL_SOFTMAX && job->x == job->y) {\n        f->long_max(job, row, 0",
+        "if (!MUTANT && job->op == SL_SOFTMAX && job->x == job->y) {\n        f->long_max(job, row, 0",
+        "test_semantics.py::test_rows_far_from_zero_in_place_and_on_several_threads",
+    ),
+    Mutation(
+        "partition_rows",
+        "The last unit of each chunk is left out where threads share the rows.",
+        "parallel.c",
+        "smaller((c + 1) * take, s->units)",
+        "smaller((c + 1) * take, s->units) - 1",
+        "test_threads.py::test_the_number_of_threads_does_not_show",
+    ),
+    Mutation(
+        "partition_long_row",
+        "Threads that share a long row far from zero do not sum it again.",
+        "parallel.c",
+        "far = l->shift != 0;",
+        "far = 0;",
+        "test_semantics.py::test_rows_far_from_zero_in_place_and_on_several_threads",
+    ),
+]
+
+
+SWITCH = """#include <stdlib.h>
+int sl_mutant;
+__attribute__((constructor)) static void choose_mutant(void) {
+    const char *number = getenv("SOFTLANE_MUTANT");
+    sl_mutant = number ? atoi(number) : 0;
+}
+"""
+
+
+def switched(mutation, number):
+    """The text that takes the place of the original."""
+    is_active = f"(sl_mutant == {number})"
+    original, mutated = mutation.original, mutation.mutated
+    if "MUTANT" in mutated:
+        return mutated.replace("MUTANT", is_active)
+    if original.endswith(";"):
+        return f"if {is_active} {{ {mutated} }} else {{ {original} }}"
+    if original.startswith("#define"):
+        define, name, value = original.split(maxsplit=2)
+        return f"{define} {name} ({is_active} ? ({mutated}) : ({value}))"
+    return f"({is_active} ? ({mutated}) : ({original}))"
+
+
+def replace_once(path, old, new):
+    text = path.read_text()
+    if text.count(old) != 1:
+        sys.exit(f"{path.name} has {text.count(old)} times, not once: {old}")
+    path.write_text(text.replace(old, new))
+
+
+def build(folder):
+    """A copy of the sources with all mutations, compiled quickly rather than well."""
+    for name in ("csrc", "src"):
+        copytree(ROOT / name, folder / name, ignore=ignore_patterns("*.so", "_core.c", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        copy(ROOT / name, folder)
+    for number, mutation in enumerate(MUTATIONS, 1):
+        replace_once(folder / "csrc" / mutation.file, mutation.original, switched(mutation, number))
+    (folder / "csrc" / "mutant.c").write_text(SWITCH)
+    replace_once(folder / "csrc" / "softlane.h", "#define SOFTLANE_H\n", "#define SOFTLANE_H\nextern int sl_mutant;\n")
+    replace_once(folder / "setup.py", '"-O3"', '"-O1", "-g0", "-w"')
+    subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "build_ext", "--inplace"], cwd=folder, check=True)
+
+
+def failing_test(folder, number, tests):
+    """The name of the first test that fails on a mutation; None if all pass."""
+    environment = dict(
+        os.environ, SOFTLANE_MUTANT=str(number), PYTHONPATH=str(folder / "src"), PYTHONDONTWRITEBYTECODE="1"
+    )
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
+    try:
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return "(hangs)"
+    if run.returncode == 0:
+        return None
+    if run.returncode == 1:
+        return re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.+?)(?: - .*)?$", run.stdout, re.MULTILINE)[1]
+    if run.returncode < 0:
+        return f"(crash, signal {-run.returncode})"
+    sys.exit(run.stdout + run.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutations to run; all of them by default")
+    parser.add_argument("--build", type=Path, help="where to build, and to find the build if it is there")
+    options = parser.parse_args()
+    chosen = {m.name: n for n, m in enumerate(MUTATIONS, 1) if not options.names or m.name in options.names}
+    if len(chosen) != len(options.names or MUTATIONS):
+        sys.exit(f"unknown name; there are {', '.join(m.name for m in MUTATIONS)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.build or Path(temporary)
+        if not (folder / "csrc").exists():
+            build(folder)
+        hinted = sorted({f"tests/{MUTATIONS[number - 1].test}" for number in chosen.values()})
+        if failed := failing_test(folder, 0, hinted):
+            sys.exit(f"{failed} fails without a mutation")
+        survivors = 0
+        for name, number in chosen.items():
+            start = time.monotonic()
+            tests = [f"tests/{MUTATIONS[number - 1].test}"]
+            failed = failing_test(folder, number, tests) or failing_test(folder, number, ["tests"])
+            survivors += failed is None
+            print(f"{name:26} {time.monotonic() - start:6.0f} s  {failed or 'SURVIVES'}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutations make a test fail")
+    sys.exit(survivors > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""How many threads compute and on which path: set by the caller, the environment or the machine."""
+
+import os
+
+import numpy as np
+import pytest
+from interpreter import printed, run
+
+import softlane
+from softlane import _core, _threads
+
+pytestmark = pytest.mark.any_isa
+needs_openmp = pytest.mark.skipif(not _core.has_openmp(), reason="built without OpenMP")
+
+
+# ---- the number of threads ---------------------------------------------------------------------------------------
+
+
+def test_set_num_threads_returns_what_was_in_force():
+    softlane.set_num_threads(3)
+    assert softlane.get_num_threads() == 3
+    assert softlane.set_num_threads(5) == 3
+    assert softlane.set_num_threads(np.int64(1)) == 5
+    assert softlane.set_num_threads(1024) == 1
+    assert softlane.get_num_threads() == 1024
+
+
+def test_set_num_threads_refuses_what_is_not_a_number_of_threads():
+    softlane.set_num_threads(2)
+    for n in (0, -1, 1025, 2**40, -(2**70)):
+        with pytest.raises(ValueError, match=f"between 1 and 1024, got {n}"):
+            softlane.set_num_threads(n)
+    for n in (1.0, "2", None, [2]):
+        with pytest.raises(TypeError, match="n must be an integer, got"):
+            softlane.set_num_threads(n)
+    assert softlane.get_num_threads() == 2
+
+
+NUMBER = "import softlane; from softlane import _threads; print(softlane.get_num_threads(), _threads.origin())"
+
+
+@needs_openmp
+def test_omp_num_threads_is_honoured():
+    assert printed(NUMBER, OMP_NUM_THREADS="3") == "3 OMP_NUM_THREADS"
+    assert printed(NUMBER, OMP_NUM_THREADS=" 5, 2 ") == "5 OMP_NUM_THREADS"  # the first is for the outermost level
+    assert printed(NUMBER, OMP_NUM_THREADS="99999") == "1024 OMP_NUM_THREADS"
+
+
+@needs_openmp
+def test_nonsense_in_omp_num_threads_is_ignored(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    default = _threads._default()
+    for nonsense in ("0", "-1", "many", "", "1.5"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
+        assert _threads._default() == default
+
+
+@needs_openmp
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
+def test_affinity_is_honoured():
+    cpu = min(os.sched_getaffinity(0))
+    assert printed(f"import os; os.sched_setaffinity(0, {{{cpu}}})\n{NUMBER}").startswith("1 ")
+
+
+def v1(folder, quota):
+    return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": "100000\n"}
+
+
+def make_cgroup(tmp_path, groups, files):
+    (tmp_path / "groups").write_text(groups)
+    for name, text in files.items():
+        file = tmp_path / "fs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return _threads._cgroup_cpus(tmp_path / "fs", tmp_path / "groups")
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "cpus"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "200000 100000\n"}, 2.0),  # a parent's quota holds
+        ("0::/a/b\n", {"a/b/cpu.max": "300000 100000\n", "a/cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000\n", "a/cpu.max": "200000 100000\n"}, 0.5),
+        ("0::/a\n", {"a/cpu.max": "nonsense\n"}, None),
+        ("4:cpu,cpuacct:/x\n", v1("cpu,cpuacct/x", 400000), 4.0),
+        ("4:cpu:/x\n", v1("cpu/x", -1), None),
+        ("4:cpu:/x\n", v1("cpu", 250000), 2.5),  # in a container
+        ("3:cpuset:/x\n4:memory:/\n", {"cpuset/x/cpu.cfs_quota_us": "1\n"}, None),
+        ("0::/\n4:cpu:/\n", {"cpu.max": "300000 100000\n", **v1("cpu", 100000)}, 1.0),
+        ("", {}, None),
+    ],
+)  # fmt: skip
+def test_cgroup_quota(tmp_path, groups, files, cpus):
+    assert make_cgroup(tmp_path, groups, files) == cpus
+
+
+def test_no_cgroups_at_all(tmp_path):
+    assert _threads._cgroup_cpus(tmp_path, tmp_path / "absent") is None
+
+
+@needs_openmp
+@pytest.mark.parametrize(("quota", "threads"), [(0.5, 1), (1.0, 1), (1.9, 1), (2.0, 2), (100.0, 8), (None, 8)])
+def test_a_quota_lowers_the_number_of_threads(monkeypatch, quota, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(_threads, "_cgroup_cpus", lambda: quota)
+    found, origin = _threads._default()
+    assert found == threads
+    assert ("quota" in origin) == (threads < 8)
+
+
+# ---- the path ----------------------------------------------------------------------------------------------------
+
+
+def test_softlane_isa_chooses_the_path():
+    active = "import softlane; from softlane import _core; print(_core.active_isa())"
+    for path in _core.available_isas():
+        assert printed(active, SOFTLANE_ISA=path) == path
+    assert printed(active) == printed(active, SOFTLANE_ISA="") == _core.available_isas()[0]
+
+
+def test_an_unknown_softlane_isa_is_an_import_error_that_lists_the_paths():
+    for wanted in ("AVX2", "avx2 "):
+        done = run("import softlane", SOFTLANE_ISA=wanted)
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith(f"ImportError: SOFTLANE_ISA={wanted!r}")
+        assert all(path in last for path in _core.available_isas())
+
+
+def test_use_isa():
+    assert _core.available_isas()[-1] == "portable"
+    for path in _core.available_isas():
+        assert _core.use_isa(path)
+        assert not _core.use_isa("nothing")
+        assert _core.active_isa() == path
