@@ -384,6 +384,7 @@ def binary(function, note, fixed, **arguments):
 
 OPS = [
     softmax_like("softmax", ulps),
+    softmax_like("softmin", ulps),
     softmax_like("log_softmax", ulps),
     softmax_like("logsumexp", ulps_of_the_maximum),
     select("argmax", exact=exact_argmax, return_probs=True),
