@@ -279,7 +279,7 @@ MUTATIONS = [
         "rows/by_rows.inc.h",
         "const int in_place = op->rereads_x && job->x == job->y;",
         "const int in_place = !MUTANT && op->rereads_x && job->x == job->y;",
-        "test_losses.py::test_the_gradient_of_a_confident_row_is_exact",
+        "test_losses.py::test_a_gradient_in_place_of_confident_rows_of_whole_vectors",
     ),
     Mutation(
         "total_of_losses",
