@@ -82,7 +82,7 @@ static int run_units(const sl_job *job, const sl_partition *p, int threads) {
     const ptrdiff_t groups = (p->units + p->units_per_group - 1) / p->units_per_group;
     if (threads == 1 || groups == 1 || p->units * p->unit_size < PARALLEL_FROM) return run_serial(job, p);
     ptrdiff_t per_chunk = CHUNK / (p->unit_size * p->units_per_group);
-    if (per_chunk < 1) per_chunk = 1;
+    if (per_chunk < 1 || p->blocks > 1) per_chunk = 1;
     const ptrdiff_t step = per_chunk * p->units_per_group, chunks = (p->units + step - 1) / step;
     const size_t each = round_up(p->scratch);
     char *memory = malloc((size_t)threads * each + ALIGN);
@@ -97,8 +97,8 @@ static int run_units(const sl_job *job, const sl_partition *p, int threads) {
 
 /* ---- rows whose blocks are shared ------------------------------------------------------------------------------- */
 
-/* One row by all threads of a team, each for its own blocks. What needs the whole row is done by one of them. Only row_finish
-   changes what row_map and the next row's row_sum read, and no thread is in either of them then. */
+/* One row by all threads of a team, each for its own blocks. Facts of the row change in single sections only, after a barrier that all
+   threads reach, so none is in row_sum or row_map then. What belongs to a block is touched by one thread, the same for every row. */
 static void share_row(const sl_job *job, const sl_partition *p, const sl_kernels *k, ptrdiff_t row, int *again, char *shared,
                       char *scratch) {
     const ptrdiff_t first = p->blocks * thread_number() / team_size(), last = p->blocks * (thread_number() + 1) / team_size();

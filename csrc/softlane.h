@@ -76,7 +76,8 @@ typedef struct {
     int sorted;     /* SL_TOPK_*: in their order, or in any */
 } sl_select_args;
 
-/* One class of each row, drawn at random; y becomes its log-probability, unless it is NULL. A step is 0 (one for all rows) or 1. */
+/* One class of each row, drawn at random, where inner is 1; y becomes its log-probability, unless it is NULL. A step is 0 (one for all
+ * rows) or 1. */
 typedef struct {
     int64_t *index;
     const double *uniform; /* for each row, in [0, 1) */

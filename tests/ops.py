@@ -279,13 +279,13 @@ class Op:
         return tuple(result) if isinstance(result, tuple) else (result,)
 
     def part(self, given, index):
-        """The arguments for some rows, of which index takes the part of every array that is not one for each class."""
+        """The arguments for some rows: the part at index of each array, unless that has a number for each class."""
         makers = [None, *self.arguments.values()]
         return [a if make in PER_CLASS else a[index] for make, a in zip(makers, given, strict=True)]
 
-    def fills(self, x):
-        """Whether x can be given as the output."""
-        return self.out is not None and self.function != "logsumexp" and self.function != "expectation"
+    def may_overwrite(self, x, result):
+        """Whether x can be given as the output for the last result."""
+        return self.out is not None and result.ndim == x.ndim and result.dtype == x.dtype
 
     def choices(self, shape, axis):
         """Dictionaries of options: none, a number for all rows with a whole mask, and something for each."""
@@ -384,6 +384,7 @@ def binary(function, note, fixed, **arguments):
 
 OPS = [
     softmax_like("softmax", ulps),
+    softmax_like("softmin", ulps),
     softmax_like("log_softmax", ulps),
     softmax_like("logsumexp", ulps_of_the_maximum),
     select("argmax", exact=exact_argmax, return_probs=True),

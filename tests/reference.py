@@ -96,6 +96,8 @@ def exact(name, x, axis=-1, where=None, temperature=None):
     if temperature is not None:
         t = np.asarray(temperature, np.longdouble)
         x = x / (np.expand_dims(t, axis) if t.ndim else t)
+    if name == "softmin":
+        name, x = "softmax", -x
     if where is None:
         return globals()[f"exact_{name}"](x, axis)
     where = np.broadcast_to(where, x.shape)

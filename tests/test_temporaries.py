@@ -55,7 +55,7 @@ def check_contiguous(op, x, axis):
         assert_below(size_of(results) + allowed, peak, op, given, axis, **options, note=note)
     if op.out:
         assert_below(size_of(results[:-1]) + allowed, peak, op, given, axis, out=results[-1], note=note)
-    if op.fills(given[0]) and results[-1].dtype == x.dtype:
+    if op.may_overwrite(given[0], results[-1]):
         assert_below(size_of(results[:-1]) + allowed, peak, op, given, axis, out=given[0], note=f"{note} in place")
 
 

@@ -103,7 +103,7 @@ def test_no_flag_breaks_the_arithmetic_or_depends_on_the_build_machine():
 
 
 def test_vector_headers_offer_the_same_operations():
-    """Each operation of the portable header, which defines them, has its twin on every instruction set."""
+    """Each operation of the portable header, which defines them, stands in the header of every instruction set."""
     text = SOURCES[next(file for file in VECTORS if file.name == "vec_portable.h")]
     operations = set(re.findall(r"\b(?:f(?:32|64)_|P##)(\w+)\(", text))
     assert {"load", "store_tail", "max", "transpose", "reduce_max", "fma", "pow2", "split"} <= operations

@@ -51,9 +51,9 @@ typedef f32_table v_table;
 #define SIGMOID_ZERO -104.0f   /* sigmoid is less than half the smallest subnormal, 2^-150 */
 #define CERTAIN_BELOW 0x1p-25f /* half an ulp of a number just below 1 */
 #define UNIT_ROUNDOFF 0x1p-24
-#define CONFIDENT_TERMS 181         /* (n + 2)^2 8 u is 1/64 */
-#define HALF_TINIEST_HIGH 0x1p-100f /* times 2^-51: a quarter of the smallest number, which no number of real is */
-#define HALF_TINIEST_LOW 0x1p-51f
+#define CONFIDENT_TERMS 181            /* (n + 2)^2 8 u is 1/64 */
+#define QUARTER_TINIEST_HIGH 0x1p-100f /* times 2^-51: a quarter of the smallest number, which no number of real is */
+#define QUARTER_TINIEST_LOW 0x1p-51f
 #define EXACT_INDEX_LIMIT (1 << 24) /* classes that have a number */
 
 /* The bits of F * 2^(j / TABLE_SIZE), less j << (mantissa bits - log2 TABLE_SIZE): the operation pow2 adds the whole k, j included. */

@@ -3,7 +3,7 @@
 #define SL_CONVERT_INC
 #include "isa/compute_type.h"
 
-/* One vector of elements from index i on, of any dtype that is known where this is compiled; count < LANES at the end. */
+/* One vector at x, of a dtype that is known where this is compiled */
 #if SL_REAL == 32
 SL_INLINE size_t element_size(const sl_dtype dtype) {
     return dtype == SL_FLOAT32 ? 4 : dtype == SL_INT8 || dtype == SL_UINT8 || dtype == SL_BOOL ? 1 : 2;
@@ -60,7 +60,7 @@ SL_INLINE void store_ahead(const sl_dtype dtype, void *y, ptrdiff_t i, vec v) {
     store_vector(dtype, y, i, LANES, v);
 }
 
-/* count of them from index i on: -inf beyond count and where the mask, if there is one, hides them. */
+/* The vector from element i on: -inf in lanes from count on, and where the mask, if there is one, hides an element */
 SL_INLINE vec load_visible(const sl_dtype dtype, const int negate, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t count) {
     const char *at = (const char *)x + i * (ptrdiff_t)element_size(dtype);
     if (count >= LANES) {

@@ -233,8 +233,8 @@ SL_INLINE struct pair exp_of_max(const struct exp_params *params) {
 SL_INLINE struct pair sum_begin(void) { return pair_of(v_set1(SUM_ANCHOR)); }
 SL_INLINE struct pair sum_end(struct pair s) { return (struct pair){v_sub(s.high, v_set1(SUM_ANCHOR)), s.low}; } /* exact */
 
-/* Adds e(x) of u vectors to the sum, in their order, and returns e rounded. What high could not take goes to low, from T
-   and p, so that the rounding of e itself does not enter the sum. */
+/* The first half of a softmax: adds e(x) of u vectors to the sum, in their order, and returns e rounded. What high could not take goes to
+   low, from T and p, so that the rounding of e itself does not enter the sum. */
 SL_INLINE void add_exp(int u, const vec *x, const struct exp_constants *c, struct pair *sum, vec *e) {
     vec T[UNROLL], p[UNROLL], taken[UNROLL], high = sum->high;
     exp_parts(u, x, c, T, p);

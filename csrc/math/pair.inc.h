@@ -1,5 +1,5 @@
-/* pair.inc.h: numbers as unevaluated sums high + low. The only error-free transformations of the project: TwoSum, products,
-   and sums of both, for vectors and for float64. */
+/* pair.inc.h: numbers as unevaluated sums high + low. The only TwoSum of the project, for vectors and for
+   float64, and sums that keep what they round away. */
 #ifndef SL_PAIR_INC
 #define SL_PAIR_INC
 #include "isa/compute_type.h"

@@ -55,13 +55,6 @@ SL_INLINE double mass_of_class(const struct class_masses *m, ptrdiff_t k) {
 
 /* ---- first pass: collect what targets say --------------------------------------------------------------------- */
 
-SL_INLINE void clear_targets(struct row_targets *t) {
-    double *const sums[] = {t->ignored, t->target_mass, t->other_mass, t->margin};
-    for (int i = 0; i < 4; i++)
-        for (int h = 0; h < HALVES; h++) f64_store(sums[i] + 8 * h, f64_set1(0.0));
-    v_store(t->target_logit, v_set1(0));
-}
-
 /* The classes that an index names, as far as the block has them */
 static void collect_target_classes(const sl_loss_args *args, const struct block *x, struct row_targets *restrict t) {
     const int64_t *restrict target = args->target + x->first_row, ignore_index = args->ignore_index;

@@ -20,7 +20,6 @@ static const struct op ops[] = {
     [SL_CROSS_ENTROPY_GRAD] = {.map = MAP_SCALE_EXP,
                                .visits_classes = 1,
                                .needs_log = 1,
-                               .rereads_x = 1,
                                .collect = collect_targets,
                                .finish = cross_entropy_finish,
                                .patch = subtract_targets},

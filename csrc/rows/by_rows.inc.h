@@ -61,7 +61,7 @@ static void start_group(struct group_view *g, ptrdiff_t first, ptrdiff_t rows) {
 
 /* Is e of a long row kept in y? Not where y is of another dtype, or holds x that is read again. */
 static int keeps_exp_in_output(const sl_job *job, const struct op *op) {
-    return keeps_exp(op) && writes_classes(op) && y_is_native(job) && job->inner == 1 && !(op->rereads_x && job->x == job->y);
+    return keeps_exp(op) && writes_classes(op) && y_is_native(job) && job->inner == 1 && !(rereads_x(op) && job->x == job->y);
 }
 
 /* ---- 1. the sums ---------------------------------------------------------------------------------------------- */
@@ -78,24 +78,24 @@ static void set_panel(const struct group_view *g, ptrdiff_t b, struct panel *p) 
 static void place_whole_rows(const struct row_reader *r, struct panel *p) {
     const sl_job *job = r->job;
     const struct op *op = r->op;
-    const int in_place = op->rereads_x && job->x == job->y;
+    const int in_place = rereads_x(op) && job->x == job->y;
     const int aside = r->converts_ahead || (job->n % LANES && output_is_cached(job)) || in_place;
-    const int y_in_scratch = op->per_row || !y_is_native(job) || r->transposes;
+    const int y_in_scratch = !writes_classes(op) || !y_is_native(job) || r->transposes;
     for (int i = 0; i < p->rows; i++) {
         real *scratch = r->buffer + i * r->stride;
         p->y[i] = y_in_scratch ? scratch : (real *)job->y + element_of(r, p, i);
         real *e = aside ? scratch : p->y[i];
-        if (r->transposes && op->rereads_x) e = r->next_buffer + i * r->stride;
+        if (r->transposes && rereads_x(op)) e = r->next_buffer + i * r->stride;
         p->e[i] = keeps_exp(op) ? e : NULL;
     }
     p->y_step = y_in_scratch ? r->stride : job->n;
 }
 static void place_block(const struct row_reader *r, struct panel *p, int keeps_e) {
     const sl_job *job = r->job;
-    const int y_in_scratch = r->op->per_row || !y_is_native(job) || r->transposes;
+    const int y_in_scratch = !writes_classes(r->op) || !y_is_native(job) || r->transposes;
     for (int i = 0; i < p->rows; i++) {
         real *scratch = r->buffer + i * r->stride;
-        p->y[i] = y_in_scratch || !writes_classes(r->op) ? scratch : (real *)job->y + element_of(r, p, i);
+        p->y[i] = y_in_scratch ? scratch : (real *)job->y + element_of(r, p, i);
         p->e[i] = keeps_e ? p->y[i] : NULL;
     }
     p->y_step = y_in_scratch ? r->stride : job->n;
@@ -115,7 +115,7 @@ static void sum_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
     for (ptrdiff_t b = first; b < last; b++) {
         real *part_maxima = g->part_maxima ? g->part_maxima + b * PART_MAXIMA : NULL;
         set_panel(g, b, &p);
-        load_panel(r, &p, part_maxima);
+        load_panel(r, &p, 1, part_maxima);
         place_block(r, &p, keeps_exp_in_output(g->job, g->op));
         v_store(g->blocks.max + b * LANES, v_load(r->max));
         if (g->op->collect) {
@@ -131,7 +131,7 @@ static void max_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
     r->max_known = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         set_panel(g, b, &p);
-        load_panel(r, &p, NULL);
+        load_panel(r, &p, 1, NULL);
         v_store(g->blocks.max + b * LANES, v_load(r->max));
     }
 }
@@ -310,7 +310,7 @@ static void map_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
     r->max_known = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         set_panel(g, b, &p);
-        if (!kept) load_panel(r, &p, NULL);
+        if (!kept) load_panel(r, &p, 0, NULL);
         place_block(r, &p, kept);
         if (kept) {
             v_store(scale, scale_of_block(&g->blocks, b, &group->params, g->rows));
@@ -343,7 +343,7 @@ static void run_whole_rows(struct group_view *g, struct row_reader *r) {
     struct panel p;
     real one[LANES];
     set_panel(g, 0, &p);
-    load_panel(r, &p, NULL);
+    load_panel(r, &p, 1, NULL);
     place_whole_rows(r, &p);
     group->params = exp_params_for_max(v_load(r->max), g->temperature);
     if (g->op->collect) collect_whole_rows(g, r, &p);
@@ -400,46 +400,6 @@ static void by_rows(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char *sc
         if (s.reader.is_long) run_long_rows(&s.view, &s.reader);
         else run_whole_rows(&s.view, &s.reader);
     }
-}
-
-/* ---- one long row, shared by threads (parallel.c) --------------------------------------------------------------- */
-
-/* What a thread needs of its own is in scratch, and what they share in shared, which begins as zeros. Each step lays both out alike. */
-static struct by_rows open_shared_row(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
-    struct arena own = {scratch, 0}, common = {shared, 0};
-    struct by_rows s;
-    const struct op *op = op_of(job);
-    s.reader = open_rows(job, op, 1, &own);
-    s.view = open_group(job, op, 1, &common);
-    if (op->take_scratch) s.view.op_scratch = op->take_scratch(job, &own);
-    start_group(&s.view, row, 1);
-    return s;
-}
-
-static void row_max_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
-    struct by_rows s = open_shared_row(job, row, shared, scratch);
-    max_blocks(&s.view, &s.reader, first, last);
-}
-static void row_sum_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
-    struct by_rows s = open_shared_row(job, row, shared, scratch);
-    sum_blocks(&s.view, &s.reader, first, last);
-}
-static int row_find_shift(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
-    struct by_rows s = open_shared_row(job, row, shared, scratch);
-    return find_shift_of_rows(&s.view.blocks, s.view.temperature, s.view.rows, s.view.facts->shift);
-}
-static void row_finish(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
-    struct by_rows s = open_shared_row(job, row, shared, scratch);
-    finish_long_rows(&s.view, &s.reader);
-}
-static void row_map_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
-    struct by_rows s = open_shared_row(job, row, shared, scratch);
-    if (s.view.op->visits_classes) map_blocks(&s.view, &s.reader, first, last);
-}
-static void row_store_result(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
-    struct by_rows s = open_shared_row(job, row, shared, scratch);
-    if (s.view.op->map == MAP_EXPECT) add_block_dots(&s.view);
-    if (s.view.op->per_row) store_row_results(&s.view);
 }
 
 #endif

@@ -16,9 +16,8 @@
 struct tile_batch {
     const sl_job *job;
     const struct op *op;
-    ptrdiff_t columns; /* rows of all vectors */
-    int count;         /* vectors */
-    real *tile;        /* class k of the first vector at tile + k * stride; x, then e or results */
+    int count;  /* vectors */
+    real *tile; /* class k of the first vector at tile + k * stride; x, then e or results */
     ptrdiff_t stride;
     const real *x;             /* short rows, as they lie; or NULL */
     real *spare;               /* all classes of one vector of rows */
@@ -44,7 +43,6 @@ static void init_batch(struct tile_batch *b, const sl_job *job, real *spare, voi
 
 /* Rows first to first + columns. shared: the one temperature of all rows, or NULL */
 static void start_batch(struct tile_batch *b, ptrdiff_t first, ptrdiff_t columns, const struct temperature_params *shared) {
-    b->columns = columns;
     b->count = (int)((columns + LANES - 1) / LANES);
     for (int j = 0; j < b->count; j++) {
         struct row_group *g = &b->groups[j];
@@ -159,8 +157,7 @@ static void fill_nonfinite_columns(const struct row_group *g, const struct op *o
 
 /* n classes from first_class on, which begin at the first class of the tile */
 static void map_tile(const struct tile_batch *b, ptrdiff_t first_class, ptrdiff_t n) {
-    const struct tile_rows rows = {b->groups, b->stats};
-    map_columns(b->op, &rows, b->tile, b->stride, n, &b->to);
+    map_columns(b->op, b->groups, b->tile, b->stride, n, &b->to);
     for (int j = 0; j < b->count; j++) {
         const struct row_group *g = &b->groups[j];
         const struct block y = block_of_columns(g, first_class, n, b->to.y + j * LANES, b->to.stride);
@@ -198,6 +195,8 @@ static void run_batch(struct tile_batch *b, const real *max) {
     if (b->op->map == MAP_EXPECT) expect_tile(b);
     else if (b->op->visits_classes) map_tile(b, 0, b->job->n);
 }
+
+_Static_assert(TILE_ELEMENTS / (SL_BLOCK + 1) < 2 * LANES, "columns of several blocks come one vector at a time");
 
 /* ---- columns of several blocks ---------------------------------------------------------------------------------- */
 

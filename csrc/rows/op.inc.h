@@ -32,6 +32,13 @@ struct row_targets {
     int any_special;
 };
 
+SL_INLINE void clear_targets(struct row_targets *t) {
+    double *const sums[] = {t->ignored, t->target_mass, t->other_mass, t->margin};
+    for (int i = 0; i < 4; i++)
+        for (int h = 0; h < HALVES; h++) f64_store(sums[i] + 8 * h, f64_set1(0.0));
+    v_store(t->target_logit, v_set1(0));
+}
+
 struct row_stats;
 
 /* What hooks are told of a group of rows, one per lane: job rows first to first + rows */
@@ -41,7 +48,7 @@ struct row_group {
     int rows;
     struct exp_params params;
     struct row_stats *stats;
-    struct row_targets *targets; /* NULL where the operation collects none */
+    struct row_targets *targets; /* unset where the operation collects none */
     const real *const *x;        /* all classes of lane i side by side at x[i]; or NULL */
     const real *tile;            /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
     ptrdiff_t tile_stride;
@@ -55,7 +62,6 @@ struct op {
     int visits_classes;    /* in a second pass, when the sum is known */
     int per_row;           /* y has one number for each row: stats->result */
     int needs_log;         /* log(sum / e(max)) */
-    int rereads_x;         /* when the sum is known, so that e may not overwrite x */
     int keeps_part_maxima; /* of long rows */
     real of_masked;        /* the result for a masked class */
     void *(*take_scratch)(const sl_job *job, struct arena *arena);
@@ -70,6 +76,8 @@ struct op {
 
 SL_INLINE int scales_exp(const struct op *op) { return op->map == MAP_SCALE_EXP || op->map == MAP_EXPECT; }
 SL_INLINE int keeps_exp(const struct op *op) { return scales_exp(op) && op->visits_classes; }
+/* x of the job is read again when the sum is known, for confident rows: in place, e may not go to y. */
+SL_INLINE int rereads_x(const struct op *op) { return op->needs_log && keeps_exp(op); }
 SL_INLINE int writes_classes(const struct op *op) { return op->visits_classes && !op->per_row; } /* y is like x */
 
 /* ---- units of operations that need no layout ------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #define SL_PLAN_INC
 #include "rows/by_rows.inc.h"
 #include "rows/by_tiles.inc.h"
+#include "rows/shared_row.inc.h"
 
 static void plan_strips(const sl_job *job, sl_partition *p) {
     struct arena arena = {NULL, 0};

@@ -42,7 +42,7 @@ struct row_sum {
     real round_magic, lower_bound;
     const struct temperature_params *temperature;
     real *e;               /* where e goes, or NULL; may be x */
-    const real *y;         /* what is prefetched along with e */
+    const real *y;         /* where results will go, prefetched along with e; unless e is y, e has room for a whole last vector */
     struct lookahead next; /* n elements; x itself where there is no next row */
     real *next_max;
     real *next_part_maxima; /* if n is a multiple of the parts; or NULL */
@@ -110,7 +110,8 @@ SL_INLINE struct pair row_exp_sum_as(const sl_dtype dtype, struct row_sum r) {
     return sum_end(sum);
 }
 
-/* One loop is compiled for each of these choices: is e stored, has the next row a mask? */
+/* One loop is compiled for each of these choices: is e stored, has the next row a mask, a temperature? The assignments change nothing:
+   they let the compiler drop that case from the loop. */
 SL_INLINE struct pair row_exp_sum_dtype(const sl_dtype dtype, struct row_sum r) {
     if (r.e) return row_exp_sum_as(dtype, r);
     r.e = NULL;

@@ -40,7 +40,7 @@ static int converts_ahead(const sl_job *job, const struct op *op) {
 }
 
 /* What is done once for a group wants many rows. The first-level cache has to hold them with the next ones and their results, and
-   with what is prefetched where the output is not cached. A row that needs a logarithm is worth more rows. */
+   with what is prefetched where the output is not cached. A loss is worth more rows, since each needs a logarithm. */
 static ptrdiff_t rows_per_group(const sl_job *job, const struct op *op) {
     if (job->n > SL_BLOCK) return job->inner;
     if (job->inner > 1) return LANES / job->inner * job->inner;
@@ -61,7 +61,7 @@ static struct row_reader open_rows(const sl_job *job, const struct op *op, ptrdi
     const ptrdiff_t rows = r.rows_per_group;
     r.spare = take_reals(arena, SL_BLOCK);
     r.buffer = take_reals(arena, rows * r.stride);
-    if (r.converts_ahead || (r.transposes && op->rereads_x)) r.next_buffer = take_reals(arena, rows * r.stride);
+    if (r.converts_ahead || (r.transposes && rereads_x(op))) r.next_buffer = take_reals(arena, rows * r.stride);
     return r;
 }
 
@@ -69,7 +69,7 @@ SL_INLINE ptrdiff_t element_of(const struct row_reader *r, const struct panel *p
     return (p->row + lane) * r->job->n + p->first_class;
 }
 
-/* The rows of the next panel that can be read along with those of this one: of its first `rows` lanes, from element at of x on. A next
+/* How many rows follow that can be read along, which may be more than a panel has, and where the first of them begins in x. A next
    block has to be as long as this one. */
 struct next_panel {
     ptrdiff_t rows, at;
@@ -102,8 +102,8 @@ static real block_max_with_parts(const real *x, ptrdiff_t n, real *part_maxima) 
     return v_reduce_max(part_maxima_of_block(x, n, VECTORS_PER_MAXIMUM, part_maxima, &nan));
 }
 
-/* x of the rows of a panel, and their maxima to r->max. part_maxima: of one long row, or NULL */
-static void load_panel(struct row_reader *r, struct panel *p, real *part_maxima) {
+/* x of the rows of a panel, and, if finds_max is set, their maxima to r->max. part_maxima: of one long row, or NULL */
+static void load_panel(struct row_reader *r, struct panel *p, int finds_max, real *part_maxima) {
     const sl_job *job = r->job;
     p->x_step = r->native ? job->n : r->stride;
     if (r->max_known && r->converts_ahead) { /* the panel is in the other buffer */
@@ -118,7 +118,7 @@ static void load_panel(struct row_reader *r, struct panel *p, real *part_maxima)
         p->x[i] = r->native ? (const real *)job->x + at : r->buffer + i * r->stride;
         if (r->max_known) continue;
         if (!r->native && !r->transposes) r->max[i] = convert_block(&r->source, at, p->n, r->buffer + i * r->stride);
-        else if (!part_maxima) r->max[i] = row_max(p->x[i], p->n);
+        else if (finds_max && !part_maxima) r->max[i] = row_max(p->x[i], p->n);
         if (part_maxima) r->max[i] = block_max_with_parts(p->x[i], p->n, part_maxima);
     }
     r->max_known = 0;

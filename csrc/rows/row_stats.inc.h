@@ -16,8 +16,9 @@ struct row_stats {
     real log_sum[LANES];                 /* log(sum / e(max)) */
     real result[LANES];                  /* of operations with one number a row: logsumexp, if nothing else */
     real flush_below[LANES];             /* e below that is a result of 0; 0 where no mask hides classes */
-    real confident[LANES];               /* below 0 where nearly all weight of the row is on one class */
-    real nonfinite[LANES];               /* NaN where the row has a NaN or no finite maximum */
+    real confident[LANES]; /* below 0 where nearly all weight of the row is on one class: as confident_below says where a logarithm is
+                              needed, else so much that its probability is 1 (certain) */
+    real nonfinite[LANES]; /* NaN where the row has a NaN or no finite maximum */
     double log_sum_double[LANES];
     struct ratio_others_to_max ratio;
     struct pair exp_of_max;
@@ -117,7 +118,7 @@ SL_INLINE void stats_from_sum(const sl_job *job, const struct op *op, const stru
     v_store(s->confident, confident);
     v_store(s->nonfinite, nonfinite);
     const int flushes = job->mask && !op->needs_log;
-    v_store(s->flush_below, flushes ? v_mul(v_mul(sum.high, v_set1(HALF_TINIEST_HIGH)), v_set1(HALF_TINIEST_LOW)) : v_set1(0));
+    v_store(s->flush_below, flushes ? v_mul(v_mul(sum.high, v_set1(QUARTER_TINIEST_HIGH)), v_set1(QUARTER_TINIEST_LOW)) : v_set1(0));
     if (scales_exp(op)) {
         const struct pair inverse = pair_reciprocal(sum);
         v_store(s->scale, inverse.high);
@@ -148,7 +149,7 @@ SL_INLINE void stats_log(const struct exp_params *p, struct row_stats *s) {
 
 /* ---- from statistics to the result of a class ------------------------------------------------------------------ */
 
-/* A probability is e * (scale + scale_low), rounded once. */
+/* The second half of a softmax: a probability is e * (scale + scale_low), rounded once. */
 SL_INLINE vec scale_exp(vec e, vec scale, vec scale_low) { return v_fma(e, scale, v_mul(e, scale_low)); }
 
 /* A subnormal product takes several times as long: where a mask hides classes, e that gives a result of 0 is 0 before. */

@@ -71,25 +71,20 @@ struct tile_output {
     ptrdiff_t stride, columns;
 };
 
-/* Vectors of rows, with what is known of them */
-struct tile_rows {
-    const struct row_group *groups;
-    const struct row_stats *stats;
-};
-
 /* n classes of some vectors of rows, from e or from x - shift, class by class over all columns, as they lie in memory */
-static void map_columns(const struct op *op, const struct tile_rows *rows, const real *tile, ptrdiff_t stride, ptrdiff_t n,
+static void map_columns(const struct op *op, const struct row_group *groups, const real *tile, ptrdiff_t stride, ptrdiff_t n,
                         const struct tile_output *to) {
-    const int scales = scales_exp(op), flushes = rows->groups[0].job->mask != NULL;
+    const int scales = scales_exp(op), flushes = groups[0].job->mask != NULL;
     const int full = (int)(to->columns / LANES), count = (int)((to->columns + LANES - 1) / LANES);
     const ptrdiff_t prefetched = PLANES_AHEAD / 2 * to->stride;
     const vec one = v_set1(1);
+    const struct row_stats *stats = groups[0].stats; /* of all groups, one after the other */
     int any_certain = 0;
-    for (int j = 0; j < count; j++) any_certain |= has_certain(op, &rows->stats[j]);
+    for (int j = 0; j < count; j++) any_certain |= has_certain(op, &stats[j]);
     for (ptrdiff_t k = 0; k < n; k++)
         for (int j = 0; j < count; j++) {
-            const struct row_stats *s = &rows->stats[j];
-            const struct exp_params *p = &rows->groups[j].params;
+            const struct row_stats *s = &stats[j];
+            const struct exp_params *p = &groups[j].params;
             const vec x = v_load(tile + k * stride + j * LANES);
             real *y = to->y + k * to->stride + j * LANES;
             sl_prefetch(y + prefetched);

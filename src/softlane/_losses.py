@@ -260,5 +260,5 @@ def nll_loss(
 
 def _weighed(weight: Any, x: Array, log: Callable[[Array], Array]) -> Array:
     """-weight * log(x) in float64, 0 where the weight is and x is a number."""
-    x = x.astype(np.float64)
+    x = x.astype(np.float64, copy=False)
     return np.where((weight == 0) & (x == x), 0, -weight * log(x)) + 0.0

@@ -1,0 +1,48 @@
+/* shared_row.inc.h: by_rows for one long row whose blocks threads share. parallel.c calls these steps, with barriers between them. */
+#ifndef SL_SHARED_ROW_INC
+#define SL_SHARED_ROW_INC
+#include "rows/by_rows.inc.h"
+
+/* What a thread needs of its own is in scratch, and what they share in shared, which begins as zeros. Each step lays both out alike. */
+static void open_shared_row(struct by_rows *s, const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
+    struct arena own = {scratch, 0}, common = {shared, 0};
+    const struct op *op = op_of(job);
+    s->reader = open_rows(job, op, 1, &own);
+    s->view = open_group(job, op, 1, &common);
+    if (op->take_scratch) s->view.op_scratch = op->take_scratch(job, &own);
+    start_group(&s->view, row, 1); /* the view points into itself, so it stays where it is */
+}
+
+static void row_max_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    max_blocks(&s.view, &s.reader, first, last);
+}
+static void row_sum_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    sum_blocks(&s.view, &s.reader, first, last);
+}
+static int row_find_shift(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    return find_shift_of_rows(&s.view.blocks, s.view.temperature, s.view.rows, s.view.facts->shift);
+}
+static void row_finish(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    finish_long_rows(&s.view, &s.reader);
+}
+static void row_map_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    if (s.view.op->visits_classes) map_blocks(&s.view, &s.reader, first, last);
+}
+static void row_store_result(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    if (s.view.op->map == MAP_EXPECT) add_block_dots(&s.view);
+    if (s.view.op->per_row) store_row_results(&s.view);
+}
+
+#endif
