@@ -362,6 +362,14 @@ MUTATIONS = [
         "test_sample.py::test_min_p_keeps_what_is_not_below",
     ),
     Mutation(
+        "sample_min_p_row",
+        "A class below min_p is drawn from a row that keeps more classes than the list holds.",
+        "ops/sample.inc.h",
+        "(real)w[j] < s->weights.least",
+        "0",
+        "test_sample.py::test_min_p_of_more_classes_than_a_list_holds",
+    ),
+    Mutation(
         "sample_boundary_list",
         "A uniform number at the boundary of two classes of a list gives the first of them.",
         "ops/sample.inc.h",
