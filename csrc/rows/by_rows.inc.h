@@ -247,35 +247,43 @@ SL_INLINE void map_row_as(const struct group_view *g, const real *source, ptrdif
     row_shift_logits(source, n, max[i], s->log_sum[i], temperature_of_row(group->params.temperature, i, &own), dtype, y, to);
 }
 
-/* Rows with special values, and results of 16 bits: these are rounded as they are computed where nothing follows; then y has nothing
-   of them. */
-static void map_special_row(const struct group_view *g, const struct row_reader *r, const struct panel *p, int i, const real *source,
-                            real scale) {
+/* Results of 16 bits are rounded as they are computed where nothing follows; then p->y has nothing of them. A certain probability
+   rounds to 1 there. */
+SL_INLINE void map_row(const struct group_view *g, const struct panel *p, int i, const real *source, real scale, int to_16_bits) {
+    const sl_job *job = g->job;
+    const ptrdiff_t at = (p->row + i) * job->n + p->first_class; /* inner is 1 */
+    if (!to_16_bits) map_row_as(g, source, p->n, i, scale, OWN_DTYPE, p->y[i], 0);
+#if SL_REAL == 32
+    else if (job->y_dtype == SL_FLOAT16) map_row_as(g, source, p->n, i, scale, SL_FLOAT16, job->y, at);
+    else map_row_as(g, source, p->n, i, scale, SL_BFLOAT16, job->y, at);
+#else
+    (void)at;
+#endif
+}
+
+/* The same where some row of the group has special values */
+static void map_row_of_special_group(const struct group_view *g, const struct panel *p, int i, const real *source, real scale,
+                                     int to_16_bits) {
     const sl_job *job = g->job;
     const struct row_stats *s = &g->facts->stats;
     const ptrdiff_t at = start_of_row(job, p->row + i) + p->first_class * job->inner;
-    const int nonfinite = is_nonfinite(s, i), to_16_bits = maps_to_16_bits(r);
-#if SL_REAL == 32
-    if (to_16_bits && !nonfinite) { /* a certain probability rounds to 1 here */
-        if (job->y_dtype == SL_FLOAT16) map_row_as(g, source, p->n, i, scale, SL_FLOAT16, job->y, at);
-        else map_row_as(g, source, p->n, i, scale, SL_BFLOAT16, job->y, at);
+    if (is_nonfinite(s, i)) {
+        fill_nonfinite(job, g->op, at, job->inner, p->n, p->y[i], 1);
+        if (to_16_bits) store_converted(job, at, p->n, p->y[i]);
         return;
     }
-#endif
-    if (nonfinite) fill_nonfinite(job, g->op, at, job->inner, p->n, p->y[i], 1);
-    else map_row_as(g, source, p->n, i, scale, OWN_DTYPE, p->y[i], 0);
-    if (!nonfinite && has_certain(g->op, s) && s->confident[i] < 0) fix_certain(p->y[i], p->n);
-    if (to_16_bits) store_converted(job, at, p->n, p->y[i]);
+    map_row(g, p, i, source, scale, to_16_bits);
+    if (!to_16_bits && has_certain(g->op, s) && s->confident[i] < 0) fix_certain(p->y[i], p->n);
 }
 
 /* The results of a panel's rows; scale: of the blocks' e */
 static void map_panel(struct group_view *g, const struct row_reader *r, const struct panel *p, const real *scale) {
     const struct row_stats *s = &g->facts->stats;
-    const int special = s->any_nonfinite || has_certain(g->op, s) || maps_to_16_bits(r), keeps_e = keeps_exp(g->op);
+    const int special = s->any_nonfinite || has_certain(g->op, s), to_16_bits = maps_to_16_bits(r), keeps_e = keeps_exp(g->op);
     for (int i = 0; i < p->rows; i++) {
         const real *source = keeps_e ? p->e[i] : p->x[i];
-        if (special) map_special_row(g, r, p, i, source, scale[i]);
-        else map_row_as(g, source, p->n, i, scale[i], OWN_DTYPE, p->y[i], 0);
+        if (special) map_row_of_special_group(g, p, i, source, scale[i], to_16_bits);
+        else map_row(g, p, i, source, scale[i], to_16_bits);
     }
     if (g->op->map == MAP_EXPECT) {
         const real *values = g->op->class_values(g->job) + p->first_class;

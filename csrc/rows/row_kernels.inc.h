@@ -48,19 +48,19 @@ struct row_sum {
     real *next_part_maxima; /* if n is a multiple of the parts; or NULL */
 };
 
-SL_INLINE vec load_lookahead(const sl_dtype dtype, const struct lookahead *next, ptrdiff_t i, ptrdiff_t count) {
+SL_INLINE vec load_lookahead(const sl_dtype dtype, const int converts, const struct lookahead *next, ptrdiff_t i, ptrdiff_t count) {
     const vec v = load_visible(dtype, 0, next->x, next->mask, next->at + i, count);
-    if (next->to) v_store(next->to + i, v);
+    if (converts) v_store(next->to + i, v);
     return v;
 }
 
 /* u vectors from element i on */
-SL_INLINE void row_exp_sum_step(int u, const sl_dtype dtype, const struct row_sum *r, ptrdiff_t i, const struct exp_constants *c,
-                                struct pair *sum, vec *next_max) {
+SL_INLINE void row_exp_sum_step(int u, const sl_dtype dtype, const int converts, const struct row_sum *r, ptrdiff_t i,
+                                const struct exp_constants *c, struct pair *sum, vec *next_max) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype), vectors_per_line = 64 / (LANES * size);
     const struct lookahead *next = &r->next;
     vec v[UNROLL];
-    for (int j = 0; j < u; j++) next_max[j] = v_max(load_lookahead(dtype, next, i + j * LANES, LANES), next_max[j]);
+    for (int j = 0; j < u; j++) next_max[j] = v_max(load_lookahead(dtype, converts, next, i + j * LANES, LANES), next_max[j]);
     for (int j = 0; j < u; j += (int)vectors_per_line)
         sl_prefetch((const char *)next->x + (next->at + i + j * LANES) * size + PREFETCH_DISTANCE);
     if (next->mask) sl_prefetch(next->mask + next->at + i + PREFETCH_DISTANCE / 4);
@@ -81,7 +81,7 @@ SL_INLINE void store_part_maxima(vec *m, vec *most, real *to) {
 }
 
 /* The sum of e(x) in LANES fixed lanes, for a row whose options are known where this is compiled */
-SL_INLINE struct pair row_exp_sum_as(const sl_dtype dtype, struct row_sum r) {
+SL_INLINE struct pair row_exp_sum_as(const sl_dtype dtype, const int converts, struct row_sum r) {
     struct temperature_params own; /* a copy that no store can change */
     if (r.temperature) own = *r.temperature;
     const struct exp_constants c = {v_set1(r.round_magic), v_set1(r.lower_bound), v_load_table(exp_table), r.temperature ? &own : NULL};
@@ -90,17 +90,17 @@ SL_INLINE struct pair row_exp_sum_as(const sl_dtype dtype, struct row_sum r) {
     for (int k = 0; k < UNROLL; k++) m[k] = most;
     ptrdiff_t i = 0;
     for (; i + UNROLL * LANES <= r.n; i += UNROLL * LANES) {
-        row_exp_sum_step(UNROLL, dtype, &r, i, &c, &sum, m);
+        row_exp_sum_step(UNROLL, dtype, converts, &r, i, &c, &sum, m);
         if ((i + UNROLL * LANES) % (VECTORS_PER_MAXIMUM * LANES)) continue;
         sum = pair_renormalize(sum); /* keeps low small, and so its rounding */
         if (r.next_part_maxima) store_part_maxima(m, &most, r.next_part_maxima + i / (VECTORS_PER_MAXIMUM * LANES) * LANES);
     }
     m[0] = v_max(most, m[0]);
-    for (; i + 2 * LANES <= r.n; i += 2 * LANES) row_exp_sum_step(2, dtype, &r, i, &c, &sum, m);
-    for (; i + LANES <= r.n; i += LANES) row_exp_sum_step(1, dtype, &r, i, &c, &sum, m);
+    for (; i + 2 * LANES <= r.n; i += 2 * LANES) row_exp_sum_step(2, dtype, converts, &r, i, &c, &sum, m);
+    for (; i + LANES <= r.n; i += LANES) row_exp_sum_step(1, dtype, converts, &r, i, &c, &sum, m);
     if (i < r.n) {
         vec v = v_load_tail(r.x + i, r.n - i, -INFINITY);
-        m[0] = v_max(load_lookahead(dtype, &r.next, i, r.n - i), m[0]);
+        m[0] = v_max(load_lookahead(dtype, converts, &r.next, i, r.n - i), m[0]);
         add_exp(1, &v, &c, &sum, &v);
         if (r.e && r.e != r.y) v_store(r.e + i, v);
         else if (r.e) v_store_tail(r.e + i, r.n - i, v);
@@ -112,18 +112,18 @@ SL_INLINE struct pair row_exp_sum_as(const sl_dtype dtype, struct row_sum r) {
 
 /* One loop is compiled for each of these choices: is e stored, has the next row a mask, a temperature? The assignments change nothing:
    they let the compiler drop that case from the loop. */
-SL_INLINE struct pair row_exp_sum_dtype(const sl_dtype dtype, struct row_sum r) {
-    if (r.e) return row_exp_sum_as(dtype, r);
+SL_INLINE struct pair row_exp_sum_dtype(const sl_dtype dtype, const int converts, struct row_sum r) {
+    if (r.e) return row_exp_sum_as(dtype, converts, r);
     r.e = NULL;
     r.y = r.x;
-    return row_exp_sum_as(dtype, r);
+    return row_exp_sum_as(dtype, converts, r);
 }
 SL_INLINE struct pair row_exp_sum_masked(const sl_dtype dtype, struct row_sum r) {
     r.temperature = NULL;
     r.next_part_maxima = NULL;
-    if (r.next.mask) return row_exp_sum_dtype(dtype, r);
+    if (r.next.mask) return row_exp_sum_dtype(dtype, 1, r);
     r.next.mask = NULL;
-    return row_exp_sum_dtype(dtype, r);
+    return row_exp_sum_dtype(dtype, 1, r);
 }
 
 /* The next row goes to scratch: it has a dtype that converts_ahead names. */
@@ -141,10 +141,9 @@ static struct pair row_exp_sum_and_convert(const struct row_sum *r) {
 /* The next row is read in place. */
 SL_INLINE struct pair row_exp_sum_in_place(struct row_sum r) {
     r.next.mask = NULL;
-    r.next.to = NULL;
-    if (r.temperature) return row_exp_sum_dtype(OWN_DTYPE, r);
+    if (r.temperature) return row_exp_sum_dtype(OWN_DTYPE, 0, r);
     r.temperature = NULL;
-    return row_exp_sum_dtype(OWN_DTYPE, r);
+    return row_exp_sum_dtype(OWN_DTYPE, 0, r);
 }
 static struct pair row_exp_sum_with_maxima(struct row_sum r) {
     r.e = NULL;
