@@ -23,9 +23,7 @@ NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n
 DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", re.MULTILINE)
 MACRO = re.compile(r"#\s*define\s+(\w+)(\([^)]*\))?")
 BRANCH = re.compile(r"\b(?:if|for|while|case)\b|&&|\|\||\?")
-FUNCTION = re.compile(
-    r"([A-Za-z_]\w*(?:\(\w+\))?)\s*(\((?:[^()]|\([^()]*\))*\))\s*$"
-)  # name, or V(name), and parameters
+FUNCTION = re.compile(r"([A-Za-z_]\w*)\s*(\((?:[^()]|\([^()]*\))*\))\s*$")  # name and parameters
 
 
 class Function(NamedTuple):
