@@ -149,7 +149,7 @@ SL_INLINE struct exp_params exp_params_of_block(vec max, vec shift, const struct
     struct exp_params p;
     p.temperature = temperature;
     p.shift = shift;
-    p.shifted = 0;
+    p.shifted = v_any_lt(v_set1(0), v_max(shift, v_negate(shift)));
     p.max = p.reduced = v_max(v_sub(max, shift), times_temperature(-SHIFT_FROM, temperature));
     reduce_range(&p);
     return p;

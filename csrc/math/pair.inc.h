@@ -67,8 +67,7 @@ SL_INLINE int transpose_reduce_step(const int half, struct pair s[LANES], int co
     }
     return (count + 1) / 2;
 }
-/* The sum of the lanes of s[i] in lane i of the result, for count <= LANES. Each step adds lane j to lane j + half. */
-static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
+SL_INLINE struct pair transpose_reduce_add_of(struct pair s[LANES], int count) {
 #if SL_REAL == 32
     count = transpose_reduce_step(8, s, count);
 #endif
@@ -76,6 +75,33 @@ static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
     count = transpose_reduce_step(2, s, count);
     transpose_reduce_step(1, s, count);
     return pair_renormalize(s[0]);
+}
+/* The sum of the lanes of s[i] in lane i of the result, for count <= LANES. Each step adds lane j to lane j + half. */
+static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
+    return count == LANES ? transpose_reduce_add_of(s, LANES) : transpose_reduce_add_of(s, count);
+}
+
+SL_INLINE int transpose_max_step(const int half, vec s[LANES], int count) {
+    if (count % 2) s[count] = s[count - 1];
+    for (int i = 0; i < count; i += 2) {
+        vec even, odd;
+        v_unzip(half, s[i], s[i + 1], &even, &odd);
+        s[i / 2] = v_max(even, odd);
+    }
+    return (count + 1) / 2;
+}
+SL_INLINE vec transpose_reduce_max_of(vec s[LANES], int count) {
+#if SL_REAL == 32
+    count = transpose_max_step(8, s, count);
+#endif
+    count = transpose_max_step(4, s, count);
+    count = transpose_max_step(2, s, count);
+    transpose_max_step(1, s, count);
+    return s[0];
+}
+/* The maximum of the lanes of s[i] in lane i of the result */
+static vec transpose_reduce_max(vec s[LANES], int count) {
+    return count == LANES ? transpose_reduce_max_of(s, LANES) : transpose_reduce_max_of(s, count);
 }
 
 /* ---- float64 -------------------------------------------------------------------------------------------------- */

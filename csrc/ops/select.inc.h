@@ -231,7 +231,7 @@ static void find_topk_of_group(const struct row_group *g, const real *max) {
         const ptrdiff_t row = g->first + i;
         const int nonfinite = is_nonfinite(g->stats, i);
         if (in_tile && !nonfinite) args->index[row] = (int64_t)found[i];
-        else if (g->x && args->k == 1 && !nonfinite) args->index[row] = first_not_below(g->x[i], g->job->n, max[i]);
+        else if (g->x && args->k == 1 && !nonfinite) args->index[row] = first_not_below(g->x + i * g->x_step, g->job->n, max[i]);
         else find_topk(g->job, row, nonfinite ? (real)NAN : max[i], g->part_maxima, g->op_scratch, args->index + row * args->k);
     }
 }

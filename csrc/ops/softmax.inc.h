@@ -12,7 +12,7 @@ static int row_has_nan(const struct row_group *g, int lane) {
     const sl_job *job = g->job;
     real block[SL_BLOCK];
     if (g->tile) return has_nan(g->tile + lane, job->n, g->tile_stride);
-    if (g->x) return has_nan(g->x[lane], job->n, 1);
+    if (g->x) return has_nan(g->x + lane * g->x_step, job->n, 1);
     for (ptrdiff_t k = 0; k < job->n; k += SL_BLOCK) {
         const ptrdiff_t n = job->n - k < SL_BLOCK ? job->n - k : SL_BLOCK;
         if (has_nan(load_row_block(job, g->first + lane, k, n, block), n, 1)) return 1;

@@ -73,32 +73,25 @@ static void set_panel(const struct group_view *g, ptrdiff_t b, struct panel *p) 
     p->n = block_length(g->job, b);
 }
 
+/* Where e and results go; e in scratch, or where the result goes */
+static void place_panel(const struct row_reader *r, struct panel *p, int keeps_e, int e_in_scratch) {
+    const sl_job *job = r->job;
+    const int y_in_scratch = !writes_classes(r->op) || !y_is_native(job) || r->transposes;
+    p->y = y_in_scratch ? r->buffer : (real *)job->y + element_of(r, p, 0);
+    p->y_step = y_in_scratch ? r->stride : job->n;
+    p->e = !keeps_e ? NULL : e_in_scratch ? r->buffer : p->y;
+    p->e_step = e_in_scratch ? r->stride : p->y_step;
+}
 /* Rows that cross cache lines keep e in scratch, aligned, except where y is memory to be fetched anyway. Where x is in scratch, e takes its
    place. Operations that read x again keep it. */
 static void place_whole_rows(const struct row_reader *r, struct panel *p) {
     const sl_job *job = r->job;
-    const struct op *op = r->op;
-    const int in_place = rereads_x(op) && job->x == job->y;
-    const int aside = r->converts_ahead || (job->n % LANES && output_is_cached(job)) || in_place;
-    const int y_in_scratch = !writes_classes(op) || !y_is_native(job) || r->transposes;
-    for (int i = 0; i < p->rows; i++) {
-        real *scratch = r->buffer + i * r->stride;
-        p->y[i] = y_in_scratch ? scratch : (real *)job->y + element_of(r, p, i);
-        real *e = aside ? scratch : p->y[i];
-        if (r->transposes && rereads_x(op)) e = r->next_buffer + i * r->stride;
-        p->e[i] = keeps_exp(op) ? e : NULL;
+    const int in_place = rereads_x(r->op) && job->x == job->y;
+    place_panel(r, p, keeps_exp(r->op), r->converts_ahead || (job->n % LANES && output_is_cached(job)) || in_place);
+    if (p->e && r->transposes && rereads_x(r->op)) {
+        p->e = r->next_buffer;
+        p->e_step = r->stride;
     }
-    p->y_step = y_in_scratch ? r->stride : job->n;
-}
-static void place_block(const struct row_reader *r, struct panel *p, int keeps_e) {
-    const sl_job *job = r->job;
-    const int y_in_scratch = !writes_classes(r->op) || !y_is_native(job) || r->transposes;
-    for (int i = 0; i < p->rows; i++) {
-        real *scratch = r->buffer + i * r->stride;
-        p->y[i] = y_in_scratch ? scratch : (real *)job->y + element_of(r, p, i);
-        p->e[i] = keeps_e ? p->y[i] : NULL;
-    }
-    p->y_step = y_in_scratch ? r->stride : job->n;
 }
 
 static void collect_whole_rows(const struct group_view *g, const struct row_reader *r, const struct panel *p) {
@@ -116,7 +109,7 @@ static void sum_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
         real *part_maxima = g->part_maxima ? g->part_maxima + b * PART_MAXIMA : NULL;
         set_panel(g, b, &p);
         load_panel(r, &p, 1, part_maxima);
-        place_block(r, &p, keeps_exp_in_output(g->job, g->op));
+        place_panel(r, &p, keeps_exp_in_output(g->job, g->op), 0);
         v_store(g->blocks.max + b * LANES, v_load(r->max));
         if (g->op->collect) {
             const struct block x = block_of_x(&p);
@@ -183,7 +176,7 @@ static void sum_confident_rows(const struct group_view *g, const struct row_read
     struct row_stats *stats = &g->facts->stats;
     struct pair others[LANES];
     for (int i = 0; i < group->rows; i++) {
-        const real *x = p && p->e[i] != p->x[i] ? p->x[i] : NULL;
+        const real *x = p && p->e != p->x ? p->x + i * p->x_step : NULL;
         others[i] = stats->confident[i] < 0 ? row_sum_without_max(group, i, x, r->spare) : pair_zero();
     }
     stats_fix_confident(transpose_reduce_add(others, group->rows), stats);
@@ -207,6 +200,7 @@ static void finish_group(struct group_view *g, const struct row_reader *r, const
     group->stats = stats;
     group->targets = &g->facts->targets;
     group->x = p && !keeps_exp(g->op) ? p->x : NULL;
+    group->x_step = p ? p->x_step : 0;
     group->tile = NULL;
     group->part_maxima = g->part_maxima;
     group->op_scratch = g->op_scratch;
@@ -231,65 +225,61 @@ static void finish_long_rows(struct group_view *g, const struct row_reader *r) {
 
 /* ---- 3. from statistics to results ---------------------------------------------------------------------------- */
 
-/* What the operation makes of the classes of one row, from e or from x, into y from element `to` on */
-SL_INLINE void map_row_as(const struct group_view *g, const real *source, ptrdiff_t n, int i, real scale, const sl_dtype dtype, void *y,
-                          ptrdiff_t to) {
-    const struct row_group *group = &g->facts->group;
-    const struct row_stats *s = &g->facts->stats;
-    if (scales_exp(g->op)) {
-        const struct row_scale factors = {scale, s->scale[i], s->scale_low[i], s->flush_below[i]};
-        row_scale(source, n, &factors, dtype, y, to);
-        return;
-    }
-    struct temperature_params own;
-    real max[LANES];
-    v_store(max, group->params.max);
-    row_shift_logits(source, n, max[i], s->log_sum[i], temperature_of_row(group->params.temperature, i, &own), dtype, y, to);
+/* What the operation makes of the classes of rows */
+SL_INLINE void map_rows_as(const struct group_view *g, const struct rows_map *m, const sl_dtype dtype) {
+    if (scales_exp(g->op)) rows_scale(m, &g->facts->stats, dtype);
+    else rows_shift_logits(m, &g->facts->stats, &g->facts->group.params, dtype);
 }
-
-/* Results of 16 bits are rounded as they are computed where nothing follows; then p->y has nothing of them. A certain probability
-   rounds to 1 there. */
-SL_INLINE void map_row(const struct group_view *g, const struct panel *p, int i, const real *source, real scale, int to_16_bits) {
-    const sl_job *job = g->job;
-    const ptrdiff_t at = (p->row + i) * job->n + p->first_class; /* inner is 1 */
-    if (!to_16_bits) map_row_as(g, source, p->n, i, scale, OWN_DTYPE, p->y[i], 0);
+static void map_rows(const struct group_view *g, const struct rows_map *m, const sl_dtype dtype) {
 #if SL_REAL == 32
-    else if (job->y_dtype == SL_FLOAT16) map_row_as(g, source, p->n, i, scale, SL_FLOAT16, job->y, at);
-    else map_row_as(g, source, p->n, i, scale, SL_BFLOAT16, job->y, at);
+    if (dtype == SL_FLOAT16) map_rows_as(g, m, SL_FLOAT16);
+    else if (dtype == SL_BFLOAT16) map_rows_as(g, m, SL_BFLOAT16);
+    else map_rows_as(g, m, SL_FLOAT32);
 #else
-    (void)at;
+    map_rows_as(g, m, dtype);
 #endif
 }
 
-/* The same where some row of the group has special values */
-static void map_row_of_special_group(const struct group_view *g, const struct panel *p, int i, const real *source, real scale,
-                                     int to_16_bits) {
+/* One of the rows, in a group with special values. A certain probability rounds to 1 in 16 bits as it is. */
+static void map_row_of_special_group(const struct group_view *g, const struct panel *p, const struct rows_map *m, sl_dtype dtype) {
     const sl_job *job = g->job;
     const struct row_stats *s = &g->facts->stats;
+    const int i = m->first;
     const ptrdiff_t at = start_of_row(job, p->row + i) + p->first_class * job->inner;
-    if (is_nonfinite(s, i)) {
-        fill_nonfinite(job, g->op, at, job->inner, p->n, p->y[i], 1);
-        if (to_16_bits) store_converted(job, at, p->n, p->y[i]);
-        return;
-    }
-    map_row(g, p, i, source, scale, to_16_bits);
-    if (!to_16_bits && has_certain(g->op, s) && s->confident[i] < 0) fix_certain(p->y[i], p->n);
+    real *y = p->y + i * p->y_step;
+    if (!is_nonfinite(s, i)) map_rows(g, m, dtype);
+    else fill_nonfinite(job, g->op, at, job->inner, p->n, y, 1);
+    if (dtype == OWN_DTYPE && has_certain(g->op, s) && s->confident[i] < 0) fix_certain(y, p->n);
+    if (dtype != OWN_DTYPE && is_nonfinite(s, i)) store_converted(job, at, p->n, y);
 }
 
-/* The results of a panel's rows; scale: of the blocks' e */
-static void map_panel(struct group_view *g, const struct row_reader *r, const struct panel *p, const real *scale) {
+/* From e or x to the results of a panel's rows, which are rounded to 16 bits as they are computed where nothing follows: p->y has
+   nothing of them then. block_scale: of the blocks' e, or NULL */
+static void map_panel_rows(const struct group_view *g, const struct row_reader *r, const struct panel *p, const real *block_scale) {
+    const sl_job *job = g->job;
     const struct row_stats *s = &g->facts->stats;
-    const int special = s->any_nonfinite || has_certain(g->op, s), to_16_bits = maps_to_16_bits(r), keeps_e = keeps_exp(g->op);
-    for (int i = 0; i < p->rows; i++) {
-        const real *source = keeps_e ? p->e[i] : p->x[i];
-        if (special) map_row_of_special_group(g, p, i, source, scale[i], to_16_bits);
-        else map_row(g, p, i, source, scale[i], to_16_bits);
+    const int rounds = maps_to_16_bits(r), keeps_e = keeps_exp(g->op);
+    struct rows_map m = {
+        .rows = p->rows, .n = p->n, .y = p->y, .y_step = p->y_step, .flushes = job->mask != NULL, .block_scale = block_scale};
+    m.from = keeps_e ? p->e : p->x;
+    m.from_step = keeps_e ? p->e_step : p->x_step;
+    if (rounds) {
+        m.y = job->y;
+        m.at = element_of(r, p, 0);
+        m.y_step = job->n;
     }
+    if (!s->any_nonfinite && !has_certain(g->op, s)) map_rows(g, &m, rounds ? job->y_dtype : OWN_DTYPE);
+    else
+        for (m.rows = 1; m.first < p->rows; m.first++) map_row_of_special_group(g, p, &m, rounds ? job->y_dtype : OWN_DTYPE);
+}
+
+static void map_panel(struct group_view *g, const struct row_reader *r, const struct panel *p, const real *block_scale) {
+    map_panel_rows(g, r, p, block_scale);
     if (g->op->map == MAP_EXPECT) {
         const real *values = g->op->class_values(g->job) + p->first_class;
         for (int i = 0; i < p->rows; i++) {
             double low = 0;
-            const double sum = row_expectation(p->y[i], values, p->n, &low);
+            const double sum = row_expectation(p->y + i * p->y_step, values, p->n, &low);
             if (!r->is_long) g->facts->stats.result[i] = (real)(sum + low);
             else {
                 double *dot = g->block_dot + 2 * (p->first_class / SL_BLOCK * g->full_rows + i);
@@ -313,20 +303,15 @@ static void map_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
     struct panel p;
     struct pair unused[LANES];
     real scale[LANES];
-    v_store(scale, v_set1(1));
     r->end = last;
     r->max_known = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         set_panel(g, b, &p);
         if (!kept) load_panel(r, &p, 0, NULL);
-        place_block(r, &p, kept);
-        if (kept) {
-            v_store(scale, scale_of_block(&g->blocks, b, &group->params, g->rows));
-        } else if (keeps_exp(g->op)) {
-            for (int i = 0; i < p.rows; i++) p.e[i] = r->buffer + i * r->stride;
-            sum_panel(r, &p, &group->params, unused, NULL);
-        }
-        map_panel(g, r, &p, scale);
+        place_panel(r, &p, keeps_exp(g->op), !kept);
+        if (kept) v_store(scale, scale_of_block(&g->blocks, b, &group->params, g->rows));
+        else if (keeps_exp(g->op)) sum_panel(r, &p, &group->params, unused, NULL);
+        map_panel(g, r, &p, kept ? scale : NULL);
     }
 }
 
@@ -349,7 +334,6 @@ static void run_whole_rows(struct group_view *g, struct row_reader *r) {
     struct row_group *group = &g->facts->group;
     struct pair sums[LANES];
     struct panel p;
-    real one[LANES];
     set_panel(g, 0, &p);
     load_panel(r, &p, 1, NULL);
     place_whole_rows(r, &p);
@@ -358,8 +342,7 @@ static void run_whole_rows(struct group_view *g, struct row_reader *r) {
     sum_panel(r, &p, &group->params, sums, NULL);
     finish_group(g, r, &p, transpose_reduce_add(sums, g->rows));
     if (!g->op->visits_classes) return;
-    v_store(one, v_set1(1));
-    map_panel(g, r, &p, one);
+    map_panel(g, r, &p, NULL);
     if (g->op->per_row) store_row_results(g);
 }
 

@@ -49,8 +49,9 @@ struct row_group {
     struct exp_params params;
     struct row_stats *stats;
     struct row_targets *targets; /* unset where the operation collects none */
-    const real *const *x;        /* all classes of lane i side by side at x[i]; or NULL */
-    const real *tile;            /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
+    const real *x;               /* all classes of lane i side by side at x + i * x_step; or NULL */
+    ptrdiff_t x_step;
+    const real *tile; /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
     ptrdiff_t tile_stride;
     const real *part_maxima; /* of one long row: as by_rows keeps them; or NULL */
     void *op_scratch;        /* of take_scratch */

@@ -1,5 +1,5 @@
-/* row_kernels.inc.h: one row whose classes lie side by side, along the lanes: its maximum, its sum of exponentials, its results.
-   It knows no operation and no job. */
+/* row_kernels.inc.h: rows whose classes lie side by side, along the lanes: their maxima, their sums of exponentials, their results. What
+   all rows of a call share is decided once for them, outside their loops. It knows no operation and no job. */
 #ifndef SL_ROW_KERNELS_INC
 #define SL_ROW_KERNELS_INC
 #include "rows/part_maxima.inc.h"
@@ -24,33 +24,59 @@ static void row_shift(const real *x, ptrdiff_t n, real shift, real *y) {
     for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i] - shift;
 }
 
-/* ---- the sum of exponentials ---------------------------------------------------------------------------------- */
+/* ---- sums of exponentials -------------------------------------------------------------------------------------- */
 
-/* The row (or block) that is computed next. It is read along with this one, which hides the latency of memory: its maximum is
-   found, and what cannot be read in place is converted into scratch. */
+/* The rows that are computed next. They are read along with those of now, which hides the latency of memory: their maxima are found,
+   and what cannot be read in place is converted into scratch. */
 struct lookahead {
     sl_dtype dtype;
-    const void *x; /* its elements from number at on */
-    ptrdiff_t at;
+    int rows; /* at least 1: rows after the last are read as the last */
+    const void *x;
+    ptrdiff_t at, step; /* class 0 of the first row is element `at` of x; from there to the next row */
     const unsigned char *mask;
-    real *to; /* scratch; or NULL: it is read in place */
+    real *to; /* scratch; or NULL: they are read in place */
+    ptrdiff_t to_step;
 };
 
-struct row_sum {
-    const real *x;
+/* Rows first to first + rows of a group, all with n classes */
+struct rows_sum {
+    int first, rows;
     ptrdiff_t n;
-    real round_magic, lower_bound;
+    const real *x;
+    real *e;       /* where e goes, or NULL; may be x */
+    const real *y; /* where results will go, prefetched along with e; unless e is y, e has room for a whole last vector */
+    ptrdiff_t x_step, e_step, y_step;
+    real round_magic[LANES], lower_bound[LANES];
     const struct temperature_params *temperature;
-    real *e;               /* where e goes, or NULL; may be x */
-    const real *y;         /* where results will go, prefetched along with e; unless e is y, e has room for a whole last vector */
-    struct lookahead next; /* n elements; x itself where there is no next row */
-    real *next_max;
-    real *next_part_maxima; /* if n is a multiple of the parts; or NULL */
+    struct lookahead next;
+    vec next_max[LANES];    /* becomes the maxima of the next rows */
+    real *next_part_maxima; /* of one row, if n is a multiple of the parts; or NULL */
+    struct pair *sums;      /* becomes the sums of e(x), in LANES lanes each */
 };
 
-SL_INLINE vec load_lookahead(const sl_dtype dtype, const int converts, const struct lookahead *next, ptrdiff_t i, ptrdiff_t count) {
-    const vec v = load_visible(dtype, 0, next->x, next->mask, next->at + i, count);
-    if (converts) v_store(next->to + i, v);
+/* One of them, and the row that is read along with it */
+struct row_sum {
+    const real *x, *y;
+    real *e, *next_to;
+    const char *next_x;
+    const unsigned char *next_mask;
+};
+SL_INLINE struct row_sum row_of(const sl_dtype dtype, const struct rows_sum *s, int i) {
+    const struct lookahead *next = &s->next;
+    const ptrdiff_t j = i < next->rows ? i : next->rows - 1, at = next->at + j * next->step;
+    return (struct row_sum){
+        .x = s->x + i * s->x_step,
+        .y = s->y + i * s->y_step,
+        .e = s->e ? s->e + i * s->e_step : NULL,
+        .next_to = next->to + i * next->to_step,
+        .next_x = (const char *)next->x + at * (ptrdiff_t)element_size(dtype),
+        .next_mask = next->mask ? next->mask + at : NULL,
+    };
+}
+
+SL_INLINE vec load_lookahead(const sl_dtype dtype, const int converts, const struct row_sum *r, ptrdiff_t i, ptrdiff_t count) {
+    const vec v = load_visible(dtype, 0, r->next_x, r->next_mask, i, count);
+    if (converts) v_store(r->next_to + i, v);
     return v;
 }
 
@@ -58,12 +84,10 @@ SL_INLINE vec load_lookahead(const sl_dtype dtype, const int converts, const str
 SL_INLINE void row_exp_sum_step(int u, const sl_dtype dtype, const int converts, const struct row_sum *r, ptrdiff_t i,
                                 const struct exp_constants *c, struct pair *sum, vec *next_max) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype), vectors_per_line = 64 / (LANES * size);
-    const struct lookahead *next = &r->next;
     vec v[UNROLL];
-    for (int j = 0; j < u; j++) next_max[j] = v_max(load_lookahead(dtype, converts, next, i + j * LANES, LANES), next_max[j]);
-    for (int j = 0; j < u; j += (int)vectors_per_line)
-        sl_prefetch((const char *)next->x + (next->at + i + j * LANES) * size + PREFETCH_DISTANCE);
-    if (next->mask) sl_prefetch(next->mask + next->at + i + PREFETCH_DISTANCE / 4);
+    for (int j = 0; j < u; j++) next_max[j] = v_max(load_lookahead(dtype, converts, r, i + j * LANES, LANES), next_max[j]);
+    for (int j = 0; j < u; j += (int)vectors_per_line) sl_prefetch(r->next_x + (i + j * LANES) * size + PREFETCH_DISTANCE);
+    if (r->next_mask) sl_prefetch(r->next_mask + i + PREFETCH_DISTANCE / 4);
     for (int j = 0; j < u; j++) v[j] = v_load(r->x + i + j * LANES);
     add_exp(u, v, c, sum, v);
     if (!r->e) return;
@@ -80,106 +104,138 @@ SL_INLINE void store_part_maxima(vec *m, vec *most, real *to) {
     for (int k = 0; k < UNROLL; k++) m[k] = v_set1(-INFINITY);
 }
 
-/* The sum of e(x) in LANES fixed lanes, for a row whose options are known where this is compiled */
-SL_INLINE struct pair row_exp_sum_as(const sl_dtype dtype, const int converts, struct row_sum r) {
-    struct temperature_params own; /* a copy that no store can change */
-    if (r.temperature) own = *r.temperature;
-    const struct exp_constants c = {v_set1(r.round_magic), v_set1(r.lower_bound), v_load_table(exp_table), r.temperature ? &own : NULL};
+/* The sum of e(x) of one row in LANES fixed lanes; next_max becomes the maxima of the row read along. */
+SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int converts, const struct row_sum r, ptrdiff_t n,
+                                  const struct exp_constants *c, real *next_part_maxima, vec *next_max) {
     struct pair sum = sum_begin();
     vec m[UNROLL], most = v_set1(-INFINITY);
     for (int k = 0; k < UNROLL; k++) m[k] = most;
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= r.n; i += UNROLL * LANES) {
-        row_exp_sum_step(UNROLL, dtype, converts, &r, i, &c, &sum, m);
+    for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
+        row_exp_sum_step(UNROLL, dtype, converts, &r, i, c, &sum, m);
         if ((i + UNROLL * LANES) % (VECTORS_PER_MAXIMUM * LANES)) continue;
         sum = pair_renormalize(sum); /* keeps low small, and so its rounding */
-        if (r.next_part_maxima) store_part_maxima(m, &most, r.next_part_maxima + i / (VECTORS_PER_MAXIMUM * LANES) * LANES);
+        if (next_part_maxima) store_part_maxima(m, &most, next_part_maxima + i / (VECTORS_PER_MAXIMUM * LANES) * LANES);
     }
     m[0] = v_max(most, m[0]);
-    for (; i + 2 * LANES <= r.n; i += 2 * LANES) row_exp_sum_step(2, dtype, converts, &r, i, &c, &sum, m);
-    for (; i + LANES <= r.n; i += LANES) row_exp_sum_step(1, dtype, converts, &r, i, &c, &sum, m);
-    if (i < r.n) {
-        vec v = v_load_tail(r.x + i, r.n - i, -INFINITY);
-        m[0] = v_max(load_lookahead(dtype, converts, &r.next, i, r.n - i), m[0]);
-        add_exp(1, &v, &c, &sum, &v);
+    for (; i + 2 * LANES <= n; i += 2 * LANES) row_exp_sum_step(2, dtype, converts, &r, i, c, &sum, m);
+    for (; i + LANES <= n; i += LANES) row_exp_sum_step(1, dtype, converts, &r, i, c, &sum, m);
+    if (i < n) {
+        vec v = v_load_tail(r.x + i, n - i, -INFINITY);
+        m[0] = v_max(load_lookahead(dtype, converts, &r, i, n - i), m[0]);
+        add_exp(1, &v, c, &sum, &v);
         if (r.e && r.e != r.y) v_store(r.e + i, v);
-        else if (r.e) v_store_tail(r.e + i, r.n - i, v);
+        else if (r.e) v_store_tail(r.e + i, n - i, v);
     }
     for (int k = 1; k < UNROLL; k++) m[0] = v_max(m[k], m[0]);
-    *r.next_max = v_reduce_max(m[0]);
+    *next_max = m[0];
     return sum_end(sum);
+}
+
+/* All rows, where the options are known where this is compiled */
+SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int converts, struct rows_sum *s) {
+    const v_table table = v_load_table(exp_table);
+    for (int i = s->first; i < s->first + s->rows; i++) {
+        struct temperature_params own; /* a copy that no store can change */
+        const struct exp_constants c = {v_set1(s->round_magic[i]), v_set1(s->lower_bound[i]), table,
+                                        temperature_of_row(s->temperature, i, &own)};
+        s->sums[i] = row_exp_sum(dtype, converts, row_of(dtype, s, i), s->n, &c, s->next_part_maxima, &s->next_max[i]);
+    }
 }
 
 /* One loop is compiled for each of these choices: is e stored, has the next row a mask, a temperature? The assignments change nothing:
    they let the compiler drop that case from the loop. */
-SL_INLINE struct pair row_exp_sum_dtype(const sl_dtype dtype, const int converts, struct row_sum r) {
-    if (r.e) return row_exp_sum_as(dtype, converts, r);
-    r.e = NULL;
-    r.y = r.x;
-    return row_exp_sum_as(dtype, converts, r);
+SL_INLINE void rows_exp_sum_dtype(const sl_dtype dtype, const int converts, struct rows_sum *s) {
+    if (s->e) rows_exp_sum_as(dtype, converts, s);
+    else {
+        s->e = NULL;
+        rows_exp_sum_as(dtype, converts, s);
+    }
 }
-SL_INLINE struct pair row_exp_sum_masked(const sl_dtype dtype, struct row_sum r) {
-    r.temperature = NULL;
-    r.next_part_maxima = NULL;
-    if (r.next.mask) return row_exp_sum_dtype(dtype, 1, r);
-    r.next.mask = NULL;
-    return row_exp_sum_dtype(dtype, 1, r);
+SL_INLINE void rows_exp_sum_masked(const sl_dtype dtype, struct rows_sum *s) {
+    s->temperature = NULL;
+    s->next_part_maxima = NULL;
+    if (s->next.mask) rows_exp_sum_dtype(dtype, 1, s);
+    else {
+        s->next.mask = NULL;
+        rows_exp_sum_dtype(dtype, 1, s);
+    }
 }
 
-/* The next row goes to scratch: it has a dtype that converts_ahead names. */
-static struct pair row_exp_sum_and_convert(const struct row_sum *r) {
-    switch (r->next.dtype) {
+/* The next rows go to scratch: they have a dtype that converts_ahead names. */
+static void rows_exp_sum_and_convert(struct rows_sum *s) {
+    switch (s->next.dtype) {
 #if SL_REAL == 32
-        case SL_FLOAT16: return row_exp_sum_masked(SL_FLOAT16, *r);
-        case SL_BFLOAT16: return row_exp_sum_masked(SL_BFLOAT16, *r);
-        case SL_UINT8: return row_exp_sum_masked(SL_UINT8, *r);
+        case SL_FLOAT16: rows_exp_sum_masked(SL_FLOAT16, s); return;
+        case SL_BFLOAT16: rows_exp_sum_masked(SL_BFLOAT16, s); return;
+        case SL_UINT8: rows_exp_sum_masked(SL_UINT8, s); return;
 #endif
-        default: return row_exp_sum_masked(OWN_DTYPE, *r);
+        default: rows_exp_sum_masked(OWN_DTYPE, s);
     }
 }
 
-/* The next row is read in place. */
-SL_INLINE struct pair row_exp_sum_in_place(struct row_sum r) {
-    r.next.mask = NULL;
-    if (r.temperature) return row_exp_sum_dtype(OWN_DTYPE, 0, r);
-    r.temperature = NULL;
-    return row_exp_sum_dtype(OWN_DTYPE, 0, r);
-}
-static struct pair row_exp_sum_with_maxima(struct row_sum r) {
-    r.e = NULL;
-    return row_exp_sum_in_place(r);
-}
-/* By value, and with a copy for the function that is called: a struct in memory would cost some cycles for each row. */
-SL_INLINE struct pair row_exp_sum(struct row_sum r) {
-    if (r.next.to) {
-        const struct row_sum copy = r;
-        return row_exp_sum_and_convert(&copy);
+/* The next rows are read in place. */
+SL_INLINE void rows_exp_sum_in_place(struct rows_sum *s) {
+    s->next.mask = NULL;
+    s->next.to = NULL;
+    if (s->temperature) rows_exp_sum_dtype(OWN_DTYPE, 0, s);
+    else {
+        s->temperature = NULL;
+        rows_exp_sum_dtype(OWN_DTYPE, 0, s);
     }
-    if (r.next_part_maxima) return row_exp_sum_with_maxima(r);
-    r.next_part_maxima = NULL;
-    return row_exp_sum_in_place(r);
+}
+static void rows_exp_sum_with_maxima(struct rows_sum *s) {
+    s->e = NULL;
+    rows_exp_sum_in_place(s);
+}
+static void rows_exp_sum(struct rows_sum *s) {
+    if (s->next.to) rows_exp_sum_and_convert(s);
+    else if (s->next_part_maxima) rows_exp_sum_with_maxima(s);
+    else {
+        s->next_part_maxima = NULL;
+        rows_exp_sum_in_place(s);
+    }
 }
 
-/* ---- results of a row ------------------------------------------------------------------------------------------ */
+/* ---- results of rows ------------------------------------------------------------------------------------------- */
+
+/* Rows first to first + rows of a group, from e or x to results. The n classes of row i go to y from element at + i * y_step on. */
+struct rows_map {
+    int first, rows;
+    ptrdiff_t n;
+    const real *from;
+    ptrdiff_t from_step;
+    void *y;
+    ptrdiff_t at, y_step;
+    int flushes;             /* has flush_below of row_stats anything to say? */
+    const real *block_scale; /* of blocks: one for each row; or NULL */
+};
 
 /* e * block_scale * (scale + scale_low): the power of two first, as scale with it could be too small a number for all its bits */
-struct row_scale {
-    real block_scale, scale, scale_low, flush_below;
-};
-SL_INLINE void row_scale_as(const int flushes, const real *e, ptrdiff_t n, const struct row_scale *s, const sl_dtype dtype, void *y,
-                            ptrdiff_t at) {
-    const vec power = v_set1(s->block_scale), high = v_set1(s->scale), low = v_set1(s->scale_low);
-    const vec flush_below = v_set1(s->flush_below / s->block_scale);
+SL_INLINE void row_scale(const int flushes, const int in_blocks, const struct rows_map *m, const struct row_stats *s, int lane,
+                         const sl_dtype dtype) {
+    const real *e = m->from + lane * m->from_step, block_scale = in_blocks ? m->block_scale[lane] : 1;
+    const vec power = v_set1(block_scale), high = v_set1(s->scale[lane]), low = v_set1(s->scale_low[lane]);
+    const vec flush_below = v_set1(s->flush_below[lane] / block_scale);
+    const ptrdiff_t at = m->at + lane * m->y_step;
     ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        store_ahead(dtype, y, at + i, scale_exp(v_mul(flush_small(v_load(e + i), flushes, flush_below), power), high, low));
-    if (i == n) return;
-    const vec tail = flush_small(v_load_tail(e + i, n - i, 0), flushes, flush_below);
-    store_vector(dtype, y, at + i, n - i, scale_exp(v_mul(tail, power), high, low));
+    for (; i + LANES <= m->n; i += LANES) {
+        const vec v = flush_small(v_load(e + i), flushes, flush_below);
+        store_ahead(dtype, m->y, at + i, scale_exp(in_blocks ? v_mul(v, power) : v, high, low));
+    }
+    if (i == m->n) return;
+    const vec v = flush_small(v_load_tail(e + i, m->n - i, 0), flushes, flush_below);
+    store_vector(dtype, m->y, at + i, m->n - i, scale_exp(in_blocks ? v_mul(v, power) : v, high, low));
 }
-SL_INLINE void row_scale(const real *e, ptrdiff_t n, const struct row_scale *s, const sl_dtype dtype, void *y, ptrdiff_t at) {
-    if (s->flush_below > 0) row_scale_as(1, e, n, s, dtype, y, at);
-    else row_scale_as(0, e, n, s, dtype, y, at);
+SL_INLINE void rows_scale_as(const int flushes, const int in_blocks, const struct rows_map *m, const struct row_stats *s,
+                             const sl_dtype dtype) {
+    for (int i = m->first; i < m->first + m->rows; i++) row_scale(flushes, in_blocks, m, s, i, dtype);
+}
+SL_INLINE void rows_scale(const struct rows_map *m, const struct row_stats *s, const sl_dtype dtype) {
+    if (m->flushes && m->block_scale) rows_scale_as(1, 1, m, s, dtype);
+    else if (m->flushes) rows_scale_as(1, 0, m, s, dtype);
+    else if (m->block_scale) rows_scale_as(0, 1, m, s, dtype);
+    else rows_scale_as(0, 0, m, s, dtype);
 }
 
 SL_INLINE void row_shift_logits(const real *x, ptrdiff_t n, real max, real log_sum, const struct temperature_params *temperature,
@@ -188,6 +244,16 @@ SL_INLINE void row_shift_logits(const real *x, ptrdiff_t n, real max, real log_s
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) store_ahead(dtype, y, at + i, shift_logit(v_load(x + i), m, l, temperature));
     if (i < n) store_vector(dtype, y, at + i, n - i, shift_logit(v_load_tail(x + i, n - i, 0), m, l, temperature));
+}
+SL_INLINE void rows_shift_logits(const struct rows_map *m, const struct row_stats *s, const struct exp_params *params,
+                                 const sl_dtype dtype) {
+    real max[LANES];
+    v_store(max, params->max);
+    for (int i = m->first; i < m->first + m->rows; i++) {
+        struct temperature_params own;
+        const struct temperature_params *t = temperature_of_row(params->temperature, i, &own);
+        row_shift_logits(m->from + i * m->from_step, m->n, max[i], s->log_sum[i], t, dtype, m->y, m->at + i * m->y_step);
+    }
 }
 
 /* Rows of which one class has all weight: the product may be an ulp short of 1. */

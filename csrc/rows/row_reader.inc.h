@@ -10,10 +10,10 @@ struct panel {
     ptrdiff_t row; /* lane i has row number row + i of the job */
     int rows;
     ptrdiff_t first_class, n;
-    const real *x[LANES];
-    real *e[LANES];           /* where e(x) goes, or NULL */
-    real *y[LANES];           /* where results go: y of the job, or scratch */
-    ptrdiff_t x_step, y_step; /* from one lane to the next */
+    const real *x;
+    real *e;                          /* where e(x) goes, or NULL */
+    real *y;                          /* where results go: y of the job, or scratch */
+    ptrdiff_t x_step, e_step, y_step; /* from one lane to the next */
 };
 
 /* Rows of up to SL_BLOCK classes: a panel is a group of rows. Longer rows: a group is one row (or the columns of one outer index), and
@@ -32,7 +32,7 @@ struct row_reader {
 };
 
 SL_INLINE ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step * step; }
-/* Is x converted while the panel before is computed? Those dtypes need a case in row_exp_sum_and_convert. */
+/* Is x converted while the panel before is computed? Those dtypes need a case in rows_exp_sum_and_convert. */
 static int converts_ahead(const sl_job *job, const struct op *op) {
     if (job->temperature || job->negate || job->inner > 1 || (op->keeps_part_maxima && job->n > SL_BLOCK)) return 0;
     if (job->x_dtype == SL_FLOAT16 || job->x_dtype == SL_BFLOAT16) return 1;
@@ -44,8 +44,8 @@ static int converts_ahead(const sl_job *job, const struct op *op) {
 static ptrdiff_t rows_per_group(const sl_job *job, const struct op *op) {
     if (job->n > SL_BLOCK) return job->inner;
     if (job->inner > 1) return LANES / job->inner * job->inner;
-    const ptrdiff_t elements = !writes_classes(op) ? 8192 : output_is_cached(job) || op->collect ? 4096 : 1024;
-    const ptrdiff_t rows = elements / job->n;
+    const int fits = job->n <= 256 || output_is_cached(job) || op->collect;
+    const ptrdiff_t rows = (!writes_classes(op) ? 8192 : fits ? 4096 : 1024) / job->n;
     return rows < 1 ? 1 : rows > LANES ? LANES : rows;
 }
 
@@ -69,31 +69,24 @@ SL_INLINE ptrdiff_t element_of(const struct row_reader *r, const struct panel *p
     return (p->row + lane) * r->job->n + p->first_class;
 }
 
-/* How many rows follow that can be read along, which may be more than a panel has, and where the first of them begins in x. A next
-   block has to be as long as this one. */
-struct next_panel {
-    ptrdiff_t rows, at;
-};
-static struct next_panel next_panel_of(const struct row_reader *r, const struct panel *p) {
-    struct next_panel next = {0, 0};
-    if (!r->native && !r->converts_ahead) return next;
+/* What is read along while panel p is computed: the panel after it, if that is as long; else p itself, in vain. */
+static struct lookahead lookahead_of(struct row_reader *r, const struct panel *p) {
+    const sl_job *job = r->job;
+    const ptrdiff_t block = p->first_class / SL_BLOCK + 1, row = p->row + r->rows_per_group;
+    ptrdiff_t rows = r->end - row, at = row * job->n;
     if (r->is_long) {
-        const ptrdiff_t b = p->first_class / SL_BLOCK + 1;
-        next.rows = b < r->end && block_length(r->job, b) == SL_BLOCK;
-        next.at = element_of(r, p, 0) + SL_BLOCK;
-    } else {
-        const ptrdiff_t row = p->row + r->rows_per_group;
-        next.rows = row < r->end ? r->end - row : 0;
-        next.at = row * r->job->n;
+        rows = block < r->end && block_length(job, block) == SL_BLOCK;
+        at = element_of(r, p, 0) + SL_BLOCK;
+    }
+    r->max_known = (r->native || r->converts_ahead) && rows > 0;
+    if (!r->max_known) return (struct lookahead){.dtype = OWN_DTYPE, .rows = p->rows, .x = p->x, .step = p->x_step};
+    struct lookahead next = {.dtype = job->x_dtype, .x = job->x, .at = at, .step = job->n, .mask = job->mask};
+    next.rows = (int)(rows < p->rows ? rows : p->rows);
+    if (r->converts_ahead) {
+        next.to = r->next_buffer;
+        next.to_step = r->stride;
     }
     return next;
-}
-
-SL_INLINE struct lookahead lookahead_of(const struct row_reader *r, const struct next_panel *next, int lane, const real *x) {
-    if (lane >= next->rows) return (struct lookahead){OWN_DTYPE, x, 0, NULL, NULL};
-    const ptrdiff_t at = next->at + lane * r->job->n;
-    if (r->native) return (struct lookahead){OWN_DTYPE, (const real *)r->job->x + at, 0, NULL, NULL};
-    return (struct lookahead){r->job->x_dtype, r->job->x, at, r->job->mask, r->next_buffer + lane * r->stride};
 }
 
 /* The maximum of a block, and those of its parts */
@@ -105,62 +98,71 @@ static real block_max_with_parts(const real *x, ptrdiff_t n, real *part_maxima) 
 /* x of the rows of a panel, and, if finds_max is set, their maxima to r->max. part_maxima: of one long row, or NULL */
 static void load_panel(struct row_reader *r, struct panel *p, int finds_max, real *part_maxima) {
     const sl_job *job = r->job;
-    p->x_step = r->native ? job->n : r->stride;
     if (r->max_known && r->converts_ahead) { /* the panel is in the other buffer */
         real *other = r->buffer;
         r->buffer = r->next_buffer;
         r->next_buffer = other;
     }
+    p->x = r->native ? (const real *)job->x + element_of(r, p, 0) : r->buffer;
+    p->x_step = r->native ? job->n : r->stride;
     for (ptrdiff_t i = 0; r->transposes && i < p->rows; i += job->inner)
         transpose_to_rows(job, start_of_row(job, p->row + i) + p->first_class * job->inner, p->n, r->buffer + i * r->stride, r->stride);
-    for (int i = 0; i < p->rows; i++) {
-        const ptrdiff_t at = element_of(r, p, i);
-        p->x[i] = r->native ? (const real *)job->x + at : r->buffer + i * r->stride;
-        if (r->max_known) continue;
-        if (!r->native && !r->transposes) r->max[i] = convert_block(&r->source, at, p->n, r->buffer + i * r->stride);
-        else if (finds_max && !part_maxima) r->max[i] = row_max(p->x[i], p->n);
-        if (part_maxima) r->max[i] = block_max_with_parts(p->x[i], p->n, part_maxima);
+    for (int i = 0; !r->max_known && i < p->rows; i++) {
+        const real *x = p->x + i * p->x_step;
+        if (!r->native && !r->transposes) r->max[i] = convert_block(&r->source, element_of(r, p, i), p->n, r->buffer + i * r->stride);
+        else if (finds_max && !part_maxima) r->max[i] = row_max(x, p->n);
+        if (part_maxima) r->max[i] = block_max_with_parts(x, p->n, part_maxima);
     }
     r->max_known = 0;
+}
+
+/* Rows far from zero, one at a time */
+static void sum_shifted_rows(const struct row_reader *r, const struct panel *p, const real *shift, struct rows_sum *s) {
+    for (s->first = 0, s->rows = 1; s->first < p->rows; s->first++) {
+        const real *x = p->x + s->first * p->x_step;
+        s->x = x;
+        s->x_step = 0;
+        if (shift[s->first] != 0) {
+            row_shift(x, p->n, shift[s->first], r->spare);
+            s->x = r->spare;
+        }
+        rows_exp_sum(s);
+    }
 }
 
 /* sums[i] becomes the sum of e(x) of lane i, in LANES lanes; e goes where p->e says. The panel after this one is read along. */
 static void sum_panel(struct row_reader *r, const struct panel *p, const struct exp_params *params, struct pair *sums,
                       real *next_part_maxima) {
-    real round_magic[LANES], lower_bound[LANES], shift[LANES];
-    struct temperature_params own;
-    v_store(round_magic, params->round_magic);
-    v_store(lower_bound, params->lower_bound);
-    v_store(shift, params->shift);
-    const struct next_panel next = next_panel_of(r, p);
-    for (int i = 0; i < p->rows; i++) {
-        const real *x = p->x[i];
-        if (shift[i] != 0) {
-            row_shift(x, p->n, shift[i], r->spare);
-            x = r->spare;
-        }
-        const struct row_sum s = {
-            .x = x,
-            .n = p->n,
-            .round_magic = round_magic[i],
-            .lower_bound = lower_bound[i],
-            .temperature = temperature_of_row(params->temperature, i, &own),
-            .e = p->e[i],
-            .y = p->y[i],
-            .next = lookahead_of(r, &next, i, x),
-            .next_max = &r->max[i],
-            .next_part_maxima = i < next.rows ? next_part_maxima : NULL,
-        };
-        sums[i] = row_exp_sum(s);
+    struct rows_sum s; /* field by field: zeros for all of it would cost more than a short row */
+    s.first = 0;
+    s.rows = p->rows;
+    s.n = p->n;
+    s.x = p->x;
+    s.x_step = p->x_step;
+    s.e = p->e;
+    s.e_step = p->e_step;
+    s.y = p->y;
+    s.y_step = p->y_step;
+    s.temperature = params->temperature;
+    s.next = lookahead_of(r, p);
+    s.next_part_maxima = r->max_known ? next_part_maxima : NULL;
+    s.sums = sums;
+    v_store(s.round_magic, params->round_magic);
+    v_store(s.lower_bound, params->lower_bound);
+    if (!params->shifted) rows_exp_sum(&s);
+    else {
+        real shift[LANES];
+        v_store(shift, params->shift);
+        sum_shifted_rows(r, p, shift, &s);
     }
-    r->max_known = next.rows > 0;
+    v_store(r->max, transpose_reduce_max(s.next_max, p->rows));
 }
 
 SL_INLINE struct block block_of_x(const struct panel *p) {
-    return (struct block){p->row, p->rows, p->first_class, p->n, (real *)p->x[0], p->x_step, 1};
+    return (struct block){p->row, p->rows, p->first_class, p->n, (real *)p->x, p->x_step, 1};
 }
 SL_INLINE struct block block_of_y(const struct panel *p) {
-    return (struct block){p->row, p->rows, p->first_class, p->n, p->y[0], p->y_step, 1};
+    return (struct block){p->row, p->rows, p->first_class, p->n, p->y, p->y_step, 1};
 }
 
 /* Are results of 16 bits rounded where they are computed? */
@@ -172,8 +174,9 @@ SL_INLINE int maps_to_16_bits(const struct row_reader *r) {
 static void store_panel(const struct row_reader *r, const struct panel *p) {
     const sl_job *job = r->job;
     for (ptrdiff_t i = 0; r->transposes && i < p->rows; i += job->inner)
-        transpose_from_rows(job, p->y[i], p->y_step, start_of_row(job, p->row + i) + p->first_class * job->inner, p->n);
-    for (int i = 0; !r->transposes && !y_is_native(job) && i < p->rows; i++) store_converted(job, element_of(r, p, i), p->n, p->y[i]);
+        transpose_from_rows(job, p->y + i * p->y_step, p->y_step, start_of_row(job, p->row + i) + p->first_class * job->inner, p->n);
+    for (int i = 0; !r->transposes && !y_is_native(job) && i < p->rows; i++)
+        store_converted(job, element_of(r, p, i), p->n, p->y + i * p->y_step);
 }
 
 #endif

@@ -477,7 +477,7 @@ MUTATIONS = [
         "tail_of_output",
         "The last vector of e in y is written whole, beyond the end of the row.",
         "rows/row_kernels.inc.h",
-        "v_store_tail(r.e + i, r.n - i, v);",
+        "v_store_tail(r.e + i, n - i, v);",
         "v_store(r.e + i, v);",
         "test_guard_pages.py",
     ),
