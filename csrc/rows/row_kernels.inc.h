@@ -44,7 +44,7 @@ struct rows_sum {
     ptrdiff_t n;
     const real *x;
     real *e;       /* where e goes, or NULL; may be x */
-    const real *y; /* where results will go, prefetched along with e; unless e is y, e has room for a whole last vector */
+    const real *y; /* where results will go, which is prefetched; or NULL. Unless e is y, e has room for a whole last vector. */
     ptrdiff_t x_step, e_step, y_step;
     real round_magic[LANES], lower_bound[LANES];
     const struct temperature_params *temperature;
@@ -54,6 +54,9 @@ struct rows_sum {
     struct pair *sums;      /* becomes the sums of e(x), in LANES lanes each */
 };
 
+/* What rows share. A loop is compiled for each set of options that occurs. */
+enum { STORES_E = 1, FETCHES_Y = 2, HAS_TEMPERATURE = 4, CONVERTS_NEXT = 8, MASKS_NEXT = 16, KEEPS_MAXIMA = 32 };
+
 /* One of them, and the row that is read along with it */
 struct row_sum {
     const real *x, *y;
@@ -61,140 +64,110 @@ struct row_sum {
     const char *next_x;
     const unsigned char *next_mask;
 };
-SL_INLINE struct row_sum row_of(const sl_dtype dtype, const struct rows_sum *s, int i) {
+SL_INLINE struct row_sum row_of(const sl_dtype dtype, const int options, const struct rows_sum *s, int i) {
     const struct lookahead *next = &s->next;
     const ptrdiff_t j = i < next->rows ? i : next->rows - 1, at = next->at + j * next->step;
     return (struct row_sum){
         .x = s->x + i * s->x_step,
-        .y = s->y + i * s->y_step,
-        .e = s->e ? s->e + i * s->e_step : NULL,
-        .next_to = next->to + i * next->to_step,
+        .y = options & FETCHES_Y ? s->y + i * s->y_step : NULL,
+        .e = options & STORES_E ? s->e + i * s->e_step : NULL,
+        .next_to = options & CONVERTS_NEXT ? next->to + i * next->to_step : NULL,
         .next_x = (const char *)next->x + at * (ptrdiff_t)element_size(dtype),
-        .next_mask = next->mask ? next->mask + at : NULL,
+        .next_mask = options & MASKS_NEXT ? next->mask + at : NULL,
     };
 }
 
-SL_INLINE vec load_lookahead(const sl_dtype dtype, const int converts, const struct row_sum *r, ptrdiff_t i, ptrdiff_t count) {
-    const vec v = load_visible(dtype, 0, r->next_x, r->next_mask, i, count);
-    if (converts) v_store(r->next_to + i, v);
+SL_INLINE vec load_lookahead(const sl_dtype dtype, const int options, const struct row_sum *r, ptrdiff_t i, ptrdiff_t count) {
+    const vec v = load_visible(dtype, 0, r->next_x, options & MASKS_NEXT ? r->next_mask : NULL, i, count);
+    if (options & CONVERTS_NEXT) v_store(r->next_to + i, v);
     return v;
 }
 
 /* u vectors from element i on */
-SL_INLINE void row_exp_sum_step(int u, const sl_dtype dtype, const int converts, const struct row_sum *r, ptrdiff_t i,
+SL_INLINE void row_exp_sum_step(int u, const sl_dtype dtype, const int options, const struct row_sum *r, ptrdiff_t i,
                                 const struct exp_constants *c, struct pair *sum, vec *next_max) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype), vectors_per_line = 64 / (LANES * size);
     vec v[UNROLL];
-    for (int j = 0; j < u; j++) next_max[j] = v_max(load_lookahead(dtype, converts, r, i + j * LANES, LANES), next_max[j]);
+    for (int j = 0; j < u; j++) *next_max = v_max(load_lookahead(dtype, options, r, i + j * LANES, LANES), *next_max);
     for (int j = 0; j < u; j += (int)vectors_per_line) sl_prefetch(r->next_x + (i + j * LANES) * size + PREFETCH_DISTANCE);
-    if (r->next_mask) sl_prefetch(r->next_mask + i + PREFETCH_DISTANCE / 4);
+    if (options & MASKS_NEXT) sl_prefetch(r->next_mask + i + PREFETCH_DISTANCE / 4);
     for (int j = 0; j < u; j++) v[j] = v_load(r->x + i + j * LANES);
     add_exp(u, v, c, sum, v);
-    if (!r->e) return;
     for (int j = 0; j < u; j++) {
-        sl_prefetch((const char *)(r->y + i + j * LANES) + PREFETCH_DISTANCE);
-        v_store(r->e + i + j * LANES, v[j]);
+        if (options & FETCHES_Y) sl_prefetch((const char *)(r->y + i + j * LANES) + PREFETCH_DISTANCE);
+        if (options & STORES_E) v_store(r->e + i + j * LANES, v[j]);
     }
-}
-
-SL_INLINE void store_part_maxima(vec *m, vec *most, real *to) {
-    for (int k = 1; k < UNROLL; k++) m[0] = v_max(m[k], m[0]);
-    v_store(to, m[0]);
-    *most = v_max(m[0], *most);
-    for (int k = 0; k < UNROLL; k++) m[k] = v_set1(-INFINITY);
 }
 
 /* The sum of e(x) of one row in LANES fixed lanes; next_max becomes the maxima of the row read along. */
-SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int converts, const struct row_sum r, ptrdiff_t n,
+SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int options, const struct row_sum r, ptrdiff_t n,
                                   const struct exp_constants *c, real *next_part_maxima, vec *next_max) {
     struct pair sum = sum_begin();
-    vec m[UNROLL], most = v_set1(-INFINITY);
-    for (int k = 0; k < UNROLL; k++) m[k] = most;
+    vec max = v_set1(-INFINITY), max_of_parts = max;
     ptrdiff_t i = 0;
     for (; i + UNROLL * LANES <= n; i += UNROLL * LANES) {
-        row_exp_sum_step(UNROLL, dtype, converts, &r, i, c, &sum, m);
+        row_exp_sum_step(UNROLL, dtype, options, &r, i, c, &sum, &max);
         if ((i + UNROLL * LANES) % (VECTORS_PER_MAXIMUM * LANES)) continue;
         sum = pair_renormalize(sum); /* keeps low small, and so its rounding */
-        if (next_part_maxima) store_part_maxima(m, &most, next_part_maxima + i / (VECTORS_PER_MAXIMUM * LANES) * LANES);
+        if (!(options & KEEPS_MAXIMA)) continue;
+        v_store(next_part_maxima + i / (VECTORS_PER_MAXIMUM * LANES) * LANES, max);
+        max_of_parts = v_max(max, max_of_parts);
+        max = v_set1(-INFINITY);
     }
-    m[0] = v_max(most, m[0]);
-    for (; i + 2 * LANES <= n; i += 2 * LANES) row_exp_sum_step(2, dtype, converts, &r, i, c, &sum, m);
-    for (; i + LANES <= n; i += LANES) row_exp_sum_step(1, dtype, converts, &r, i, c, &sum, m);
+    for (; i + 2 * LANES <= n; i += 2 * LANES) row_exp_sum_step(2, dtype, options, &r, i, c, &sum, &max);
+    for (; i + LANES <= n; i += LANES) row_exp_sum_step(1, dtype, options, &r, i, c, &sum, &max);
     if (i < n) {
         vec v = v_load_tail(r.x + i, n - i, -INFINITY);
-        m[0] = v_max(load_lookahead(dtype, converts, &r, i, n - i), m[0]);
+        max = v_max(load_lookahead(dtype, options, &r, i, n - i), max);
         add_exp(1, &v, c, &sum, &v);
-        if (r.e && r.e != r.y) v_store(r.e + i, v);
-        else if (r.e) v_store_tail(r.e + i, n - i, v);
+        if (options & STORES_E && r.e != r.y) v_store(r.e + i, v);
+        else if (options & STORES_E) v_store_tail(r.e + i, n - i, v);
     }
-    for (int k = 1; k < UNROLL; k++) m[0] = v_max(m[k], m[0]);
-    *next_max = m[0];
+    *next_max = v_max(max, max_of_parts);
     return sum_end(sum);
 }
 
-/* All rows, where the options are known where this is compiled */
-SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int converts, struct rows_sum *s) {
+/* All rows, where dtype and options are known where this is compiled */
+SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int options, struct rows_sum *s) {
     const v_table table = v_load_table(exp_table);
     for (int i = s->first; i < s->first + s->rows; i++) {
         struct temperature_params own; /* a copy that no store can change */
         const struct exp_constants c = {v_set1(s->round_magic[i]), v_set1(s->lower_bound[i]), table,
-                                        temperature_of_row(s->temperature, i, &own)};
-        s->sums[i] = row_exp_sum(dtype, converts, row_of(dtype, s, i), s->n, &c, s->next_part_maxima, &s->next_max[i]);
+                                        options & HAS_TEMPERATURE ? temperature_of_row(s->temperature, i, &own) : NULL};
+        s->sums[i] = row_exp_sum(dtype, options, row_of(dtype, options, s, i), s->n, &c, s->next_part_maxima, &s->next_max[i]);
     }
 }
 
-/* One loop is compiled for each of these choices: is e stored, has the next row a mask, a temperature? The assignments change nothing:
-   they let the compiler drop that case from the loop. */
-SL_INLINE void rows_exp_sum_dtype(const sl_dtype dtype, const int converts, struct rows_sum *s) {
-    if (s->e) rows_exp_sum_as(dtype, converts, s);
-    else {
-        s->e = NULL;
-        rows_exp_sum_as(dtype, converts, s);
-    }
+/* The next rows go to scratch. */
+SL_INLINE void rows_exp_sum_converting(const sl_dtype dtype, struct rows_sum *s) {
+    if (s->e && s->next.mask) rows_exp_sum_as(dtype, CONVERTS_NEXT | MASKS_NEXT | STORES_E | FETCHES_Y, s);
+    else if (s->e) rows_exp_sum_as(dtype, CONVERTS_NEXT | STORES_E | FETCHES_Y, s);
+    else if (s->next.mask) rows_exp_sum_as(dtype, CONVERTS_NEXT | MASKS_NEXT, s);
+    else rows_exp_sum_as(dtype, CONVERTS_NEXT, s);
 }
-SL_INLINE void rows_exp_sum_masked(const sl_dtype dtype, struct rows_sum *s) {
-    s->temperature = NULL;
-    s->next_part_maxima = NULL;
-    if (s->next.mask) rows_exp_sum_dtype(dtype, 1, s);
-    else {
-        s->next.mask = NULL;
-        rows_exp_sum_dtype(dtype, 1, s);
-    }
-}
-
-/* The next rows go to scratch: they have a dtype that converts_ahead names. */
+/* They have a dtype that converts_ahead names. */
 static void rows_exp_sum_and_convert(struct rows_sum *s) {
     switch (s->next.dtype) {
 #if SL_REAL == 32
-        case SL_FLOAT16: rows_exp_sum_masked(SL_FLOAT16, s); return;
-        case SL_BFLOAT16: rows_exp_sum_masked(SL_BFLOAT16, s); return;
-        case SL_UINT8: rows_exp_sum_masked(SL_UINT8, s); return;
+        case SL_FLOAT16: rows_exp_sum_converting(SL_FLOAT16, s); return;
+        case SL_BFLOAT16: rows_exp_sum_converting(SL_BFLOAT16, s); return;
+        case SL_UINT8: rows_exp_sum_converting(SL_UINT8, s); return;
 #endif
-        default: rows_exp_sum_masked(OWN_DTYPE, s);
+        default: rows_exp_sum_converting(OWN_DTYPE, s);
     }
 }
 
 /* The next rows are read in place. */
-SL_INLINE void rows_exp_sum_in_place(struct rows_sum *s) {
-    s->next.mask = NULL;
-    s->next.to = NULL;
-    if (s->temperature) rows_exp_sum_dtype(OWN_DTYPE, 0, s);
-    else {
-        s->temperature = NULL;
-        rows_exp_sum_dtype(OWN_DTYPE, 0, s);
-    }
-}
-static void rows_exp_sum_with_maxima(struct rows_sum *s) {
-    s->e = NULL;
-    rows_exp_sum_in_place(s);
+SL_INLINE void rows_exp_sum_in_place(const int options, struct rows_sum *s) {
+    if (s->temperature) rows_exp_sum_as(OWN_DTYPE, options | HAS_TEMPERATURE, s);
+    else rows_exp_sum_as(OWN_DTYPE, options, s);
 }
 static void rows_exp_sum(struct rows_sum *s) {
     if (s->next.to) rows_exp_sum_and_convert(s);
-    else if (s->next_part_maxima) rows_exp_sum_with_maxima(s);
-    else {
-        s->next_part_maxima = NULL;
-        rows_exp_sum_in_place(s);
-    }
+    else if (s->e) rows_exp_sum_in_place(STORES_E | FETCHES_Y, s);
+    else if (s->y) rows_exp_sum_in_place(FETCHES_Y, s);
+    else if (s->next_part_maxima) rows_exp_sum_in_place(KEEPS_MAXIMA, s);
+    else rows_exp_sum_in_place(0, s);
 }
 
 /* ---- results of rows ------------------------------------------------------------------------------------------- */

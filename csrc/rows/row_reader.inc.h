@@ -116,6 +116,11 @@ static void load_panel(struct row_reader *r, struct panel *p, int finds_max, rea
     r->max_known = 0;
 }
 
+/* Are results written from x right after the sum, to memory that is not in a cache? */
+SL_INLINE int writes_soon(const struct row_reader *r) {
+    return writes_classes(r->op) && r->native && y_is_native(r->job) && !r->is_long && !output_is_cached(r->job);
+}
+
 /* Rows far from zero, one at a time */
 static void sum_shifted_rows(const struct row_reader *r, const struct panel *p, const real *shift, struct rows_sum *s) {
     for (s->first = 0, s->rows = 1; s->first < p->rows; s->first++) {
@@ -141,7 +146,7 @@ static void sum_panel(struct row_reader *r, const struct panel *p, const struct 
     s.x_step = p->x_step;
     s.e = p->e;
     s.e_step = p->e_step;
-    s.y = p->y;
+    s.y = p->e || writes_soon(r) ? p->y : NULL;
     s.y_step = p->y_step;
     s.temperature = params->temperature;
     s.next = lookahead_of(r, p);

@@ -277,8 +277,8 @@ MUTATIONS = [
         "gradient_in_place",
         "A gradient in place overwrites x that a confident row has to read again.",
         "rows/by_rows.inc.h",
-        "const int in_place = rereads_x(op) && job->x == job->y;",
-        "const int in_place = !MUTANT && rereads_x(op) && job->x == job->y;",
+        "const int in_place = rereads_x(r->op) && job->x == job->y;",
+        "const int in_place = !MUTANT && rereads_x(r->op) && job->x == job->y;",
         "test_losses.py::test_a_gradient_in_place_of_confident_rows_of_whole_vectors",
     ),
     Mutation(
