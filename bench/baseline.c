@@ -51,8 +51,8 @@ static inline vec exp2_of(vec u) {
 #ifdef __AVX512DQ__
     return _mm512_scalef_ps(polynomial(_mm512_reduce_ps(u, 9)), u); /* 9: r = u - floor(u); -inf gives 0 */
 #else
-    const vec shift = _mm256_set1_ps(0x1.8p23f);
-    u = _mm256_max_ps(u, _mm256_set1_ps(-127)); /* gives 0 */
+    const vec shift = _mm256_set1_ps(0x1.8p23f + 64); /* 2^(u + 64): the last product alone can be subnormal */
+    u = _mm256_max_ps(u, _mm256_set1_ps(-127 - 64));  /* gives 0 */
     const vec shifted = _mm256_add_ps(u, shift), p = polynomial(_mm256_sub_ps(u, _mm256_sub_ps(shifted, shift)));
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
 #endif
