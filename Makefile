@@ -1,6 +1,7 @@
 # Every target makes its own virtual environment and needs only Python 3 with its headers, a C compiler and make.
 # Debian's names of what else is needed: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user for `make neon`,
-# clang-16, libclang-rt-16-dev and libc6-dev-arm64-cross for `make syntax` and `make sanitize`.
+# clang-16, libclang-rt-16-dev and libc6-dev-arm64-cross for `make syntax` and `make sanitize`, valgrind for
+# `make instructions`.
 
 PYTHON ?= python3
 CLANG ?= clang-16
@@ -19,7 +20,8 @@ SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-w
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
 
-.PHONY: help demo test stress bench lint syntax compdb bits bits-accept neon sanitize sanitize-gcc sanitize-clang clean
+.PHONY: help demo test stress bench lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+	sanitize-gcc sanitize-clang clean
 
 help:
 	@echo "make demo    install into .venv and run python -m softlane"
@@ -30,6 +32,7 @@ help:
 	@echo "make syntax  compile every C file and every part of one by itself with Clang, without output"
 	@echo "make compdb  write compile_commands.json for clangd"
 	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
+	@echo "make instructions  count the instructions of AVX2 kernels and compare with csrc/tools/instructions.txt"
 	@echo "make neon    the same for the AArch64 path, under qemu"
 	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
 
@@ -72,12 +75,13 @@ stress: .venv/test
 
 bench: .venv-bench/bench
 	.venv-bench/bin/python bench/bench.py
+	.venv-bench/bin/python bench/roofline.py
 
 lint: .venv-lint/lint
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	PATH="$$PWD/.venv-lint/bin:$$PATH" .venv-lint/bin/cython-lint src/softlane/_core.pyx
-	.venv-lint/bin/clang-format --dry-run --Werror $(KERNELS) $(HEADERS) csrc/tools/*.c
+	.venv-lint/bin/clang-format --dry-run --Werror $(KERNELS) $(HEADERS) csrc/tools/*.c bench/*.c
 	.venv-lint/bin/mypy src/softlane
 	.venv-lint/bin/python csrc/tools/sizes.py
 
@@ -87,16 +91,18 @@ syntax:
 compdb:
 	$(PYTHON) csrc/tools/compdb.py
 
-# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits and build/folder/fuzz
+# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits, fuzz and instructions
 define programs
 build/$(1)/%.o: csrc/%.c $(HEADERS) Makefile
 	@mkdir -p $$(@D)
 	$(2) $$(C_FLAGS) $(3) $(4) -c $$< -o $$@
 
-build/$(1)/bits build/$(1)/fuzz: build/$(1)/%: build/$(1)/tools/%.o $$(KERNELS:csrc/%.c=build/$(1)/%.o)
+build/$(1)/bits build/$(1)/fuzz build/$(1)/instructions: build/$(1)/%: build/$(1)/tools/%.o \
+		$$(KERNELS:csrc/%.c=build/$(1)/%.o)
 	$(2) $(3) $$^ -lm -o $$@
 endef
-$(eval $(call programs,here,$(CC),,-O2))
+# -O3 as in setup.py: what is counted is what users run.
+$(eval $(call programs,here,$(CC),,-O3))
 $(eval $(call programs,aarch64,aarch64-linux-gnu-gcc,-static,-O2))
 $(eval $(call programs,gcc,gcc,$(SANITIZE) -fopenmp,$(SANITIZE_GCC)))
 $(eval $(call programs,clang,$(CLANG),$(SANITIZE),$(SANITIZE_CLANG)))
@@ -106,6 +112,12 @@ bits: build/here/bits
 
 bits-accept: build/here/bits
 	$(PYTHON) csrc/tools/compare_bits.py --accept $<
+
+instructions: build/here/instructions
+	$(PYTHON) csrc/tools/count_instructions.py $<
+
+instructions-accept: build/here/instructions
+	$(PYTHON) csrc/tools/count_instructions.py --accept $<
 
 neon: build/aarch64/bits
 	$(PYTHON) csrc/tools/compare_bits.py --path neon qemu-aarch64 $<

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PEERS = ("NumPy", "SciPy", "torch", "ONNX Runtime", "JAX")
-BASELINES = ("limit", "x.max()", "logsumexp", "softmax", "float32")  # what else a time is compared with
+C_BASELINE = "C baseline"  # baseline.c: what speed costs without the contract; no peer, since nobody can install it
+BASELINES = ("limit", C_BASELINE, "x.max()", "logsumexp", "softmax", "float32")  # what else a time is compared with
+OTHERS = (*PEERS, C_BASELINE)  # may be absent; their results are compared with softlane's
 
 # How softlane is called in every case, with the names that `inputs` gives.
 CALLS = {
@@ -120,6 +122,21 @@ SPEED = [
     Case("binary_cross_entropy_with_logits", (16384, 1000), at_most=1.2, of="limit"),
     *(Case("binary_cross_entropy_with_logits_with_grad", (rows, 1000)) for rows in (4096, 16384)),
 ]
+WITH_TARGETS = [case for case in SPEED if case.op == "softmax" and case.at_most]  # measured with options too
+# Two classes to 80, from rows in cache to 8 MB: every operation on each shape. What SPEED has already keeps its target.
+FEW_CLASSES = [
+    Case(op, shape, faster=GRADIENT if op.endswith("_with_grad") else 1.0, at_most=at_most if op == "softmax" else None)
+    for shape, at_most in (
+        ((50000, 2), 0.20),
+        ((65536, 3), None),
+        ((100000, 10), None),
+        ((65536, 21), None),
+        ((20000, 48), 0.23),
+        ((8400, 80), None),
+    )
+    for op in ("softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_with_grad")
+]
+SPEED += [case for case in FEW_CLASSES if case.name not in {known.name for known in SPEED}]
 VOCABULARIES = ((1, 128256), (32, 128256))
 SELECT = [
     *(Case("topk", s, k=k, at_most=2.0, of="x.max()", faster=8.0) for s in VOCABULARIES for k in (1, 5, 50)),
@@ -151,7 +168,7 @@ def with_options(case: Case) -> list[Case]:
     ]
 
 
-WITH_OPTIONS = [case for plain in SPEED if plain.op == "softmax" and plain.at_most for case in with_options(plain)]
+WITH_OPTIONS = [case for plain in WITH_TARGETS for case in with_options(plain)]
 CASES = [*SPEED, *SELECT, *WITH_OPTIONS]
 BY_NAME = {case.name: case for case in CASES}
 

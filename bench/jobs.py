@@ -9,15 +9,16 @@ from typing import Any
 
 import measure
 import numpy as np
-from cases import BY_NAME, PEERS, Case
+from cases import BY_NAME, C_BASELINE, OTHERS, PEERS, Case
 from measure import Contender
 from peers import contenders
 
+import softlane
 from softlane import _config, _core
 from softlane._check import reference, ulp_error
 
 # Without JAX: XLA flushes subnormals to zero, millions of ULP that say nothing about the algorithm.
-ACCURACY_OF = ("softlane", "SciPy", "torch", "ONNX Runtime")
+ACCURACY_OF = ("softlane", C_BASELINE, "SciPy", "torch", "ONNX Runtime")
 # Relative to the largest result, and coarse: it only shows that everybody was asked the same question. (1e-4 would
 # already exclude peers that sum 100 000 terms in float32 one after the other.)
 AGREE = 1e-2
@@ -46,11 +47,12 @@ def disagreeing(entries: list[Contender]) -> list[str]:
     """Who computes something else, by the first 100 000 results."""
 
     def start(entry: Contender) -> np.ndarray:
+        entries[0].names["out"].fill(np.nan)  # nobody passes by what another one wrote there
         return entry.result().ravel()[:100_000].astype(np.float64)
 
     wanted = start(entries[0])
     allowed = AGREE * abs(wanted).max()
-    got = {entry.name: start(entry) for entry in entries if entry.name in PEERS}
+    got = {entry.name: start(entry) for entry in entries if entry.name in OTHERS}
     return [n for n, v in got.items() if v.shape != wanted.shape or not abs(v - wanted).max() <= allowed]
 
 
@@ -69,6 +71,17 @@ def time_length(n: int, elements: int, **effort: Any) -> dict[str, Any]:
     """Time against row length, softmax of float32."""
     case = Case("softmax", (max(1, elements // n), n))
     return {"n": n, "rows": case.shape[0], **_time(case, **effort)}
+
+
+def time_rows(rows: int, n: int, **effort: Any) -> dict[str, Any]:
+    """Operations on so many rows of float32, the C baseline and a copy, all on the same arrays, on one thread."""
+    present, _ = contenders(Case("softmax", (rows, n)), 1, ("limit", C_BASELINE))
+    x, out = present[0].names["x"], present[0].names["out"]
+    softlane.set_num_threads(1)
+    for op in ("softmax", "log_softmax", "logsumexp"):
+        own = out[:, 0].copy() if op == "logsumexp" else out
+        present.append(Contender(op, "f(x, out=out)", {"f": getattr(softlane, op), "x": x, "out": own}))
+    return {"rows": rows, "times": measure.interleave(present, threads=1, **effort)}
 
 
 def find_errors(n: int, elements: int) -> dict[str, Any]:

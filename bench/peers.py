@@ -6,16 +6,22 @@ a gradient the result is that, or that beside the loss. Measures nothing.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import PEERS, Case, inputs
+from cases import C_BASELINE, OTHERS, PEERS, Case, inputs
 from measure import Contender
 
 import softlane
+from softlane import _core
 from softlane._check import NUMPY as PLAIN
 
 Array = np.ndarray[Any, Any]
@@ -30,6 +36,7 @@ BASELINES = {
     "softmax": "softmax(x, axis, out=out)",
     "float32": "softmax(plain, axis, out=plain_out)",
 }
+BASELINE_FLAGS = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512dq"]}  # of baseline.c
 NUMPY = {
     **{op: f"{op}(x, axis)" for op in PLAIN},
     "cross_entropy": "(logsumexp(x, axis) - take(x, given, axis).squeeze(axis)).mean()",
@@ -149,6 +156,30 @@ def _baseline(name: str, case: Case, a: Names, threads: int) -> Any:
     return None if name == "softmax" and case.of != name else (call, names)
 
 
+@cache
+def _compiled_baseline(isa: str) -> Any:
+    """softmax_rows of baseline.c for this instruction set, by the system's C compiler ($CC, or else cc)."""
+    with tempfile.TemporaryDirectory() as folder:
+        library, compiler = Path(folder, "baseline.so"), os.environ.get("CC", "cc").split()
+        command = [*compiler, "-std=c11", "-O3", *BASELINE_FLAGS[isa], "-shared", "-fPIC", "-o", library]
+        subprocess.run([*command, Path(__file__).with_name("baseline.c")], check=True)
+        function = ctypes.CDLL(str(library)).softmax_rows
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_ssize_t]
+    function.restype = None
+    return function
+
+
+def _c_baseline(case: Case, a: Names, threads: int) -> Any:
+    """float32, the last axis; one thread, and softlane's instruction set."""
+    n, isa = case.shape[-1], _core.active_isa()
+    if (case.op, case.dtype, case.option) != ("softmax", "float32", "") or isa not in BASELINE_FLAGS:
+        return None
+    if case.axis % len(case.shape) != len(case.shape) - 1:
+        return None
+    own = {"f": _compiled_baseline(isa), "px": a["x"].ctypes.data, "py": a["out"].ctypes.data}
+    return "f(px, py, rows, n)", own | {"rows": case.elements // n, "n": n}
+
+
 def _numpy(case: Case, a: Names, threads: int) -> Any:
     own = {f.__name__: f for f in (cross_entropy_with_grad, bce, topk, argmax, sample)}
     return NUMPY[case.op], {**PLAIN, **own, "np": np, "take": np.take_along_axis}
@@ -233,10 +264,11 @@ BUILDERS: dict[str, Callable[[Case, Names, int], Any]] = {
     "softlane": _softlane,
     "fresh": _fresh,
     **{name: partial(_baseline, name) for name in BASELINES},
+    C_BASELINE: _c_baseline,
     **dict(zip(PEERS, (_numpy, _scipy, _torch, _onnxruntime, _jax), strict=True)),
 }
 CONTENDERS = {
-    "speed": ("softlane", "fresh", "limit", *PEERS),
+    "speed": ("softlane", "fresh", "limit", C_BASELINE, *PEERS),
     "selection": ("softlane", "x.max()", "logsumexp", "softmax", "NumPy", "torch", "JAX"),
     "options": ("softlane", "float32", "torch"),
 }
@@ -253,7 +285,7 @@ def contenders(case: Case, threads: int, only: Iterable[str] = (), x: Array | No
                 contender.result()
                 present.append(contender)
         except Exception as error:
-            if name not in PEERS:
+            if name not in OTHERS:
                 raise
             absent[name] = f"{type(error).__name__}: {error}"
     return present, absent

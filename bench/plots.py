@@ -15,7 +15,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from cases import BY_NAME
+from cases import BY_NAME, C_BASELINE
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
@@ -26,10 +26,11 @@ COLOURS = {
     "torch": "#0072B2",
     "ONNX Runtime": "#009E73",
     "JAX": "#CC79A7",
+    C_BASELINE: "#56B4E9",
     "limit": "#000000",
 }
-MARKERS = {"softlane": "o", "NumPy": "x", "SciPy": "s", "torch": "^", "ONNX Runtime": "D", "JAX": "v", "limit": ""}
-LABELS = {"limit": "limit: np.copyto, x.max()", "NumPy": "NumPy expression"}
+MARKERS = dict(zip(COLOURS, "oxs^DvP", strict=False)) | {"limit": ""}
+LABELS = {"limit": "limit: np.copyto, x.max()", "NumPy": "NumPy expression", C_BASELINE: "C baseline: no contract"}
 DECIMAL = FuncFormatter(lambda value, _: f"{value:g}")
 
 
