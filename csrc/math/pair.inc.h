@@ -56,52 +56,45 @@ SL_INLINE struct pair pair_scale(struct pair a, vec power_of_two) {
     return (struct pair){v_mul(a.high, power_of_two), v_mul(a.low, power_of_two)};
 }
 
-/* One step of transpose_reduce_add: the halves of every sum are added, and two vectors become one. */
-SL_INLINE int transpose_reduce_step(const int half, struct pair s[LANES], int count) {
-    if (count % 2) s[count] = pair_zero();
-    for (int i = 0; i < count; i += 2) {
-        struct pair even, odd;
-        v_unzip(half, s[i].high, s[i + 1].high, &even.high, &odd.high);
-        v_unzip(half, s[i].low, s[i + 1].low, &even.low, &odd.low);
-        s[i / 2] = pair_add(even, odd);
-    }
-    return (count + 1) / 2;
+/* a and b have sums in groups of lanes; the result has those of a in its lower half, and each lane j is added to lane j + half of its
+   group. */
+SL_INLINE struct pair unzip_add(const int half, struct pair a, struct pair b) {
+    struct pair even, odd;
+    v_unzip(half, a.high, b.high, &even.high, &odd.high);
+    v_unzip(half, a.low, b.low, &even.low, &odd.low);
+    return pair_add(even, odd);
 }
-SL_INLINE struct pair transpose_reduce_add_of(struct pair s[LANES], int count) {
-#if SL_REAL == 32
-    count = transpose_reduce_step(8, s, count);
-#endif
-    count = transpose_reduce_step(4, s, count);
-    count = transpose_reduce_step(2, s, count);
-    transpose_reduce_step(1, s, count);
-    return pair_renormalize(s[0]);
-}
-/* The sum of the lanes of s[i] in lane i of the result, for count <= LANES. Each step adds lane j to lane j + half. */
-static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
-    return count == LANES ? transpose_reduce_add_of(s, LANES) : transpose_reduce_add_of(s, count);
+SL_INLINE vec unzip_max(const int half, vec a, vec b) {
+    vec even, odd;
+    v_unzip(half, a, b, &even, &odd);
+    return v_max(even, odd);
 }
 
-SL_INLINE int transpose_max_step(const int half, vec s[LANES], int count) {
-    if (count % 2) s[count] = s[count - 1];
-    for (int i = 0; i < count; i += 2) {
-        vec even, odd;
-        v_unzip(half, s[i], s[i + 1], &even, &odd);
-        s[i / 2] = v_max(even, odd);
+/* Those of 4, 8 and 16 vectors, without a loop, so that few are in registers at a time */
+#define SL_REDUCE_TREE(type, step)                                                                                        \
+    SL_INLINE type step##_4(const int h, const type *s) { return step(h / 2, step(h, s[0], s[1]), step(h, s[2], s[3])); } \
+    SL_INLINE type step##_8(const int h, const type *s) { return step(h / 4, step##_4(h, s), step##_4(h, s + 4)); }       \
+    SL_INLINE type step##_lanes(const type *s) { return LANES == 8 ? step##_8(4, s) : step(1, step##_8(8, s), step##_8(8, s + LANES - 8)); }
+SL_REDUCE_TREE(struct pair, unzip_add)
+SL_REDUCE_TREE(vec, unzip_max)
+#undef SL_REDUCE_TREE
+
+/* The sum of the lanes of s[i] in lane i of the result, for count <= LANES. Changes s. */
+static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
+    if (count == LANES) return pair_renormalize(unzip_add_lanes(s));
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        if (count % 2) s[count] = pair_zero();
+        for (int i = 0; i < count; i += 2) s[i / 2] = unzip_add(half, s[i], s[i + 1]);
+        count = (count + 1) / 2;
     }
-    return (count + 1) / 2;
+    return pair_renormalize(s[0]);
 }
-SL_INLINE vec transpose_reduce_max_of(vec s[LANES], int count) {
-#if SL_REAL == 32
-    count = transpose_max_step(8, s, count);
-#endif
-    count = transpose_max_step(4, s, count);
-    count = transpose_max_step(2, s, count);
-    transpose_max_step(1, s, count);
-    return s[0];
-}
-/* The maximum of the lanes of s[i] in lane i of the result */
-static vec transpose_reduce_max(vec s[LANES], int count) {
-    return count == LANES ? transpose_reduce_max_of(s, LANES) : transpose_reduce_max_of(s, count);
+/* Their maximum */
+static vec transpose_reduce_max(const vec s[LANES], int count) {
+    if (count == LANES) return unzip_max_lanes(s);
+    real max[LANES] = {0};
+    for (int i = 0; i < count; i++) max[i] = v_reduce_max(s[i]);
+    return v_load(max);
 }
 
 /* ---- float64 -------------------------------------------------------------------------------------------------- */

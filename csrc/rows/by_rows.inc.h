@@ -41,16 +41,22 @@ struct group_view {
 
 enum { PART_MAXIMA = SL_BLOCK / VECTORS_PER_MAXIMUM }; /* of one block */
 
-static struct group_view open_group(const sl_job *job, const struct op *op, ptrdiff_t rows, struct arena *arena) {
-    struct group_view g = {.job = job, .op = op, .full_rows = rows};
-    g.facts = arena_take(arena, sizeof *g.facts);
-    if (job->n <= SL_BLOCK) return g;
+/* Field by field, as zeros for all of it would cost more than a short row */
+static void open_group(struct group_view *g, const sl_job *job, ptrdiff_t rows, struct arena *arena) {
+    const struct op *op = op_of(job);
+    g->job = job;
+    g->op = op;
+    g->full_rows = rows;
+    g->facts = arena_take(arena, sizeof *g->facts);
+    g->temperature = NULL;
+    g->part_maxima = NULL;
+    g->op_scratch = NULL;
+    if (job->n <= SL_BLOCK) return;
     const size_t entries = (size_t)(block_count(job) * rows);
-    g.blocks = take_block_facts(job, rows, arena);
-    g.block_sum = arena_take(arena, entries * sizeof *g.block_sum);
-    if (op->map == MAP_EXPECT) g.block_dot = arena_take(arena, entries * 2 * sizeof *g.block_dot);
-    if (op->keeps_part_maxima && job->inner == 1) g.part_maxima = take_reals(arena, g.blocks.blocks * PART_MAXIMA);
-    return g;
+    g->blocks = take_block_facts(job, rows, arena);
+    g->block_sum = arena_take(arena, entries * sizeof *g->block_sum);
+    if (op->map == MAP_EXPECT) g->block_dot = arena_take(arena, entries * 2 * sizeof *g->block_dot);
+    if (op->keeps_part_maxima && job->inner == 1) g->part_maxima = take_reals(arena, g->blocks.blocks * PART_MAXIMA);
 }
 
 static void start_group(struct group_view *g, ptrdiff_t first, ptrdiff_t rows) {
@@ -370,19 +376,17 @@ struct by_rows {
     struct group_view view;
     struct row_reader reader;
 };
-static struct by_rows open_by_rows(const sl_job *job, ptrdiff_t units, struct arena *arena) {
-    struct by_rows s;
-    const struct op *op = op_of(job);
-    s.reader = open_rows(job, op, units, arena);
-    s.view = open_group(job, op, s.reader.rows_per_group, arena);
-    if (op->take_scratch) s.view.op_scratch = op->take_scratch(job, arena);
-    return s;
+static void open_by_rows(struct by_rows *s, const sl_job *job, ptrdiff_t units, struct arena *arena) {
+    open_rows(&s->reader, job, units, arena);
+    open_group(&s->view, job, s->reader.rows_per_group, arena);
+    if (op_of(job)->take_scratch) s->view.op_scratch = op_of(job)->take_scratch(job, arena);
 }
 
 /* Units first to last: rows, or outer indices where inner is not 1 */
 static void by_rows(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char *scratch) {
     struct arena arena = {scratch, 0};
-    struct by_rows s = open_by_rows(job, last - first, &arena);
+    struct by_rows s;
+    open_by_rows(&s, job, last - first, &arena);
     const ptrdiff_t end = last * job->inner, step = s.reader.rows_per_group;
     s.reader.end = end;
     v_store(s.view.facts->shift, v_set1(0));

@@ -33,14 +33,15 @@ static void plan_short_rows(const sl_job *job, sl_partition *p) {
 }
 static void plan_rows(const sl_job *job, sl_partition *p) {
     struct arena arena = {NULL, 0};
-    const struct by_rows s = open_by_rows(job, job->outer, &arena);
+    struct by_rows s;
+    open_by_rows(&s, job, job->outer, &arena);
     p->run = by_rows;
     p->unit_size = job->n * job->inner;
     p->units_per_group = s.reader.rows_per_group / job->inner;
     p->scratch = arena.used;
     if (!s.reader.is_long || job->inner > 1) return;
     struct arena shared = {NULL, 0};
-    open_group(job, op_of(job), 1, &shared);
+    open_group(&s.view, job, 1, &shared);
     p->blocks = block_count(job);
     p->shared = shared.used;
     p->max_first = needs_max_first(job, op_of(job));

@@ -132,8 +132,9 @@ SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int options, struct r
     const v_table table = v_load_table(exp_table);
     for (int i = s->first; i < s->first + s->rows; i++) {
         struct temperature_params own; /* a copy that no store can change */
+        if (options & HAS_TEMPERATURE) temperature_of_row(s->temperature, i, &own);
         const struct exp_constants c = {v_set1(s->round_magic[i]), v_set1(s->lower_bound[i]), table,
-                                        options & HAS_TEMPERATURE ? temperature_of_row(s->temperature, i, &own) : NULL};
+                                        options & HAS_TEMPERATURE ? &own : NULL};
         s->sums[i] = row_exp_sum(dtype, options, row_of(dtype, options, s, i), s->n, &c, s->next_part_maxima, &s->next_max[i]);
     }
 }
@@ -190,15 +191,16 @@ SL_INLINE void row_scale(const int flushes, const int in_blocks, const struct ro
     const real *e = m->from + lane * m->from_step, block_scale = in_blocks ? m->block_scale[lane] : 1;
     const vec power = v_set1(block_scale), high = v_set1(s->scale[lane]), low = v_set1(s->scale_low[lane]);
     const vec flush_below = v_set1(s->flush_below[lane] / block_scale);
-    const ptrdiff_t at = m->at + lane * m->y_step;
+    const ptrdiff_t n = m->n, at = m->at + lane * m->y_step; /* copies that no store can change */
+    void *y = m->y;
     ptrdiff_t i = 0;
-    for (; i + LANES <= m->n; i += LANES) {
+    for (; i + LANES <= n; i += LANES) {
         const vec v = flush_small(v_load(e + i), flushes, flush_below);
-        store_ahead(dtype, m->y, at + i, scale_exp(in_blocks ? v_mul(v, power) : v, high, low));
+        store_ahead(dtype, y, at + i, scale_exp(in_blocks ? v_mul(v, power) : v, high, low));
     }
-    if (i == m->n) return;
-    const vec v = flush_small(v_load_tail(e + i, m->n - i, 0), flushes, flush_below);
-    store_vector(dtype, m->y, at + i, m->n - i, scale_exp(in_blocks ? v_mul(v, power) : v, high, low));
+    if (i == n) return;
+    const vec v = flush_small(v_load_tail(e + i, n - i, 0), flushes, flush_below);
+    store_vector(dtype, y, at + i, n - i, scale_exp(in_blocks ? v_mul(v, power) : v, high, low));
 }
 SL_INLINE void rows_scale_as(const int flushes, const int in_blocks, const struct rows_map *m, const struct row_stats *s,
                              const sl_dtype dtype) {

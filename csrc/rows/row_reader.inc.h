@@ -50,19 +50,25 @@ static ptrdiff_t rows_per_group(const sl_job *job, const struct op *op) {
 }
 
 /* For the units that this thread computes, at most `units` of them. end is set later. */
-static struct row_reader open_rows(const sl_job *job, const struct op *op, ptrdiff_t units, struct arena *arena) {
-    struct row_reader r = {.job = job, .op = op, .source = source_of(job), .rows_per_group = rows_per_group(job, op)};
-    r.transposes = job->inner > 1;
-    r.is_long = job->n > SL_BLOCK;
-    r.native = x_is_native(job) && !r.transposes;
-    r.converts_ahead = converts_ahead(job, op);
-    if (!r.transposes && r.rows_per_group > units) r.rows_per_group = units;
-    r.stride = round_up(r.is_long ? SL_BLOCK : job->n, LANES);
-    const ptrdiff_t rows = r.rows_per_group;
-    r.spare = take_reals(arena, SL_BLOCK);
-    r.buffer = take_reals(arena, rows * r.stride);
-    if (r.converts_ahead || (r.transposes && rereads_x(op))) r.next_buffer = take_reals(arena, rows * r.stride);
-    return r;
+static void open_rows(struct row_reader *r, const sl_job *job, ptrdiff_t units, struct arena *arena) {
+    const struct op *op = op_of(job);
+    r->job = job;
+    r->op = op;
+    r->source = source_of(job);
+    r->transposes = job->inner > 1;
+    r->is_long = job->n > SL_BLOCK;
+    r->native = x_is_native(job) && !r->transposes;
+    r->converts_ahead = converts_ahead(job, op);
+    r->rows_per_group = rows_per_group(job, op);
+    if (!r->transposes && r->rows_per_group > units) r->rows_per_group = units;
+    r->stride = round_up(r->is_long ? SL_BLOCK : job->n, LANES);
+    const ptrdiff_t rows = r->rows_per_group;
+    r->spare = take_reals(arena, SL_BLOCK);
+    r->buffer = take_reals(arena, rows * r->stride);
+    r->next_buffer = NULL;
+    r->max_known = 0;
+    v_store(r->max, v_set1(0)); /* for lanes without a row */
+    if (r->converts_ahead || (r->transposes && rereads_x(op))) r->next_buffer = take_reals(arena, rows * r->stride);
 }
 
 SL_INLINE ptrdiff_t element_of(const struct row_reader *r, const struct panel *p, int lane) {

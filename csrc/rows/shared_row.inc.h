@@ -7,8 +7,8 @@
 static void open_shared_row(struct by_rows *s, const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
     struct arena own = {scratch, 0}, common = {shared, 0};
     const struct op *op = op_of(job);
-    s->reader = open_rows(job, op, 1, &own);
-    s->view = open_group(job, op, 1, &common);
+    open_rows(&s->reader, job, 1, &own);
+    open_group(&s->view, job, 1, &common);
     if (op->take_scratch) s->view.op_scratch = op->take_scratch(job, &own);
     start_group(&s->view, row, 1); /* the view points into itself, so it stays where it is */
 }
