@@ -13,6 +13,7 @@ typedef f32_table v_table;
 #define v_load_tail f32_load_tail
 #define v_store_tail f32_store_tail
 #define v_set1 f32_set1
+#define v_constant f32_constant
 #define v_add f32_add
 #define v_sub f32_sub
 #define v_mul f32_mul

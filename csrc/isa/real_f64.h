@@ -13,6 +13,7 @@ typedef f64_table v_table;
 #define v_load_tail f64_load_tail
 #define v_store_tail f64_store_tail
 #define v_set1 f64_set1
+#define v_constant f64_constant
 #define v_add f64_add
 #define v_sub f64_sub
 #define v_mul f64_mul

@@ -167,14 +167,12 @@ SL_INLINE vec block_scale(vec block_k, vec row_k, int rows) {
 
 /* p(r) of u vectors, in step */
 SL_INLINE void exp_polynomial(int u, const vec *r, vec *p) {
-#if SL_REAL == 32
-    for (int i = 0; i < u; i++) p[i] = v_fma(r[i], v_set1(exp_terms[3]), v_set1(exp_terms[2]));
-    for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], v_set1(exp_terms[1]));
-#else
-    for (int i = 0; i < u; i++) p[i] = v_fma(r[i], v_set1(exp_terms[7]), v_set1(exp_terms[6]));
-    for (int k = 5; k > 0; k--)
-        for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], v_set1(exp_terms[k]));
-#endif
+    const vec last = v_constant(exp_terms[EXP_TERMS - 1]);
+    for (int i = 0; i < u; i++) p[i] = last;
+    for (int k = EXP_TERMS - 2; k > 0; k--) {
+        const vec term = v_constant(exp_terms[k]);
+        for (int i = 0; i < u; i++) p[i] = v_fma(p[i], r[i], term);
+    }
     for (int i = 0; i < u; i++) p[i] = v_fma(p[i], v_mul(r[i], r[i]), r[i]);
 }
 
@@ -206,10 +204,11 @@ SL_INLINE void exp_parts(int u, const vec *x, const struct exp_constants *c, vec
         for (int i = 0; i < u; i++) p[i] = v_mul(p[i], r[i]);
         return;
     }
-    for (int i = 0; i < u; i++) T[i] = v_fma(r[i], v_set1(STEPS_PER_UNIT), c->round_magic);
+    const vec steps_per_unit = v_constant(STEPS_PER_UNIT), step_high = v_constant(-STEP_HIGH), step_low = v_constant(-STEP_LOW);
+    for (int i = 0; i < u; i++) T[i] = v_fma(r[i], steps_per_unit, c->round_magic);
     for (int i = 0; i < u; i++) k[i] = v_sub(T[i], c->round_magic);
-    for (int i = 0; i < u; i++) r[i] = v_fma(k[i], v_set1(-STEP_HIGH), r[i]);
-    for (int i = 0; i < u; i++) r[i] = v_fma(k[i], v_set1(-STEP_LOW), r[i]);
+    for (int i = 0; i < u; i++) r[i] = v_fma(k[i], step_high, r[i]);
+    for (int i = 0; i < u; i++) r[i] = v_fma(k[i], step_low, r[i]);
     for (int i = 0; i < u; i++) T[i] = v_pow2(c->table, T[i]);
     exp_polynomial(u, r, p);
 }

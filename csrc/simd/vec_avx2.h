@@ -61,6 +61,23 @@ static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v v) {
 }
 static inline f32_v f32_set1(float s) { return SL_F32(_mm256_set1_ps(s), _mm256_set1_ps(s)); }
 static inline f64_v f64_set1(double s) { return SL_F64(_mm256_set1_pd(s), _mm256_set1_pd(s)); }
+/* GCC would read the constant from memory for each vector that uses it. A register whose content it does not know is loaded once for
+   them (observed: 2 to 5 % of the time of logsumexp). */
+#if defined(__GNUC__)
+#define SL_HIDE_CONSTANT(register) __asm__("" : "+x"(register))
+#else
+#define SL_HIDE_CONSTANT(register)
+#endif
+SL_INLINE f32_v f32_constant(float s) {
+    __m256 both = _mm256_set1_ps(s);
+    SL_HIDE_CONSTANT(both);
+    return SL_F32(both, both);
+}
+SL_INLINE f64_v f64_constant(double s) {
+    __m256d both = _mm256_set1_pd(s);
+    SL_HIDE_CONSTANT(both);
+    return SL_F64(both, both);
+}
 static inline f32_v f32_add(f32_v x, f32_v y) { return SL_F32(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)); }
 static inline f64_v f64_add(f64_v x, f64_v y) { return SL_F64(_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)); }
 static inline f32_v f32_sub(f32_v x, f32_v y) { return SL_F32(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)); }

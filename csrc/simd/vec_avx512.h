@@ -23,6 +23,9 @@ static inline f64_v f64_load_tail(const double *p, ptrdiff_t k, double fill) {
 }
 static inline void f32_store_tail(float *p, ptrdiff_t k, f32_v a) { _mm512_mask_storeu_ps(p, sl_mask16(k), a); }
 static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v a) { _mm512_mask_storeu_pd(p, sl_mask8(k), a); }
+/* set1 of a constant that many vectors use: see vec_avx2.h */
+#define f32_constant f32_set1
+#define f64_constant f64_set1
 static inline f32_v f32_set1(float s) { return _mm512_set1_ps(s); }
 static inline f64_v f64_set1(double s) { return _mm512_set1_pd(s); }
 static inline f32_v f32_add(f32_v a, f32_v b) { return _mm512_add_ps(a, b); }

@@ -53,6 +53,9 @@ static inline void f64_store_tail(double *p, ptrdiff_t k, f64_v a) {
     f64_store(b, a);
     memcpy(p, b, (size_t)k * sizeof *p);
 }
+/* set1 of a constant that many vectors use: see vec_avx2.h */
+#define f32_constant f32_set1
+#define f64_constant f64_set1
 static inline f32_v f32_set1(float s) {
     f32_v r;
     SL_EACH

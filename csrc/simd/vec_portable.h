@@ -41,6 +41,9 @@ static inline void f32_store_tail(float *p, ptrdiff_t k, f32_v a) {
     SL_EACH (16)
         if (i < k) p[i] = a.lane[i];
 }
+/* set1 of a constant that many vectors use: a path with few registers may want to load it once for them */
+#define f32_constant f32_set1
+#define f64_constant f64_set1
 static inline f32_v f32_set1(float s) {
     f32_v r;
     SL_EACH (16) r.lane[i] = s;
