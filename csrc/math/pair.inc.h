@@ -92,6 +92,7 @@ static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
 /* Their maximum */
 static vec transpose_reduce_max(const vec s[LANES], int count) {
     if (count == LANES) return unzip_max_lanes(s);
+    if (count == 1) return v_set1(v_reduce_max(s[0]));
     real max[LANES] = {0};
     for (int i = 0; i < count; i++) max[i] = v_reduce_max(s[i]);
     return v_load(max);

@@ -20,12 +20,14 @@ struct block_targets {
 struct block_facts {
     ptrdiff_t blocks, rows;
     real *max;                     /* [blocks][LANES] */
+    real *scale;                   /* [blocks][LANES]: of the block's e, for the range reduction of the row */
     struct block_targets *targets; /* [blocks][rows]; NULL where the operation collects none */
 };
 
 static struct block_facts take_block_facts(const sl_job *job, ptrdiff_t rows, struct arena *arena) {
     struct block_facts f = {.blocks = block_count(job), .rows = rows};
     f.max = take_reals(arena, f.blocks * LANES);
+    f.scale = take_reals(arena, f.blocks * LANES);
     if (op_of(job)->collect) f.targets = arena_take(arena, (size_t)(f.blocks * rows) * sizeof *f.targets);
     return f;
 }
@@ -44,10 +46,12 @@ static int find_shift_of_rows(const struct block_facts *f, const struct temperat
     return any;
 }
 
-/* What the sum of block b is multiplied by, for the range reduction of its rows */
-static vec scale_of_block(const struct block_facts *f, ptrdiff_t b, const struct exp_params *row, ptrdiff_t rows) {
-    const struct exp_params own = exp_params_of_block(v_load(f->max + b * LANES), row->shift, row->temperature);
-    return block_scale(own.k, row->k, (int)rows);
+/* Finds the scale of every block, when the range reduction of the rows is known. */
+static void find_block_scales(const struct block_facts *f, const struct exp_params *row, int rows) {
+    for (ptrdiff_t b = 0; b < f->blocks; b++) {
+        const struct exp_params own = exp_params_of_block(v_load(f->max + b * LANES), row->shift, row->temperature);
+        v_store(f->scale + b * LANES, block_scale(own.k, row->k, rows));
+    }
 }
 
 /* Margins of a block are from its own maximum, or from 0 if that is not finite. */

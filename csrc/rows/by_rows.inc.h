@@ -141,9 +141,9 @@ static void max_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
 static struct pair add_blocks(const struct group_view *g) {
     struct pair sums[LANES];
     for (int i = 0; i < g->rows; i++) sums[i] = pair_zero();
+    find_block_scales(&g->blocks, &g->facts->group.params, g->rows);
     for (ptrdiff_t b = 0; b < g->blocks.blocks; b++) {
-        real scale[LANES];
-        v_store(scale, scale_of_block(&g->blocks, b, &g->facts->group.params, g->rows));
+        const real *scale = g->blocks.scale + b * LANES;
         for (int i = 0; i < g->rows; i++)
             sums[i] = pair_renormalize(pair_add(sums[i], pair_scale(g->block_sum[b * g->full_rows + i], v_set1(scale[i]))));
     }
@@ -304,20 +304,17 @@ static void map_panel(struct group_view *g, const struct row_reader *r, const st
 
 /* Blocks first to last of a long row. Where y does not keep e, it is computed again, from the range reduction of the row. */
 static void map_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t first, ptrdiff_t last) {
-    const struct row_group *group = &g->facts->group;
     const int kept = keeps_exp_in_output(g->job, g->op);
     struct panel p;
     struct pair unused[LANES];
-    real scale[LANES];
     r->end = last;
     r->max_known = 0;
     for (ptrdiff_t b = first; b < last; b++) {
         set_panel(g, b, &p);
         if (!kept) load_panel(r, &p, 0, NULL);
         place_panel(r, &p, keeps_exp(g->op), !kept);
-        if (kept) v_store(scale, scale_of_block(&g->blocks, b, &group->params, g->rows));
-        else if (keeps_exp(g->op)) sum_panel(r, &p, &group->params, unused, NULL);
-        map_panel(g, r, &p, kept ? scale : NULL);
+        if (!kept && keeps_exp(g->op)) sum_panel(r, &p, &g->facts->group.params, unused, NULL);
+        map_panel(g, r, &p, kept ? g->blocks.scale + b * LANES : NULL);
     }
 }
 

@@ -235,8 +235,9 @@ static void sum_column_blocks(struct tile_batch *b, struct column_blocks *c) {
 
 static struct pair add_column_blocks(const struct column_blocks *c, const struct row_group *g) {
     struct pair sum = pair_zero();
+    find_block_scales(&c->blocks, &g->params, LANES);
     for (ptrdiff_t i = 0; i < c->blocks.blocks; i++)
-        sum = pair_renormalize(pair_add(sum, pair_scale(c->sum[i], scale_of_block(&c->blocks, i, &g->params, LANES))));
+        sum = pair_renormalize(pair_add(sum, pair_scale(c->sum[i], v_load(c->blocks.scale + i * LANES))));
     return sum;
 }
 

@@ -453,8 +453,8 @@ MUTATIONS = [
         "column_blocks_sum",
         "The sum of a long column is that of its last block.",
         "rows/by_tiles.inc.h",
-        "pair_add(sum, pair_scale(c->sum[i], scale_of_block(&c->blocks, i, &g->params, LANES)))",
-        "pair_scale(c->sum[i], scale_of_block(&c->blocks, i, &g->params, LANES))",
+        "pair_add(sum, pair_scale(c->sum[i], v_load(c->blocks.scale + i * LANES)))",
+        "pair_scale(c->sum[i], v_load(c->blocks.scale + i * LANES))",
         "test_accuracy.py::test_columns",
     ),
     Mutation(
