@@ -1,5 +1,9 @@
 /* vec_avx2.h: instruct. The virtual vector as two ymm registers (AVX2 + FMA).
    Same operations, order and names as vec_portable.h, which says what each one means. */
+#include <immintrin.h>
+
+#define SL_TARGET "avx2,fma,f16c"
+SL_OPEN_TARGET(SL_TARGET)
 
 #define UNROLL 2              /* vectors that go through exp together: what the registers hold */
 #define HARDWARE_PREFETCHED 1 /* as in vec_avx512.h: none here, where prefetching halves the time of rows that are not in cache */
@@ -299,3 +303,5 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
 #include "simd/few_classes.h"
 
 SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
+SL_CLOSE_TARGET

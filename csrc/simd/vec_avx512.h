@@ -1,5 +1,9 @@
 /* vec_avx512.h: instruct. The virtual vector as one zmm register (AVX-512 F, BW, DQ, VL).
    Same operations, order and names as vec_portable.h, which says what each one means. */
+#include <immintrin.h>
+
+#define SL_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+SL_OPEN_TARGET(SL_TARGET)
 
 #define UNROLL 4 /* vectors that go through exp together: what the registers hold */
 #define HARDWARE_PREFETCHED \
@@ -259,3 +263,5 @@ static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, fl
 }
 
 SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
+SL_CLOSE_TARGET

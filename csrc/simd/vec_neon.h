@@ -1,6 +1,9 @@
 /* vec_neon.h: instruct. The virtual vector as four q registers (AArch64 Advanced SIMD).
    Same operations, order and names as vec_portable.h, which says what each one means. */
+#include <arm_neon.h>
 #include <string.h>
+
+#include "simd/float16.h"
 
 #define UNROLL 2              /* vectors that go through exp together: what the registers hold */
 #define HARDWARE_PREFETCHED 1 /* as in vec_avx512.h; not measured on a processor */

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "simd/float16.h"
+
 /* What the other headers need inlined, as an operation is one instruction there, is here more than a compiler should repeat. */
 #undef SL_INLINE
 #define SL_INLINE static inline
