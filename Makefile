@@ -28,7 +28,7 @@ help:
 	@echo "make test    install with the test extras and run the test suite"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
-	@echo "make lint    ruff, cython-lint, clang-format, mypy, sizes of the C functions"
+	@echo "make lint    ruff, cython-lint, clang-format, mypy, sizes of the C functions, mutations that apply"
 	@echo "make syntax  compile every C file and every part of one by itself with Clang, without output"
 	@echo "make compdb  write compile_commands.json for clangd"
 	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
@@ -84,6 +84,7 @@ lint: .venv-lint/lint
 	.venv-lint/bin/clang-format --dry-run --Werror $(KERNELS) $(HEADERS) csrc/tools/*.c bench/*.c
 	.venv-lint/bin/mypy src/softlane
 	.venv-lint/bin/python csrc/tools/sizes.py
+	.venv-lint/bin/python csrc/tools/mutations.py --check
 
 syntax:
 	$(PYTHON) csrc/tools/compdb.py --check $(CLANG)

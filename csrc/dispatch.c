@@ -44,6 +44,9 @@ static void probe_x86(int *avx2, int *avx512) {
 }
 #endif
 
+/* isa/<isa>_f64.c; that of another architecture is empty, and not in probe */
+extern const sl_isa sl_portable, sl_avx2, sl_avx512, sl_neon;
+
 static const sl_isa *available[4]; /* best first */
 static int count;
 static const sl_isa *active;

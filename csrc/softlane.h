@@ -139,9 +139,6 @@ typedef struct {
     double (*total)(const double *x, ptrdiff_t count);
 } sl_isa;
 
-/* isa/<isa>_f64.c; one that this compiler or architecture cannot build is empty, and absent from dispatch.c */
-extern const sl_isa sl_portable, sl_avx2, sl_avx512, sl_neon;
-
 #if defined(__x86_64__) || defined(_M_X64)
 #define SL_X86 1
 #elif defined(__aarch64__) || defined(_M_ARM64)

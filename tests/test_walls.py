@@ -23,6 +23,7 @@ def names(files):
     return {file.name for file in files}
 
 
+# The library. csrc/tools is not part of it: its programs test the library, and may name what the library must not.
 SOURCES = {
     file: without_comments(file)
     for file in sorted([*CSRC.rglob("*.c"), *CSRC.rglob("*.h")])
@@ -34,8 +35,8 @@ UNITS = [file for file in SOURCES if file.parent.name == "isa" or file.name.star
 KERNELS = [file for file in SOURCES if file.name.endswith(".inc.h") and file not in UNITS]
 
 
-def files_with(pattern, files=SOURCES):
-    return [file for file in files if re.search(pattern, SOURCES[file])]
+def files_with(pattern):
+    return [file for file, text in SOURCES.items() if re.search(pattern, text, re.MULTILINE)]
 
 
 def test_the_globs_find_every_kind_of_file():
@@ -79,13 +80,19 @@ def test_no_other_layer_knows_an_instruction_set():
     instruction_sets = r"(?i)avx|sse\d|f16c|neon|immintrin|x86|aarch64|__ARM"
     knowing = files_with(instruction_sets)
     assert {"avx2", "avx512"} <= {isa for isa in ISAS for file in knowing if file in UNITS and isa in file.name}
-    allowed = {*names(VECTORS), *names(UNITS), "dispatch.c", "softlane.h"}
+    allowed = {*names(VECTORS), *names(UNITS), "dispatch.c", "softlane.h"}  # which names the architectures alone
+    assert not re.search(r"(?i)avx|neon", SOURCES[CSRC / "softlane.h"])
     assert names(knowing) <= allowed
 
 
-def test_only_the_units_open_target_regions():
-    found = files_with(r"GCC target|clang attribute push|__attribute__\(\(target")
-    assert found and set(found) <= set(UNITS)
+def test_target_regions_are_those_of_the_vector_headers():
+    """Their pragmas stand once for all instruction sets, and their features once for each."""
+    assert names(files_with(r"GCC target|clang attribute push|__attribute__\(\(target")) == {"unit.h"}
+    assert names(files_with(r"#\s*define\s+SL_TARGET\b")) <= names(VECTORS)
+    opened = files_with(r"^SL_OPEN_TARGET")
+    assert {"vec_avx2.h", "kernels.inc.h"} <= names(opened) <= {*names(VECTORS), "kernels.inc.h"}
+    for file in opened:
+        assert len(re.findall(r"^SL_(?:OPEN|CLOSE)_TARGET", SOURCES[file], re.MULTILINE)) == 2, file.name
 
 
 def test_the_floating_point_environment_is_left_alone():
@@ -103,12 +110,18 @@ def test_no_flag_breaks_the_arithmetic_or_depends_on_the_build_machine():
 
 
 def test_vector_headers_offer_the_same_operations():
-    """Each operation of the portable header, which defines them, stands in the header of every instruction set."""
-    text = SOURCES[next(file for file in VECTORS if file.name == "vec_portable.h")]
+    """Each operation of the portable header stands in, or is included by, every vector header."""
+
+    def with_included(header):
+        included = re.findall(r'#include "(simd/\w+\.h)"', SOURCES[header])
+        return "".join(SOURCES[file] for file in (header, *(CSRC / name for name in included)))
+
+    text = with_included(CSRC / "simd" / "vec_portable.h")
     operations = set(re.findall(r"\b(?:f(?:32|64)_|P##)(\w+)\(", text))
-    assert {"load", "store_tail", "max", "transpose", "reduce_max", "fma", "pow2", "split"} <= operations
+    assert {"load", "store_tail", "max", "transpose", "reduce_max", "fma", "pow2", "split", "load_few"} <= operations
     for header in VECTORS:
-        missing = {name for name in operations if not re.search(rf"(\b|_|##){name}\b", SOURCES[header])}
+        found = with_included(header)
+        missing = {name for name in operations if not re.search(rf"(\b|_|##){name}\b", found)}
         assert not missing, (header.name, missing)
 
 

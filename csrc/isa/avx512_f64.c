@@ -3,26 +3,11 @@
 #include "isa/unit.h"
 
 #ifdef SL_X86
-#include <immintrin.h>
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
-#elif defined(__GNUC__)
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
-#endif
-#include "simd/float16.h"
-
 #include "simd/vec_avx512.h"
 #include "isa/real_f64.h"
 
-#include "ops/totals.inc.h"
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_avx512;
 const sl_isa sl_avx512 = {"avx512", &sl_kernels_f32_avx512, &sl_kernels_f64_avx512, sl_wrong_target, sl_total_weight, sl_total};
-#if defined(__clang__)
-#pragma clang attribute pop
-#elif defined(__GNUC__)
-#pragma GCC pop_options
-#endif
 #endif

@@ -4,9 +4,6 @@
 #define SL_UNIT(name) name##_f32_editor
 #include "isa/unit.h"
 
-#include "simd/float16.h"
-
 #include "simd/vec_portable.h"
-
 #include "isa/real_f32.h"
 #endif

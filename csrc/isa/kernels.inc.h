@@ -1,6 +1,6 @@
-/* kernels.inc.h: every kernel of one unit, and the table that dispatch.c hands out. Included by isa/<isa>_<type>.c inside the
-   target region, after vec_<isa>.h and real_<type>.h. The functions that leave a unit carry type and instruction set in the
-   object file: by_rows is by_rows_f32_avx2 there. */
+/* kernels.inc.h: every kernel of one unit, and the table that dispatch.c hands out. Included by isa/<isa>_<type>.c after
+   vec_<isa>.h, which names the target that kernels are compiled for, and real_<type>.h. The functions that leave a unit carry type
+   and instruction set in the object file: by_rows is by_rows_f32_avx2 there. */
 #define plan SL_UNIT(plan)
 #define by_rows SL_UNIT(by_rows)
 #define planes_by_tiles SL_UNIT(planes_by_tiles)
@@ -16,8 +16,17 @@
 #define vjp_rows SL_UNIT(vjp_rows)
 #define elementwise SL_UNIT(elementwise)
 
+#ifdef SL_TARGET
+SL_OPEN_TARGET(SL_TARGET)
+#endif
+#if SL_REAL == 64
+#include "ops/totals.inc.h"
+#endif
 #include "ops/sigmoid.inc.h"
 #include "rows/plan.inc.h"
+#ifdef SL_TARGET
+SL_CLOSE_TARGET
+#endif
 
 const sl_kernels SL_UNIT(sl_kernels) = {
     plan, row_max_blocks, row_sum_blocks, row_map_blocks, row_find_shift, row_finish, row_store_result, elementwise,

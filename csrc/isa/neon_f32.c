@@ -3,9 +3,6 @@
 #include "isa/unit.h"
 
 #ifdef SL_ARM
-#include <arm_neon.h>
-#include "simd/float16.h"
-
 #include "simd/vec_neon.h"
 #include "isa/real_f32.h"
 

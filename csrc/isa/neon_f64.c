@@ -3,13 +3,9 @@
 #include "isa/unit.h"
 
 #ifdef SL_ARM
-#include <arm_neon.h>
-#include "simd/float16.h"
-
 #include "simd/vec_neon.h"
 #include "isa/real_f64.h"
 
-#include "ops/totals.inc.h"
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_neon;

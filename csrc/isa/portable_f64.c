@@ -1,12 +1,9 @@
 /* portable_f64.c: the kernels in float64 for every processor, in plain C. */
 #define SL_UNIT(name) name##_f64_portable
 #include "isa/unit.h"
-#include "simd/float16.h"
-
 #include "simd/vec_portable.h"
 #include "isa/real_f64.h"
 
-#include "ops/totals.inc.h"
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_portable;

@@ -1,4 +1,5 @@
-/* unit.h: what every unit (isa/<isa>_<type>.c) includes before it opens its target region: no system header may come inside. */
+/* unit.h: what every unit (isa/<isa>_<type>.c) includes first: system headers, and how to open a target region. No system header may
+   come inside one. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,4 +28,18 @@ SL_INLINE int sl_lowest_bit(uint64_t bits) {
 #else
 #define SL_INLINE static inline __attribute__((always_inline))
 SL_INLINE int sl_lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
+#endif
+
+/* A target region: its functions may use the processor features of SL_TARGET, which a vector header defines where it needs some. MSVC
+   compiles every intrinsic without. */
+#define SL_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define SL_OPEN_TARGET(features) SL_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define SL_CLOSE_TARGET SL_PRAGMA(clang attribute pop)
+#elif defined(__GNUC__)
+#define SL_OPEN_TARGET(features) SL_PRAGMA(GCC push_options) SL_PRAGMA(GCC target(features))
+#define SL_CLOSE_TARGET SL_PRAGMA(GCC pop_options)
+#else
+#define SL_OPEN_TARGET(features)
+#define SL_CLOSE_TARGET
 #endif

@@ -1,5 +1,9 @@
 /* vec_avx2.h: instruct. The virtual vector as two ymm registers (AVX2 + FMA).
    Same operations, order and names as vec_portable.h, which says what each one means. */
+#include <immintrin.h>
+
+#define SL_TARGET "avx2,fma,f16c"
+SL_OPEN_TARGET(SL_TARGET)
 
 #define UNROLL 2              /* vectors that go through exp together: what the registers hold */
 #define HARDWARE_PREFETCHED 1 /* as in vec_avx512.h: none here, where prefetching halves the time of rows that are not in cache */
@@ -313,21 +317,8 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
                   _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(high.a)), _mm256_cvtpd_ps(high.b), 1));
 }
 
-static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
-}
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
-}
+#include "simd/few_classes.h"
 
 SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
+SL_CLOSE_TARGET

@@ -1,5 +1,9 @@
 /* vec_avx512.h: instruct. The virtual vector as one zmm register (AVX-512 F, BW, DQ, VL).
    Same operations, order and names as vec_portable.h, which says what each one means. */
+#include <immintrin.h>
+
+#define SL_TARGET "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+SL_OPEN_TARGET(SL_TARGET)
 
 #define UNROLL 4 /* vectors that go through exp together: what the registers hold */
 #define HARDWARE_PREFETCHED \
@@ -194,6 +198,9 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
 
+#define HAS_F32_FEW
+#include "simd/few_classes.h"
+
 /* Rows of 2 to 8 contiguous classes: each column, and each vector of rows, is picked from two vectors at a time with
    indices that are constants once n is. That beats a transpose of which most would be thrown away. */
 #define SL_PICK(f) _mm512_setr_epi32(f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15))
@@ -249,21 +256,15 @@ SL_INLINE void sl_store_columns(const float *column, ptrdiff_t stride, const int
     }
 static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
 #define SL_CALL(n) sl_load_columns(x, n, column, stride)
-    SL_FOR_FEW(n, SL_CALL)
+    SL_FOR_FEW(n, SL_CALL);
 #undef SL_CALL
 }
 static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
 #define SL_CALL(n) sl_store_columns(column, stride, n, y)
-    SL_FOR_FEW(n, SL_CALL)
+    SL_FOR_FEW(n, SL_CALL);
 #undef SL_CALL
-}
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
 }
 
 SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
+SL_CLOSE_TARGET

@@ -1,6 +1,9 @@
 /* vec_neon.h: instruct. The virtual vector as four q registers (AArch64 Advanced SIMD).
    Same operations, order and names as vec_portable.h, which says what each one means. */
+#include <arm_neon.h>
 #include <string.h>
+
+#include "simd/float16.h"
 
 #define UNROLL 2              /* vectors that go through exp together: what the registers hold */
 #define HARDWARE_PREFETCHED 1 /* as in vec_avx512.h; not measured on a processor */
@@ -374,21 +377,6 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
     return r;
 }
 
-static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
-}
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
-}
+#include "simd/few_classes.h"
 
 SL_INLINE void sl_prefetch(const void *p) { __builtin_prefetch(p); }

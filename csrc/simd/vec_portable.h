@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "simd/float16.h"
+
 /* What the other headers need inlined, as an operation is one instruction there, is here more than a compiler should repeat. */
 #undef SL_INLINE
 #define SL_INLINE static inline
@@ -331,22 +333,6 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
     return r;
 }
 
-/* LANES rows of n contiguous classes to n columns and back, where that is faster than transpose; 0: it is not */
-static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
-    (void)x, (void)n, (void)column, (void)stride;
-    return 0;
-}
-static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
-}
-static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
-    (void)column, (void)stride, (void)n, (void)y;
-    return 0;
-}
+#include "simd/few_classes.h"
 
 static inline void sl_prefetch(const void *p) { (void)p; }

@@ -3,7 +3,7 @@
    The hashes have to be those of bits.txt, on every instruction set: `make bits` compares those of this processor, and
    `make neon` those of AArch64, under qemu-user. Needs nothing but a C compiler:
 
-      make build/bits-here
+      make build/here/bits
 
    Inputs come from an integer generator and exact scalings, so they are the same on every machine. With an argument, the
    program prints a line for each path, operation, shape and dtype: this shows where bits have changed. */
@@ -59,6 +59,7 @@ enum {
     COUNT
 };
 static uint64_t hashes[COUNT];
+static const uint64_t nothing_hashed = 0xCBF29CE484222325u;
 
 static void hash(int operation, const void *data, size_t bytes) { /* FNV-1a */
     const unsigned char *p = data;
@@ -68,10 +69,12 @@ static void hash(int operation, const void *data, size_t bytes) { /* FNV-1a */
 }
 
 static void clear_hashes(void) {
-    for (int i = 0; i < COUNT; i++) hashes[i] = 0xCBF29CE484222325u;
+    for (int i = 0; i < COUNT; i++) hashes[i] = nothing_hashed;
 }
 static void print_hashes(const char *isa, const char *where) {
-    for (int i = 0; i < COUNT; i++) printf("%s %s%s %016llx\n", isa, names[i], where, (unsigned long long)hashes[i]);
+    for (int i = 0; i < COUNT; i++)
+        if (hashes[i] != nothing_hashed) printf("%s %s%s %016llx\n", isa, names[i], where, (unsigned long long)hashes[i]);
+    fflush(stdout);
 }
 
 static void run(const sl_job *job) {
@@ -105,12 +108,15 @@ static const ptrdiff_t shapes[][3] = {
     {3, 21, 100}, {2, 16, 33}, {3, 33, 2},  {5, 80, 7},   {1, 300, 17}, {1, 4100, 5}, {2, 9000, 3},
 };
 
+enum { LARGE_SKIPS = 1 << 1 | 1 << 3 }; /* kinds of input that large shapes leave out: they would take minutes under qemu */
+
 static const size_t size[] = {4, 8, 2, 2}; /* of an element, by dtype */
 
 /* ---- losses, and what takes an array beside x ---------------------------------------------------------------- */
 
-/* class indices; a mass for each class of each row; or these with class weights and label smoothing */
-static void losses(sl_job job) {
+/* Kinds first to last: 0 is class indices, 1 a mass for each class of each row; 2 and 3 are these with class weights and label smoothing.
+ */
+static void losses(sl_job job, int first, int last) {
     const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
     const int wide = job.y_dtype == SL_FLOAT64;
     const size_t bytes = (size_t)count * size[job.y_dtype];
@@ -124,7 +130,7 @@ static void losses(sl_job job) {
         if (wide) ((double *)dense)[i] = v;
         else ((float *)dense)[i] = (float)v;
     }
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = first; kind < last; kind++) {
         const sl_loss_args args = {.target = kind % 2 ? NULL : target,
                                    .ignore_index = -100,
                                    .mass = kind % 2 ? dense : NULL,
@@ -298,7 +304,6 @@ static void options(sl_job job) {
         hash(SOFTMIN, job.y, (size_t)count * width);
         check_in_place(&job, (size_t)count * width);
         job.negate = 0;
-        run(&job);
         expectation(job);
         selections(job);
     }
@@ -315,7 +320,31 @@ static void fill(void *x, int storage, int kind, ptrdiff_t n, ptrdiff_t count) {
     }
 }
 
-static void run_case(const ptrdiff_t *shape, int storage, int kind) {
+static void every_operation(sl_job job) {
+    losses(job, 0, 4);
+    vjps(job);
+    elements(job);
+    options(job);
+}
+
+/* Columns of several blocks: tiles of one vector, the last of them with a single column. All operations would take minutes under qemu. */
+static const ptrdiff_t column_blocks[] = {1, 4100, 17};
+static void operations_on_column_blocks(sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner;
+    const size_t width = size[job.y_dtype], bytes = (size_t)(rows * job.n) * width;
+    losses(job, 2, 3);
+    job.op = SL_LOGSUMEXP;
+    run(&job);
+    hash(LOGSUMEXP, job.y, (size_t)rows * width);
+    job.op = SL_LOG_SOFTMAX;
+    run(&job);
+    hash(LOG_SOFTMAX, job.y, bytes);
+    job.op = SL_SOFTMAX;
+    run(&job);
+    hash(SOFTMAX, job.y, bytes);
+}
+
+static void run_case(const ptrdiff_t *shape, int storage, int kind, void (*operations)(sl_job job)) {
     const ptrdiff_t count = shape[0] * shape[1] * shape[2];
     void *x = malloc((size_t)count * 8), *y = malloc((size_t)count * 8);
     if (!x || !y) exit(1);
@@ -324,10 +353,7 @@ static void run_case(const ptrdiff_t *shape, int storage, int kind) {
     job.outer = shape[0];
     job.n = shape[1];
     job.inner = shape[2];
-    losses(job);
-    vjps(job);
-    elements(job);
-    options(job);
+    operations(job);
     if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
         job.x_dtype = (sl_dtype)(SL_INT8 + kind);
         job.y_dtype = SL_FLOAT32;
@@ -337,27 +363,33 @@ static void run_case(const ptrdiff_t *shape, int storage, int kind) {
     free(y);
 }
 
+/* One shape and dtype, for each kind of input that is not in the set of bits `skipped`; prints a line for each operation if asked. */
+static void run_shape(const ptrdiff_t *shape, int storage, unsigned skipped, void (*operations)(sl_job job), int prints) {
+    for (int kind = 0; kind < (storage == SL_BFLOAT16 ? 1 : 6); kind++)
+        if (!(skipped >> kind & 1)) run_case(shape, storage, kind, operations);
+    if (!prints) return;
+    char where[80];
+    snprintf(where, sizeof where, " (%td, %td, %td) dtype %d", shape[0], shape[1], shape[2], storage);
+    print_hashes(sl_active()->name, where);
+    clear_hashes();
+}
+
 int main(int argc, char **argv) {
+    const int prints = argc > 1;
     (void)argv;
     for (int path = 0; path < sl_isa_count(); path++) {
         const char *isa = sl_isa_name(path);
         sl_use_isa(isa);
         state = 1;
         clear_hashes();
-        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-            for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++) {
-                const int kinds = storage == SL_BFLOAT16 ? 1 : 6;
-                const ptrdiff_t count = shapes[s][0] * shapes[s][1] * shapes[s][2];
-                for (int kind = 0; kind < kinds; kind++) /* large shapes: without two of them, which take minutes under qemu */
-                    if (count < 16384 || !(kind == 1 || kind == 3)) run_case(shapes[s], storage, kind);
-                if (argc < 2) continue;
-                char where[80];
-                snprintf(where, sizeof where, " (%td, %td, %td) dtype %d", shapes[s][0], shapes[s][1], shapes[s][2], storage);
-                print_hashes(isa, where);
-                clear_hashes();
-            }
-        if (argc < 2) print_hashes(isa, "");
-        fflush(stdout);
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            const int is_large = shapes[s][0] * shapes[s][1] * shapes[s][2] >= 16384;
+            for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++)
+                run_shape(shapes[s], storage, is_large ? LARGE_SKIPS : 0, every_operation, prints);
+        }
+        for (int storage = SL_FLOAT32; storage <= SL_FLOAT64; storage++)
+            run_shape(column_blocks, storage, LARGE_SKIPS, operations_on_column_blocks, prints);
+        if (!prints) print_hashes(isa, "");
     }
     return 0;
 }

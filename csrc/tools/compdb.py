@@ -18,25 +18,23 @@ CSRC = Path(__file__).resolve().parents[1]
 ROOT = CSRC.parent
 FLAGS = ["-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Icsrc"]
 HEADER = ["-x", "c", "-Wno-unused-function", "-Wno-unused-const-variable"]  # of a header that is opened by itself
-UNIT = ["-DSL_UNIT(name)=name", "-include", "isa/unit.h", "-include", "simd/float16.h"]
-AVX2 = ["-mavx2", "-mfma", "-mf16c", "-include", "immintrin.h"]
+UNIT = ["-DSL_UNIT(name)=name", "-include", "isa/unit.h"]
 AARCH64 = "--target=aarch64-linux-gnu"
-HEADERS = {
-    "simd/vec_portable.h": UNIT,
-    "simd/vec_avx2.h": [*AVX2, *UNIT],
-    "simd/vec_avx512.h": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", *AVX2, *UNIT],
-    "simd/vec_neon.h": [AARCH64, "-include", "arm_neon.h", *UNIT],
+HEADERS = {  # and simd/vec_<isa>.h after UNIT
+    "simd/few_classes.h": ["-include", "stddef.h"],
     "isa/real_f32.h": [*UNIT, "-include", "simd/vec_portable.h"],
     "isa/real_f64.h": [*UNIT, "-include", "simd/vec_portable.h"],
 }
 
 
 def entries(compiler):
-    units, parts = sorted(CSRC.glob("**/*.c")), sorted(CSRC.glob("**/*.inc.h"))
-    flags = {unit: [AARCH64] if unit.name.startswith("neon") else [] for unit in units}
-    flags |= dict.fromkeys(parts, HEADER)
+    units, parts, vectors = (sorted(CSRC.glob(f"**/{name}")) for name in ("*.c", "*.inc.h", "vec_*.h"))
+    flags = {unit: [] for unit in units} | {part: HEADER for part in parts}
+    flags |= {vector: [*HEADER, *UNIT] for vector in vectors}
     flags |= {CSRC / name: [*HEADER, *needed] for name, needed in HEADERS.items()}
     for path, own in flags.items():
+        if "neon" in path.name:
+            own = [*own, AARCH64]
         file = path.relative_to(ROOT).as_posix()
         yield {"directory": str(ROOT), "file": file, "arguments": [compiler, *FLAGS, *own, "-c", file]}
 

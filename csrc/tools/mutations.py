@@ -10,6 +10,7 @@ depends on the original:
 
     python csrc/tools/mutations.py                    build, run all, print a table; exit 1 if a mutation survives
     python csrc/tools/mutations.py --build DIR NAME   keep the build in DIR (or use the one there), run some of them
+    python csrc/tools/mutations.py --check            run nothing: do all of them apply, and are their tests there?
 
 Each mutation names the test that should see it. Only if that passes, the whole suite runs. The script needs
 what the tests need, and Cython and setuptools for the build.
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from typing import NamedTuple
@@ -552,25 +554,42 @@ def switched(mutation, number):
     return f"({is_active} ? ({mutated}) : ({original}))"
 
 
-def replace_once(path, old, new):
-    text = path.read_text()
-    if text.count(old) != 1:
-        sys.exit(f"{path.name} has {text.count(old)} times, not once: {old}")
-    path.write_text(text.replace(old, new))
+def mutated_sources():
+    """{path below the root: text} of the files that the mutations, and what the build needs, change."""
+    changes = [(f"csrc/{m.file}", m.original, switched(m, number)) for number, m in enumerate(MUTATIONS, 1)]
+    changes.append(("csrc/softlane.h", "#define SOFTLANE_H\n", "#define SOFTLANE_H\nextern int sl_mutant;\n"))
+    changes.append(("setup.py", '"-O3"', '"-O1", "-g0", "-w"'))
+    texts = {file: (ROOT / file).read_text() for file, _, _ in changes}
+    for file, old, new in changes:
+        if texts[file].count(old) != 1:
+            sys.exit(f"{file} has {texts[file].count(old)} times, not once: {old}")
+        texts[file] = texts[file].replace(old, new)
+    return {**texts, "csrc/mutant.c": SWITCH}
 
 
 def build(folder):
     """A copy of the sources with all mutations, compiled quickly rather than well."""
     for name in ("csrc", "src"):
         copytree(ROOT / name, folder / name, ignore=ignore_patterns("*.so", "_core.c", "__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         copy(ROOT / name, folder)
-    for number, mutation in enumerate(MUTATIONS, 1):
-        replace_once(folder / "csrc" / mutation.file, mutation.original, switched(mutation, number))
-    (folder / "csrc" / "mutant.c").write_text(SWITCH)
-    replace_once(folder / "csrc" / "softlane.h", "#define SOFTLANE_H\n", "#define SOFTLANE_H\nextern int sl_mutant;\n")
-    replace_once(folder / "setup.py", '"-O3"', '"-O1", "-g0", "-w"')
+    for file, text in mutated_sources().items():
+        (folder / file).write_text(text)
     subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "build_ext", "--inplace"], cwd=folder, check=True)
+
+
+def check():
+    """Does every mutation change its file, and is its test there?"""
+    mutated_sources()
+    for name, count in Counter(m.name for m in MUTATIONS).items():
+        if count > 1:
+            sys.exit(f"two mutations have the name {name}")
+    for m in MUTATIONS:
+        file, _, function = m.test.partition("::")
+        path = ROOT / "tests" / file
+        if not path.exists() or (function and f"\ndef {function}(" not in path.read_text()):
+            sys.exit(f"{m.name}: there is no tests/{m.test}")
+    print(f"{len(MUTATIONS)} mutations apply")
 
 
 def failing_test(folder, number, tests):
@@ -596,7 +615,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="mutations to run; all of them by default")
     parser.add_argument("--build", type=Path, help="where to build, and to find the build if it is there")
+    parser.add_argument("--check", action="store_true", help="only see whether the mutations apply")
     options = parser.parse_args()
+    if options.check:
+        return check()
     chosen = {m.name: n for n, m in enumerate(MUTATIONS, 1) if not options.names or m.name in options.names}
     if len(chosen) != len(options.names or MUTATIONS):
         sys.exit(f"unknown name; there are {', '.join(m.name for m in MUTATIONS)}")
