@@ -9,6 +9,7 @@
 #ifndef SL_BY_ROWS_INC
 #define SL_BY_ROWS_INC
 #include "rows/blocks.inc.h"
+#include "rows/finish.inc.h"
 #include "rows/row_reader.inc.h"
 
 /* ---- what is known of a group -------------------------------------------------------------------------------- */
@@ -176,47 +177,40 @@ static struct pair row_sum_without_max(const struct row_group *group, int lane, 
     return sum;
 }
 
+/* Where the rows of a group are, for confident ones. panel: has the whole rows, or is NULL for long rows */
+struct confident_rows {
+    const struct row_group *group;
+    const struct row_reader *reader;
+    const struct panel *panel;
+};
 /* Confident rows, where the operation needs a logarithm: their other classes are summed alone. */
-static void sum_confident_rows(const struct group_view *g, const struct row_reader *r, const struct panel *p) {
-    const struct row_group *group = &g->facts->group;
-    struct row_stats *stats = &g->facts->stats;
+static struct pair sum_confident_rows(void *layout, int j) {
+    const struct confident_rows *c = layout;
+    const struct panel *p = c->panel;
     struct pair others[LANES];
-    for (int i = 0; i < group->rows; i++) {
+    for (int i = 0; i < c->group->rows; i++) {
         const real *x = p && p->e != p->x ? p->x + i * p->x_step : NULL;
-        others[i] = stats->confident[i] < 0 ? row_sum_without_max(group, i, x, r->spare) : pair_zero();
+        others[i] = c->group->stats->confident[i] < 0 ? row_sum_without_max(c->group, i, x, c->reader->spare) : pair_zero();
     }
-    stats_fix_confident(transpose_reduce_add(others, group->rows), stats);
-}
-
-static void store_row_results(const struct group_view *g) {
-    const struct row_group *group = &g->facts->group;
-    struct row_stats *stats = &g->facts->stats;
-    for (int i = 0; stats->any_nonfinite && i < group->rows; i++)
-        if (is_nonfinite(stats, i)) stats->result[i] = g->op->result_of_nonfinite(group, i);
-    store_results(g->job, group->first, group->rows, stats->result);
+    (void)j; /* the only group */
+    return transpose_reduce_add(others, c->group->rows);
 }
 
 /* p: the panel that has the whole rows, or NULL for long rows. The facts have params and targets already. */
 static void finish_group(struct group_view *g, const struct row_reader *r, const struct panel *p, struct pair sum) {
     struct row_group *group = &g->facts->group;
-    struct row_stats *stats = &g->facts->stats;
+    struct confident_rows rows = {group, r, p};
     group->job = g->job;
     group->first = g->first;
     group->rows = g->rows;
-    group->stats = stats;
+    group->stats = &g->facts->stats;
     group->targets = &g->facts->targets;
     group->x = p && !keeps_exp(g->op) ? p->x : NULL;
     group->x_step = p ? p->x_step : 0;
     group->tile = NULL;
     group->part_maxima = g->part_maxima;
     group->op_scratch = g->op_scratch;
-    stats_from_sum(g->job, g->op, &group->params, sum, group->rows, stats);
-    if (g->op->needs_log) {
-        if (stats->any_confident) sum_confident_rows(g, r, p);
-        stats_log(&group->params, stats);
-    }
-    if (g->op->finish) g->op->finish(group);
-    if (g->op->per_row && !g->op->visits_classes) store_row_results(g);
+    finish_groups(g->op, group, 1, &sum, sum_confident_rows, &rows);
 }
 
 static void finish_long_rows(struct group_view *g, const struct row_reader *r) {
@@ -346,7 +340,7 @@ static void run_whole_rows(struct group_view *g, struct row_reader *r) {
     finish_group(g, r, &p, transpose_reduce_add(sums, g->rows));
     if (!g->op->visits_classes) return;
     map_panel(g, r, &p, NULL);
-    if (g->op->per_row) store_row_results(g);
+    if (g->op->per_row) store_results_of_group(g->op, &g->facts->group);
 }
 
 /* In place, e would overwrite what a second sum has to read. */
@@ -366,7 +360,7 @@ static void run_long_rows(struct group_view *g, struct row_reader *r) {
     if (!g->op->visits_classes) return;
     map_blocks(g, r, 0, blocks);
     if (g->op->map == MAP_EXPECT) add_block_dots(g);
-    if (g->op->per_row) store_row_results(g);
+    if (g->op->per_row) store_results_of_group(g->op, &g->facts->group);
 }
 
 struct by_rows {

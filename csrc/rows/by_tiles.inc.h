@@ -2,7 +2,7 @@
    vectors of rows go through these steps together:
 
      1. maximum -> range reduction -> collect targets -> sum of exponentials       sum_columns, sum_column_blocks
-     2. row statistics -> confident and nonfinite rows again -> finish            finish_columns
+     2. row statistics -> confident and nonfinite rows again -> finish            finish_groups
      3. what the operation makes of each class -> patch -> store                   map_tile, map_column_blocks
 
    Columns of more than SL_BLOCK classes go through them one vector at a time, packed again block by block (blocks.inc.h). This file
@@ -10,13 +10,15 @@
 #ifndef SL_BY_TILES_INC
 #define SL_BY_TILES_INC
 #include "rows/blocks.inc.h"
+#include "rows/finish.inc.h"
 #include "rows/tile_loader.inc.h"
 
 /* Vectors of rows that go through all steps together. groups[j] has vector j: its rows, range reductions and statistics. */
 struct tile_batch {
     const sl_job *job;
     const struct op *op;
-    int count;  /* vectors */
+    int count; /* vectors */
+    int has_all_classes;
     real *tile; /* class k of the first vector at tile + k * stride; x, then e or results */
     ptrdiff_t stride;
     const real *x;             /* short rows, as they lie; or NULL */
@@ -54,6 +56,8 @@ static void start_batch(struct tile_batch *b, ptrdiff_t first, ptrdiff_t columns
         g->targets = &b->targets[j];
         g->part_maxima = NULL;
         g->x = NULL;
+        g->tile = b->has_all_classes && !keeps_exp(b->op) ? b->tile + j * LANES : NULL;
+        g->tile_stride = b->stride;
         g->params.temperature = shared ? shared : load_temperature(b->job, g->first, g->rows, &b->temperatures[j]);
     }
 }
@@ -112,36 +116,13 @@ static const real *reload_columns(const struct tile_batch *b, const struct row_g
     if (g->params.shifted) column_shift(b->spare, LANES, job->n, g->params.shift);
     return b->spare;
 }
-static void sum_confident_columns(const struct tile_batch *b, int j) {
+static struct pair sum_confident_columns(void *layout, int j) {
+    const struct tile_batch *b = layout;
     const struct row_group *g = &b->groups[j];
     const ptrdiff_t n = b->job->n;
     const vec none = v_set1(0);
-    const struct pair others = keeps_exp(b->op) ? column_sum_without_max(reload_columns(b, g), LANES, n, &g->params, none)
-                                                : column_sum_without_max(b->tile + j * LANES, b->stride, n, &g->params, none);
-    stats_fix_confident(pair_renormalize(others), g->stats);
-}
-
-static void store_results_of_group(const struct op *op, const struct row_group *g) {
-    struct row_stats *s = g->stats;
-    for (int i = 0; s->any_nonfinite && i < g->rows; i++)
-        if (is_nonfinite(s, i)) s->result[i] = op->result_of_nonfinite(g, i);
-    store_results(g->job, g->first, g->rows, s->result);
-}
-
-static void finish_columns(struct tile_batch *b, const struct pair *sum) {
-    const struct op *op = b->op;
-    for (int j = 0; j < b->count; j++) stats_from_sum(b->job, op, &b->groups[j].params, sum[j], b->groups[j].rows, &b->stats[j]);
-    for (int j = 0; op->needs_log && j < b->count; j++) {
-        if (b->stats[j].any_confident) sum_confident_columns(b, j);
-        stats_log(&b->groups[j].params, &b->stats[j]);
-    }
-    for (int j = 0; j < b->count; j++) {
-        struct row_group *g = &b->groups[j];
-        g->tile = keeps_exp(op) ? NULL : b->tile + j * LANES;
-        g->tile_stride = b->stride;
-        if (op->finish) op->finish(g);
-        if (op->per_row && !op->visits_classes) store_results_of_group(op, g);
-    }
+    return pair_renormalize(keeps_exp(b->op) ? column_sum_without_max(reload_columns(b, g), LANES, n, &g->params, none)
+                                             : column_sum_without_max(b->tile + j * LANES, b->stride, n, &g->params, none));
 }
 
 /* ---- 3. from statistics to results ------------------------------------------------------------------------------ */
@@ -191,7 +172,7 @@ static void run_batch(struct tile_batch *b, const real *max) {
     if (b->count < 1) return; /* it is at least 1, but compilers do not see it */
     reduce_ranges(b, max);
     sum_columns(b, sum);
-    finish_columns(b, sum);
+    finish_groups(b->op, b->groups, b->count, sum, sum_confident_columns, b);
     if (b->op->map == MAP_EXPECT) expect_tile(b);
     else if (b->op->visits_classes) map_tile(b, 0, b->job->n);
 }
@@ -201,6 +182,7 @@ _Static_assert(TILE_ELEMENTS / (SL_BLOCK + 1) < 2 * LANES, "columns of several b
 /* ---- columns of several blocks ---------------------------------------------------------------------------------- */
 
 struct column_blocks {
+    const struct tile_batch *batch;
     struct packed_tile packed;
     struct block_facts blocks;
     struct pair *sum; /* of each block */
@@ -241,15 +223,17 @@ static struct pair add_column_blocks(const struct column_blocks *c, const struct
     return sum;
 }
 
-static void sum_confident_column_blocks(struct tile_batch *b, struct column_blocks *c) {
-    const struct row_group *g = &b->groups[0];
+static struct pair sum_confident_column_blocks(void *layout, int j) {
+    struct column_blocks *c = layout;
+    const struct tile_batch *b = c->batch;
+    const struct row_group *g = &b->groups[j];
     struct pair others = pair_zero();
     for (ptrdiff_t i = 0; i < c->blocks.blocks; i++) {
         const ptrdiff_t k = i * SL_BLOCK, n = block_length(b->job, i);
         pack_tile(&c->packed, k, k + n);
         others = pair_renormalize(pair_add(others, column_sum_without_max(b->tile, LANES, n, &g->params, g->params.shift)));
     }
-    stats_fix_confident(others, g->stats);
+    return others;
 }
 
 static void finish_column_blocks(struct tile_batch *b, struct column_blocks *c) {
@@ -257,14 +241,9 @@ static void finish_column_blocks(struct tile_batch *b, struct column_blocks *c) 
     const vec max = max_of_blocks(&c->blocks);
     g->params = exp_params_for_max(max, g->params.temperature);
     if (b->op->collect) add_block_targets(&c->blocks, g->rows, max, g->targets);
-    stats_from_sum(b->job, b->op, &g->params, add_column_blocks(c, g), g->rows, g->stats);
-    if (b->op->needs_log) {
-        if (g->stats->any_confident) sum_confident_column_blocks(b, c);
-        stats_log(&g->params, g->stats);
-    }
-    g->tile = NULL;
-    if (b->op->finish) b->op->finish(g);
-    if (b->op->per_row && !b->op->visits_classes) store_results_of_group(b->op, g);
+    const struct pair sum = add_column_blocks(c, g);
+    c->batch = b;
+    finish_groups(b->op, g, 1, &sum, sum_confident_column_blocks, c);
 }
 
 static void map_column_blocks(struct tile_batch *b, struct column_blocks *c) {
@@ -341,11 +320,11 @@ static void planes_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     init_batch(&b, job, s.spare, s.op_scratch);
     struct temperature_params memory;
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
-    const int is_whole = job->n <= SL_BLOCK;
-    const int direct = is_whole && job->inner >= LANES && y_is_native(job) && writes_classes(b.op); /* from the tile to y */
+    b.has_all_classes = job->n <= SL_BLOCK;
+    const int direct = b.has_all_classes && job->inner >= LANES && y_is_native(job) && writes_classes(b.op); /* from the tile to y */
     for (ptrdiff_t t = first; t < last; t++) {
         struct packed_tile p = tile_at(job, t, s.tile);
-        if (is_whole) pack_tile(&p, 0, job->n);
+        if (b.has_all_classes) pack_tile(&p, 0, job->n);
         for (ptrdiff_t j = 0; j < p.columns; j += TILE_VECTORS * LANES) {
             const ptrdiff_t left = p.columns - j < TILE_VECTORS * LANES ? p.columns - j : TILE_VECTORS * LANES;
             b.tile = p.tile + j;
@@ -353,10 +332,10 @@ static void planes_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
             b.to = (struct tile_output){b.tile, b.stride, left};
             if (direct) b.to = (struct tile_output){(real *)job->y + start_of_row(job, p.first + j), job->inner, left};
             start_batch(&b, p.first + j, left, shared);
-            if (is_whole) run_batch(&b, p.max + j);
+            if (b.has_all_classes) run_batch(&b, p.max + j);
             else run_column_blocks(&b, &s.blocks);
         }
-        if (writes_classes(b.op) && is_whole && !direct) unpack_tile(&p, 0, job->n);
+        if (writes_classes(b.op) && b.has_all_classes && !direct) unpack_tile(&p, 0, job->n);
     }
 }
 
@@ -392,6 +371,7 @@ static void short_rows_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t la
     init_batch(&b, job, s.spare, s.op_scratch);
     b.tile = s.tile;
     b.stride = step;
+    b.has_all_classes = 1;
     struct temperature_params memory;
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
     for (ptrdiff_t row = first; row < last; row += step) {

@@ -101,8 +101,11 @@ static vec log_of_ratio(const struct ratio_others_to_max *ratio, const struct ex
 SL_INLINE unsigned real_lanes(int rows) { return (1u << rows) - 1; }
 
 /* From the sums of rows. Where the operation needs the logarithm, stats_log has to follow, after stats_fix_confident. */
-SL_INLINE void stats_from_sum(const sl_job *job, const struct op *op, const struct exp_params *p, struct pair sum, int rows,
-                              struct row_stats *s) {
+SL_INLINE void stats_from_sum(const struct op *op, const struct row_group *g, struct pair sum) {
+    const sl_job *job = g->job;
+    const struct exp_params *p = &g->params;
+    struct row_stats *s = g->stats;
+    const int rows = g->rows;
     s->exp_of_max = exp_of_max(p);
     const struct pair others = sum_without_max(sum, s->exp_of_max);
     const real bound = op->needs_log ? confident_below(job->n) : CERTAIN_BELOW;

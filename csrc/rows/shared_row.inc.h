@@ -42,7 +42,7 @@ static void row_store_result(const sl_job *job, ptrdiff_t row, char *shared, cha
     struct by_rows s;
     open_shared_row(&s, job, row, shared, scratch);
     if (s.view.op->map == MAP_EXPECT) add_block_dots(&s.view);
-    if (s.view.op->per_row) store_row_results(&s.view);
+    if (s.view.op->per_row) store_results_of_group(s.view.op, &s.view.facts->group);
 }
 
 #endif
