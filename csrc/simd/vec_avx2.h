@@ -317,6 +317,83 @@ static inline f32_v f32_narrow(f64_v low, f64_v high) {
                   _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(high.a)), _mm256_cvtpd_ps(high.b), 1));
 }
 
+/* Rows of n contiguous classes go to columns 4 classes at a time, where 4 rows take a 4 x 4 transpose in each half of 4 registers. The
+   last 4 overlap those before, so that nothing beyond the rows is touched. */
+SL_INLINE void sl_transpose_halves(__m256 v[4]) {
+    const __m256 a = _mm256_unpacklo_ps(v[0], v[1]), b = _mm256_unpackhi_ps(v[0], v[1]);
+    const __m256 c = _mm256_unpacklo_ps(v[2], v[3]), d = _mm256_unpackhi_ps(v[2], v[3]);
+    v[0] = _mm256_shuffle_ps(a, c, 0x44);
+    v[1] = _mm256_shuffle_ps(a, c, 0xEE);
+    v[2] = _mm256_shuffle_ps(b, d, 0x44);
+    v[3] = _mm256_shuffle_ps(b, d, 0xEE);
+}
+SL_INLINE void sl_load_8_rows(const float *x, ptrdiff_t n, float *column, ptrdiff_t stride) {
+    for (ptrdiff_t k = 0; k < n; k += 4) {
+        const ptrdiff_t c = k + 4 < n ? k : n - 4;
+        __m256 v[4];
+        for (int i = 0; i < 4; i++) v[i] = _mm256_loadu2_m128(x + (i + 4) * n + c, x + i * n + c);
+        sl_transpose_halves(v);
+        for (int i = 0; i < 4; i++) _mm256_storeu_ps(column + (c + i) * stride, v[i]);
+    }
+}
+SL_INLINE void sl_store_8_rows(const float *column, ptrdiff_t stride, ptrdiff_t n, float *y) {
+    for (ptrdiff_t k = 0; k < n; k += 4) {
+        const ptrdiff_t c = k + 4 < n ? k : n - 4;
+        __m256 v[4];
+        for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_ps(column + (c + i) * stride);
+        sl_transpose_halves(v);
+        for (int i = 0; i < 4; i++) _mm256_storeu2_m128(y + (i + 4) * n + c, y + i * n + c, v[i]);
+    }
+}
+
+/* Two and three classes lie too close for that: their elements are picked from two or three registers. */
+SL_INLINE void sl_load_pairs(const float *x, float *column, ptrdiff_t stride) {
+    const __m256 a = _mm256_loadu_ps(x), b = _mm256_loadu_ps(x + 8);
+    const __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), odd = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD));
+    _mm256_storeu_ps(column, _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xD8)));
+    _mm256_storeu_ps(column + stride, _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xD8)));
+}
+SL_INLINE void sl_store_pairs(const float *column, ptrdiff_t stride, float *y) {
+    const __m256 even = _mm256_loadu_ps(column), odd = _mm256_loadu_ps(column + stride);
+    const __m256 a = _mm256_unpacklo_ps(even, odd), b = _mm256_unpackhi_ps(even, odd);
+    _mm256_storeu_ps(y, _mm256_permute2f128_ps(a, b, 0x20));
+    _mm256_storeu_ps(y + 8, _mm256_permute2f128_ps(a, b, 0x31));
+}
+SL_INLINE void sl_load_triples(const float *x, float *column, ptrdiff_t stride) {
+    /* 128-bit parts p0 to p5: rows 0 to 3 are in p0, p1, p2, rows 4 to 7 in p3, p4, p5 */
+    const __m256 a = _mm256_loadu2_m128(x + 12, x), b = _mm256_loadu2_m128(x + 16, x + 4), c = _mm256_loadu2_m128(x + 20, x + 8);
+    const __m256 bc = _mm256_shuffle_ps(b, c, 0x9E), ab = _mm256_shuffle_ps(a, b, 0x49); /* x2 y2 x3 y3; y0 z0 y1 z1 */
+    _mm256_storeu_ps(column, _mm256_shuffle_ps(a, bc, 0x8C));
+    _mm256_storeu_ps(column + stride, _mm256_shuffle_ps(ab, bc, 0xD8));
+    _mm256_storeu_ps(column + 2 * stride, _mm256_shuffle_ps(ab, c, 0xCD));
+}
+SL_INLINE void sl_store_triples(const float *column, ptrdiff_t stride, float *y) {
+    const __m256 p = _mm256_loadu_ps(column), q = _mm256_loadu_ps(column + stride), r = _mm256_loadu_ps(column + 2 * stride);
+    const __m256 pq = _mm256_shuffle_ps(p, q, 0x88), qr = _mm256_shuffle_ps(q, r, 0xDD), rp = _mm256_shuffle_ps(r, p, 0xD8);
+    _mm256_storeu2_m128(y + 12, y, _mm256_shuffle_ps(pq, rp, 0x88));
+    _mm256_storeu2_m128(y + 16, y + 4, _mm256_shuffle_ps(qr, pq, 0xD8));
+    _mm256_storeu2_m128(y + 20, y + 8, _mm256_shuffle_ps(rp, qr, 0xDD));
+}
+
+#define HAS_F32_FEW
+static inline int f32_load_few(const float *x, int n, float *column, ptrdiff_t stride) {
+    if (n < 2) return 0;
+    for (int h = 0; h < 2; h++, x += 8 * n, column += 8) {
+        if (n == 2) sl_load_pairs(x, column, stride);
+        else if (n == 3) sl_load_triples(x, column, stride);
+        else sl_load_8_rows(x, n, column, stride);
+    }
+    return 1;
+}
+static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, float *y) {
+    if (n < 2) return 0;
+    for (int h = 0; h < 2; h++, y += 8 * n, column += 8) {
+        if (n == 2) sl_store_pairs(column, stride, y);
+        else if (n == 3) sl_store_triples(column, stride, y);
+        else sl_store_8_rows(column, stride, n, y);
+    }
+    return 1;
+}
 #include "simd/few_classes.h"
 
 SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

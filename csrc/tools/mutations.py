@@ -111,7 +111,7 @@ MUTATIONS = [
         "sum_of_lanes",
         "The sums of the lanes are added without their low parts.",
         "math/pair.inc.h",
-        "v_unzip(half, s[i].low, s[i + 1].low, &even.low, &odd.low);",
+        "v_unzip(half, a.low, b.low, &even.low, &odd.low);",
         "even.low = odd.low = v_set1(0);",
         "test_accuracy.py::test_rows_up_to_130_classes",
     ),
