@@ -7,7 +7,7 @@ CLANG ?= clang-16
 KERNELS := $(wildcard csrc/*.c csrc/isa/*.c)
 HEADERS := $(wildcard csrc/*.h csrc/*/*.h)
 SOURCES := $(KERNELS) $(HEADERS) $(wildcard src/softlane/*) setup.py pyproject.toml
-C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
+C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -pthread -Icsrc
 # ASan sees what is accessed, so UBSan need not look at pointers; with ASan's checks as calls, compiling takes a tenth of
 # the time.
 SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
@@ -62,10 +62,9 @@ endef
 demo: .venv/demo
 	.venv/bin/python -m softlane
 
-# One process for each processor. Each computes with one thread, unless a test is about threads: those wait without
-# spinning, since they share the processors.
+# One process for each processor. Each computes with one thread, unless a test is about threads.
 test: .venv/test
-	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n auto --dist worksteal
+	.venv/bin/python -m pytest -n auto --dist worksteal
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s
@@ -94,12 +93,13 @@ build/$(1)/%.o: csrc/%.c $(HEADERS) Makefile
 	$(2) $$(C_FLAGS) $(3) $(4) -c $$< -o $$@
 
 build/$(1)/bits build/$(1)/fuzz: build/$(1)/%: build/$(1)/tools/%.o $$(KERNELS:csrc/%.c=build/$(1)/%.o)
-	$(2) $(3) $$^ -lm -o $$@
+	$(2) $(3) -pthread $$^ -lm -o $$@
 endef
 $(eval $(call programs,here,$(CC),,-O2))
 $(eval $(call programs,aarch64,aarch64-linux-gnu-gcc,-static,-O2))
-$(eval $(call programs,gcc,gcc,$(SANITIZE) -fopenmp,$(SANITIZE_GCC)))
+$(eval $(call programs,gcc,gcc,$(SANITIZE),$(SANITIZE_GCC)))
 $(eval $(call programs,clang,$(CLANG),$(SANITIZE),$(SANITIZE_CLANG)))
+$(eval $(call programs,tsan,$(CLANG),-fsanitize=thread,-O1 -g1))
 
 bits: build/here/bits
 	$(PYTHON) csrc/tools/compare_bits.py $<
@@ -110,12 +110,11 @@ bits-accept: build/here/bits
 neon: build/aarch64/bits
 	$(PYTHON) csrc/tools/compare_bits.py --path neon qemu-aarch64 $<
 
-# Clang's programs run serially: its OpenMP is a package of its own. fuzz runs every path; bits, which takes minutes for
-# the portable one, the first.
+# fuzz runs every path; bits, which takes minutes for the portable one, the first.
 sanitize: sanitize-gcc sanitize-clang
 
 sanitize-gcc sanitize-clang: sanitize-%: build/%/bits build/%/fuzz
-	OMP_WAIT_POLICY=passive build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
+	build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
 	$(PYTHON) csrc/tools/compare_bits.py --first build/$*/bits
 
 clean:

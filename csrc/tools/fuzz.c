@@ -444,7 +444,7 @@ static int run_jobs(uint64_t start, uint64_t count, time_t end) {
     uint64_t done = 0;
     printf("fuzz: from seed %llu, paths:", (unsigned long long)start);
     for (int path = 0; path < sl_isa_count(); path++) printf(" %s", sl_isa_name(path));
-    printf("; OpenMP: %s\n", sl_has_openmp() ? "yes" : "no");
+    printf("; threads: %s\n", sl_thread_engine());
     fflush(stdout);
     for (; done < count && time(NULL) < end; done++) {
         current->seed = start + done;
