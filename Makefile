@@ -18,8 +18,9 @@ SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-w
 	-fno-sanitize-address-use-after-scope
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
+TSAN_SECONDS ?= 30
 
-.PHONY: help demo test stress bench lint syntax compdb bits bits-accept neon sanitize sanitize-gcc sanitize-clang clean
+.PHONY: help demo test stress bench lint syntax compdb bits bits-accept neon sanitize sanitize-gcc sanitize-clang tsan clean
 
 help:
 	@echo "make demo    install into .venv and run python -m softlane"
@@ -32,6 +33,7 @@ help:
 	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
 	@echo "make neon    the same for the AArch64 path, under qemu"
 	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
+	@echo "make tsan    the threads of the C core under ThreadSanitizer, twice TSAN_SECONDS (30)"
 
 define environment
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
@@ -86,13 +88,13 @@ syntax:
 compdb:
 	$(PYTHON) csrc/tools/compdb.py
 
-# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits and build/folder/fuzz
+# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits, fuzz and threads
 define programs
 build/$(1)/%.o: csrc/%.c $(HEADERS) Makefile
 	@mkdir -p $$(@D)
 	$(2) $$(C_FLAGS) $(3) $(4) -c $$< -o $$@
 
-build/$(1)/bits build/$(1)/fuzz: build/$(1)/%: build/$(1)/tools/%.o $$(KERNELS:csrc/%.c=build/$(1)/%.o)
+build/$(1)/bits build/$(1)/fuzz build/$(1)/threads: build/$(1)/%: build/$(1)/tools/%.o $$(KERNELS:csrc/%.c=build/$(1)/%.o)
 	$(2) $(3) -pthread $$^ -lm -o $$@
 endef
 $(eval $(call programs,here,$(CC),,-O2))
@@ -116,6 +118,11 @@ sanitize: sanitize-gcc sanitize-clang
 sanitize-gcc sanitize-clang: sanitize-%: build/%/bits build/%/fuzz
 	build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
 	$(PYTHON) csrc/tools/compare_bits.py --first build/$*/bits
+
+# The children of fork() in threads.c have threads of their own, which ThreadSanitizer by itself refuses.
+tsan: build/tsan/threads build/tsan/fuzz
+	TSAN_OPTIONS=die_after_fork=0 build/tsan/threads $(TSAN_SECONDS)
+	build/tsan/fuzz $(FUZZ_SEED) 1000000000 $(TSAN_SECONDS)
 
 clean:
 	rm -rf .venv .venv-bench .venv-lint build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json

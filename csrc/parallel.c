@@ -12,7 +12,8 @@
 
 enum {
     PARALLEL_FROM = 98304, /* elements: some 15 us of work, several times what waking a thread costs */
-    CHUNKS_PER_THREAD = 8, /* so that what the last chunk makes others wait for is small */
+    CHUNKS_PER_THREAD = 8, /* of units: the last one makes others wait for little */
+    ROW_CHUNKS = 2,        /* of the blocks of a row, for each thread: a chunk of blocks is slow to begin, since nothing was read ahead */
     SMALLEST_CHUNK = 4096, /* elements: under 1 us of work, some ten times what taking a chunk costs */
     LARGEST_CHUNK = 32768, /* elements: a thread that is slow, or stopped, holds no more */
     STACK = 16384,         /* bytes of scratch that a serial call takes from the stack */
@@ -77,9 +78,9 @@ struct cut {
     sl_blocks_fn *step;
 };
 
-/* How many items of this size a chunk has: a multiple of `together` */
-static ptrdiff_t items_per_chunk(ptrdiff_t items, ptrdiff_t size, ptrdiff_t together, int threads) {
-    const ptrdiff_t wanted = items * size / ((ptrdiff_t)threads * CHUNKS_PER_THREAD);
+/* How many items of this size a chunk has, if some number of chunks is wanted: a multiple of `together` */
+static ptrdiff_t items_per_chunk(ptrdiff_t items, ptrdiff_t size, ptrdiff_t together, int chunks) {
+    const ptrdiff_t wanted = items * size / chunks;
     const ptrdiff_t elements = smaller(larger(wanted, SMALLEST_CHUNK), LARGEST_CHUNK);
     return larger(elements / (size * together), 1) * together;
 }
@@ -107,7 +108,7 @@ static void run_unit_chunk(const void *context, ptrdiff_t chunk, int number) {
 
 static int run_units(struct cut *c, int threads) {
     c->items = c->p->units;
-    c->per_chunk = items_per_chunk(c->items, c->p->unit_size, c->p->units_per_group, threads);
+    c->per_chunk = items_per_chunk(c->items, c->p->unit_size, c->p->units_per_group, threads * CHUNKS_PER_THREAD);
     const ptrdiff_t chunks = chunk_count(c);
     threads = (int)smaller(threads, chunks);
     char *memory = threads > 1 ? malloc((size_t)threads * c->scratch_each + ALIGN) : NULL;
@@ -146,7 +147,7 @@ static void share_row(struct cut *c, int threads) {
 static int run_shared_rows(struct cut *c, int threads) {
     const size_t common = round_up(c->p->shared);
     c->items = c->p->blocks;
-    c->per_chunk = items_per_chunk(c->items, SL_BLOCK, 1, threads);
+    c->per_chunk = items_per_chunk(c->items, SL_BLOCK, 1, threads * ROW_CHUNKS);
     threads = (int)smaller(threads, chunk_count(c));
     char *memory = malloc((size_t)threads * c->scratch_each + common + ALIGN);
     if (!memory) return run_serial(c->job, c->p);
@@ -163,7 +164,8 @@ int sl_run(const sl_job *job, int threads) {
     k->plan(job, &p);
     if (threads < 2 || !sl_may_share(p.units * p.unit_size)) return run_serial(job, &p);
     struct cut c = {.job = job, .p = &p, .k = k, .scratch_each = round_up(p.scratch)};
-    return p.blocks > 1 && p.units < 4 * (ptrdiff_t)threads ? run_shared_rows(&c, threads) : run_units(&c, threads);
+    const ptrdiff_t idle = (threads - p.units % threads) % threads; /* threads, when the last units run */
+    return p.blocks > 1 && 4 * idle > p.units ? run_shared_rows(&c, threads) : run_units(&c, threads);
 }
 
 /* ---- elements ------------------------------------------------------------------------------------------------- */
@@ -185,6 +187,6 @@ static void run_elements_chunk(const void *context, ptrdiff_t chunk, int number)
 void sl_run_elementwise(const sl_elementwise_job *job, int threads) {
     const ptrdiff_t blocks = (job->n + SL_BLOCK - 1) / SL_BLOCK;
     struct elements_cut c = {job, job->y_dtype == SL_FLOAT64 ? sl_active()->f64 : sl_active()->f32, blocks, larger(blocks, 1)};
-    if (threads > 1 && sl_may_share(job->n)) c.per_chunk = items_per_chunk(blocks, SL_BLOCK, 1, threads);
+    if (threads > 1 && sl_may_share(job->n)) c.per_chunk = items_per_chunk(blocks, SL_BLOCK, 1, threads * CHUNKS_PER_THREAD);
     run_chunks(run_elements_chunk, &c, (blocks + c.per_chunk - 1) / c.per_chunk, threads);
 }
