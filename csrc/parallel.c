@@ -11,7 +11,7 @@
 #include "softlane.h"
 
 enum {
-    PARALLEL_FROM = 98304, /* elements: some 15 us of work, several times what waking a thread costs */
+    PARALLEL_FROM = 98304, /* elements: some 15 us of work, so that waking a thread, 10 us, costs no more than it gains */
     CHUNKS_PER_THREAD = 8, /* of units: the last one makes others wait for little */
     ROW_CHUNKS = 2,        /* of the blocks of a row, for each thread: a chunk of blocks is slow to begin, since nothing was read ahead */
     SMALLEST_CHUNK = 4096, /* elements: under 1 us of work, some ten times what taking a chunk costs */
@@ -164,7 +164,7 @@ int sl_run(const sl_job *job, int threads) {
     k->plan(job, &p);
     if (threads < 2 || !sl_may_share(p.units * p.unit_size)) return run_serial(job, &p);
     struct cut c = {.job = job, .p = &p, .k = k, .scratch_each = round_up(p.scratch)};
-    const ptrdiff_t idle = (threads - p.units % threads) % threads; /* threads, when the last units run */
+    const ptrdiff_t idle = (threads - p.units % threads) % threads; /* threads that the last round of units has no work for */
     return p.blocks > 1 && 4 * idle > p.units ? run_shared_rows(&c, threads) : run_units(&c, threads);
 }
 

@@ -16,45 +16,49 @@
 
 #include "../softlane.h"
 
-enum { CALLERS = 4, ELEMENTS = 120000, CASES = 7 };
+enum { CALLERS = 4, ELEMENTS = 120000 };
+
+static const struct {
+    sl_op op;
+    ptrdiff_t outer, n, inner;
+    int in_place;
+    ptrdiff_t results;
+} cases[] = {
+    {SL_SOFTMAX, 240, 500, 1, 0, ELEMENTS},      /* rows */
+    {SL_LOG_SOFTMAX, 12000, 10, 1, 1, ELEMENTS}, /* short rows */
+    {SL_SOFTMAX, 1, 400, 300, 0, ELEMENTS},      /* planes */
+    {SL_SOFTMAX, 1, ELEMENTS, 1, 1, ELEMENTS},   /* a row whose blocks are shared, and whose maximum comes first */
+    {SL_LOG_SOFTMAX, 3, 40000, 1, 0, ELEMENTS},  /* shared, as all that follow but the last */
+    {SL_LOGSUMEXP, 1, ELEMENTS, 1, 0, 1},        {SL_EXPECTATION, 3, 40000, 1, 0, 3},
+    {SL_SIGMOID, 1, ELEMENTS, 1, 0, ELEMENTS}, /* elements */
+};
+enum { CASES = sizeof cases / sizeof *cases };
 
 static float x[ELEMENTS], expected[CASES][ELEMENTS];
 static time_t end;
 static _Atomic int calls, wrong;
 
-/* Rows, short rows, planes, rows whose blocks are shared (also in place, and with one result for each row), elements */
 static void compute(int which, float *y, int threads) {
-    static const struct {
-        sl_op op;
-        ptrdiff_t outer, n, inner;
-    } cases[] = {{SL_SOFTMAX, 240, 500, 1},    {SL_LOG_SOFTMAX, 12000, 10, 1}, {SL_SOFTMAX, 1, 400, 300},
-                 {SL_SOFTMAX, 1, ELEMENTS, 1}, {SL_LOG_SOFTMAX, 2, 60000, 1},  {SL_LOGSUMEXP, 3, 40000, 1}};
-    int failed = 0;
-    if (which == CASES - 1) {
-        const sl_elementwise_job job = {.op = SL_SIGMOID, .x = x, .y = y, .scale = 1, .n = ELEMENTS};
-        sl_run_elementwise(&job, threads);
-    } else {
-        const int in_place = which % 2;
-        if (in_place) memcpy(y, x, sizeof x);
-        const sl_job job = {.op = cases[which].op,
-                            .x = in_place && which != 5 ? y : x,
-                            .y = y,
-                            .outer = cases[which].outer,
-                            .n = cases[which].n,
-                            .inner = cases[which].inner};
-        failed = sl_run(&job, threads);
-    }
-    if (failed) atomic_store(&wrong, 1);
+    const sl_expectation_args values = {x};
+    sl_job job = {.op = cases[which].op, .x = x, .y = y, .args = &values};
+    job.outer = cases[which].outer;
+    job.n = cases[which].n;
+    job.inner = cases[which].inner;
+    if (cases[which].in_place) job.x = memcpy(y, x, sizeof x);
+    if (job.op == SL_SIGMOID) {
+        const sl_elementwise_job elements = {.op = job.op, .x = x, .y = y, .scale = 1, .n = job.n};
+        sl_run_elementwise(&elements, threads);
+    } else if (sl_run(&job, threads)) atomic_store(&wrong, 1);
 }
 
 static void *call(void *number) {
-    unsigned seed = (unsigned)(size_t)number;
+    const int seed = (int)(size_t)number;
     float *y = malloc(sizeof x);
     for (int i = 0; time(NULL) < end && !atomic_load(&wrong); i++) {
-        const int which = (int)(seed + (unsigned)i) % CASES, threads = 2 + i % 6;
+        const int which = (seed + i) % CASES, threads = 2 + i % 6;
         memset(y, 0, sizeof x);
         compute(which, y, threads);
-        if (memcmp(y, expected[which], which == 5 ? 3 * sizeof *y : sizeof x)) atomic_store(&wrong, 1);
+        if (memcmp(y, expected[which], (size_t)cases[which].results * sizeof *y)) atomic_store(&wrong, 1);
         atomic_fetch_add(&calls, 1);
     }
     free(y);
