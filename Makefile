@@ -8,7 +8,7 @@ CLANG ?= clang-16
 KERNELS := $(wildcard csrc/*.c csrc/isa/*.c)
 HEADERS := $(wildcard csrc/*.h csrc/*/*.h)
 SOURCES := $(KERNELS) $(HEADERS) $(wildcard src/softlane/*) setup.py pyproject.toml
-C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -Icsrc
+C_FLAGS := -std=c11 -Wall -Wextra -Werror -ffp-contract=off -pthread -Icsrc
 # ASan sees what is accessed, so UBSan need not look at pointers; with ASan's checks as calls, compiling takes a tenth of
 # the time.
 SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
@@ -19,9 +19,10 @@ SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-w
 	-fno-sanitize-address-use-after-scope
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
+TSAN_SECONDS ?= 20
 
 .PHONY: help demo test stress bench lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
-	sanitize-gcc sanitize-clang clean
+	sanitize-gcc sanitize-clang tsan clean
 
 help:
 	@echo "make demo    install into .venv and run python -m softlane"
@@ -35,6 +36,7 @@ help:
 	@echo "make instructions  count the instructions of AVX2 kernels and compare with csrc/tools/instructions.txt"
 	@echo "make neon    the same for the AArch64 path, under qemu"
 	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
+	@echo "make tsan    the threads of the C core under ThreadSanitizer, twice TSAN_SECONDS (20)"
 
 define environment
 	test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
@@ -65,10 +67,9 @@ endef
 demo: .venv/demo
 	.venv/bin/python -m softlane
 
-# One process for each processor. Each computes with one thread, unless a test is about threads: those wait without
-# spinning, since they share the processors.
+# One process for each processor. Each computes with one thread, unless a test is about threads.
 test: .venv/test
-	OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n auto --dist worksteal
+	.venv/bin/python -m pytest -n auto --dist worksteal
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s
@@ -92,21 +93,22 @@ syntax:
 compdb:
 	$(PYTHON) csrc/tools/compdb.py
 
-# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits, fuzz and instructions
+# $(call programs,folder,compiler,flags,flags of the compiler alone): build/folder/bits, fuzz, threads and instructions
 define programs
 build/$(1)/%.o: csrc/%.c $(HEADERS) Makefile
 	@mkdir -p $$(@D)
 	$(2) $$(C_FLAGS) $(3) $(4) -c $$< -o $$@
 
-build/$(1)/bits build/$(1)/fuzz build/$(1)/instructions: build/$(1)/%: build/$(1)/tools/%.o \
+build/$(1)/bits build/$(1)/fuzz build/$(1)/threads build/$(1)/instructions: build/$(1)/%: build/$(1)/tools/%.o \
 		$$(KERNELS:csrc/%.c=build/$(1)/%.o)
-	$(2) $(3) $$^ -lm -o $$@
+	$(2) $(3) -pthread $$^ -lm -o $$@
 endef
 # -O3 as in setup.py: what is counted is what users run.
 $(eval $(call programs,here,$(CC),,-O3))
 $(eval $(call programs,aarch64,aarch64-linux-gnu-gcc,-static,-O2))
-$(eval $(call programs,gcc,gcc,$(SANITIZE) -fopenmp,$(SANITIZE_GCC)))
+$(eval $(call programs,gcc,gcc,$(SANITIZE),$(SANITIZE_GCC)))
 $(eval $(call programs,clang,$(CLANG),$(SANITIZE),$(SANITIZE_CLANG)))
+$(eval $(call programs,tsan,$(CLANG),-fsanitize=thread,-O1 -g1))
 
 bits: build/here/bits
 	$(PYTHON) csrc/tools/compare_bits.py $<
@@ -123,13 +125,21 @@ instructions-accept: build/here/instructions
 neon: build/aarch64/bits
 	$(PYTHON) csrc/tools/compare_bits.py --path neon qemu-aarch64 $<
 
-# Clang's programs run serially: its OpenMP is a package of its own. fuzz runs every path; bits, which takes minutes for
-# the portable one, the first.
+# fuzz runs every path; bits, which takes minutes for the portable one, the first.
 sanitize: sanitize-gcc sanitize-clang
 
 sanitize-gcc sanitize-clang: sanitize-%: build/%/bits build/%/fuzz
-	OMP_WAIT_POLICY=passive build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
+	build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
 	$(PYTHON) csrc/tools/compare_bits.py --first build/$*/bits
+
+# The pool as it is where there is no futex
+build/tsan/threads-condition: csrc/pool.c $(filter-out build/tsan/pool.o,$(KERNELS:csrc/%.c=build/tsan/%.o)) build/tsan/tools/threads.o
+	$(CLANG) $(C_FLAGS) -fsanitize=thread -O1 -g1 -DSL_CONDITION_VARIABLE $^ -lm -o $@
+
+# The children of fork() in threads.c have threads of their own, which ThreadSanitizer by itself refuses.
+tsan: build/tsan/threads build/tsan/threads-condition
+	TSAN_OPTIONS=die_after_fork=0 build/tsan/threads $(TSAN_SECONDS)
+	TSAN_OPTIONS=die_after_fork=0 build/tsan/threads-condition $(TSAN_SECONDS)
 
 clean:
 	rm -rf .venv .venv-bench .venv-lint build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json

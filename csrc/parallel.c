@@ -1,14 +1,9 @@
-/* parallel.c: cuts a job into work items and runs them, on several threads where that pays. The only OpenMP of the project. It knows no
-   operation and no layout: the plan of a kernel table says how a job can be cut. How many items a thread gets never shows in the result. */
+/* parallel.c: cuts a job into chunks and runs them, on several threads where that pays. The only place that knows how a job is cut, and the
+   only OpenMP, which a build may choose instead of pool.c. It knows no operation and no layout: the plan of a kernel table says how a job
+   can be cut. Which thread runs a chunk, and how large chunks are, never shows in the result. */
 #include <stdlib.h>
-#include <string.h>
-#ifdef _OPENMP
+#ifdef SL_THREADS_OPENMP
 #include <omp.h>
-#define OMP(directive) _Pragma(#directive)
-#else
-#define OMP(directive)
-#endif
-#if !defined(_WIN32)
 #include <pthread.h>
 #endif
 
@@ -16,53 +11,80 @@
 #include "softlane.h"
 
 enum {
-    PARALLEL_FROM = 98304, /* elements: some 15 us of work, several times what waking the team costs */
-    CHUNK = 32768,         /* elements that a thread takes at a time */
+    PARALLEL_FROM = 98304, /* elements: some 15 us of work, so that waking a thread, 10 us, costs no more than it gains */
+    CHUNKS_PER_THREAD = 8, /* of units: the last one makes others wait for little */
+    ROW_CHUNKS = 2,        /* of the blocks of a row, for each thread: a chunk of blocks is slow to begin, since nothing was read ahead */
+    SMALLEST_CHUNK = 4096, /* elements: under 1 us of work, some ten times what taking a chunk costs */
+    LARGEST_CHUNK = 32768, /* elements: a thread that is slow, or stopped, holds no more */
     STACK = 16384,         /* bytes of scratch that a serial call takes from the stack */
     ALIGN = 64             /* bytes of a vector */
 };
 
-/* libgomp's threads do not survive fork(): a parallel region in the child would wait for them for ever. */
-static int forked;
-#if !defined(_WIN32)
-static void in_child(void) { forked = 1; }
-void sl_init(void) { pthread_atfork(NULL, NULL, in_child); }
-#else
-void sl_init(void) {}
-#endif
-int sl_forked(void) { return forked; }
-
-int sl_has_openmp(void) {
-#ifdef _OPENMP
-    return 1;
-#else
-    return 0;
-#endif
-}
-
-static int allowed(int threads) { return forked || threads < 1 || !sl_has_openmp() ? 1 : threads; }
-
-static int thread_number(void) {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-
-static int team_size(void) {
-#ifdef _OPENMP
-    return omp_get_num_threads();
-#else
-    return 1;
-#endif
-}
-
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static size_t round_up(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 static void *aligned(void *p) { return (void *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN); }
 
+int sl_may_share(ptrdiff_t elements) { return elements >= PARALLEL_FROM; }
+
+/* ---- threads -------------------------------------------------------------------------------------------------- */
+
+#if defined(SL_THREADS_OPENMP)
+/* Threads of libgomp do not survive fork(): a parallel region in the child would wait for them for ever, so it runs serially. */
+static int forked;
+static void in_child(void) { forked = 1; }
+static void watch_fork(void) { pthread_atfork(NULL, NULL, in_child); }
+#endif
+
+const char *sl_thread_engine(void) {
+#if defined(SL_THREADS_OPENMP)
+    return "openmp";
+#elif defined(SL_THREADS_NONE)
+    return "none";
+#else
+    return "pool";
+#endif
+}
+
+/* Runs each chunk once, on at most so many threads; all are done on return. */
+static void run_chunks(sl_chunk_fn *run, const void *job, ptrdiff_t chunks, int threads) {
+#if defined(SL_THREADS_OPENMP)
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_fork);
+    threads = (int)smaller(threads, chunks);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1 && !forked)
+    for (ptrdiff_t c = 0; c < chunks; c++) run(job, c, omp_get_thread_num());
+#else
+#if !defined(SL_THREADS_NONE)
+    if (threads > 1 && chunks > 1 && sl_pool_run(run, job, chunks, threads)) return;
+#endif
+    for (ptrdiff_t c = 0; c < chunks; c++) run(job, c, 0);
+    (void)threads;
+#endif
+}
+
 /* ---- units ---------------------------------------------------------------------------------------------------- */
+
+struct cut {
+    const sl_job *job;
+    const sl_partition *p;
+    const sl_kernels *k;
+    ptrdiff_t items, per_chunk; /* units of the job, or blocks of the row */
+    char *scratch;              /* each thread has its own */
+    size_t scratch_each;
+    /* where blocks are shared */
+    ptrdiff_t row;
+    char *shared;
+    sl_blocks_fn *step;
+};
+
+/* How many items of this size a chunk has, if some number of chunks is wanted: a multiple of `together` */
+static ptrdiff_t items_per_chunk(ptrdiff_t items, ptrdiff_t size, ptrdiff_t together, int chunks) {
+    const ptrdiff_t wanted = items * size / chunks;
+    const ptrdiff_t elements = smaller(larger(wanted, SMALLEST_CHUNK), LARGEST_CHUNK);
+    return larger(elements / (size * together), 1) * together;
+}
+static ptrdiff_t chunk_count(const struct cut *c) { return (c->items + c->per_chunk - 1) / c->per_chunk; }
 
 static int run_serial(const sl_job *job, const sl_partition *p) {
     if (p->scratch <= STACK) {
@@ -78,60 +100,60 @@ static int run_serial(const sl_job *job, const sl_partition *p) {
     return 0;
 }
 
-static int run_units(const sl_job *job, const sl_partition *p, int threads) {
-    const ptrdiff_t groups = (p->units + p->units_per_group - 1) / p->units_per_group;
-    if (threads == 1 || groups == 1 || p->units * p->unit_size < PARALLEL_FROM) return run_serial(job, p);
-    ptrdiff_t per_chunk = CHUNK / (p->unit_size * p->units_per_group);
-    if (per_chunk < 1 || p->blocks > 1) per_chunk = 1;
-    const ptrdiff_t step = per_chunk * p->units_per_group, chunks = (p->units + step - 1) / step;
-    const size_t each = round_up(p->scratch);
-    char *memory = malloc((size_t)threads * each + ALIGN);
-    if (!memory) return run_serial(job, p);
-    char *scratch = aligned(memory);
-    OMP(omp parallel for schedule(dynamic, 1) num_threads(threads))
-    for (ptrdiff_t c = 0; c < chunks; c++)
-        p->run(job, c * step, smaller((c + 1) * step, p->units), scratch + (size_t)thread_number() * each);
+static void run_unit_chunk(const void *context, ptrdiff_t chunk, int number) {
+    const struct cut *c = context;
+    const ptrdiff_t first = chunk * c->per_chunk;
+    c->p->run(c->job, first, smaller(first + c->per_chunk, c->items), c->scratch + (size_t)number * c->scratch_each);
+}
+
+static int run_units(struct cut *c, int threads) {
+    c->items = c->p->units;
+    c->per_chunk = items_per_chunk(c->items, c->p->unit_size, c->p->units_per_group, threads * CHUNKS_PER_THREAD);
+    const ptrdiff_t chunks = chunk_count(c);
+    threads = (int)smaller(threads, chunks);
+    char *memory = threads > 1 ? malloc((size_t)threads * c->scratch_each + ALIGN) : NULL;
+    if (!memory) return run_serial(c->job, c->p);
+    c->scratch = aligned(memory);
+    run_chunks(run_unit_chunk, c, chunks, threads);
     free(memory);
     return 0;
 }
 
 /* ---- rows whose blocks are shared ------------------------------------------------------------------------------- */
 
-/* One row by all threads of a team, each for its own blocks. Facts of the row change in single sections only, after a barrier that all
-   threads reach, so none is in row_sum or row_map then. What belongs to a block is touched by one thread, the same for every row. */
-static void share_row(const sl_job *job, const sl_partition *p, const sl_kernels *k, ptrdiff_t row, int *again, char *shared,
-                      char *scratch) {
-    const ptrdiff_t first = p->blocks * thread_number() / team_size(), last = p->blocks * (thread_number() + 1) / team_size();
-    if (p->max_first) k->row_max(job, row, first, last, shared, scratch);
-    else k->row_sum(job, row, first, last, shared, scratch);
-    OMP(omp barrier)
-    OMP(omp single)
-    {
-        *again = k->row_find_shift(job, row, shared, scratch) || p->max_first;
-        if (!*again) k->row_finish(job, row, shared, scratch);
-    }
-    if (*again) {
-        k->row_sum(job, row, first, last, shared, scratch);
-        OMP(omp barrier)
-        OMP(omp single)
-        k->row_finish(job, row, shared, scratch);
-    }
-    k->row_map(job, row, first, last, shared, scratch);
-    if (!p->stores_result) return;
-    OMP(omp barrier)
-    OMP(omp single)
-    k->row_store_result(job, row, shared, scratch);
+static void run_block_chunk(const void *context, ptrdiff_t chunk, int number) {
+    const struct cut *c = context;
+    const ptrdiff_t first = chunk * c->per_chunk;
+    c->step(c->job, c->row, first, smaller(first + c->per_chunk, c->items), c->shared, c->scratch + (size_t)number * c->scratch_each);
+}
+static void run_step(struct cut *c, sl_blocks_fn *step, int threads) {
+    c->step = step;
+    run_chunks(run_block_chunk, c, chunk_count(c), threads);
 }
 
-static int run_shared_rows(const sl_job *job, const sl_partition *p, const sl_kernels *k, int threads) {
-    const size_t each = round_up(p->scratch), common = round_up(p->shared);
-    char *memory = malloc((size_t)threads * each + common + ALIGN);
-    if (!memory) return run_serial(job, p);
-    char *shared = aligned(memory), *scratch = shared + common;
-    int again = 0;
-    memset(shared, 0, common);
-    OMP(omp parallel num_threads(threads))
-    for (ptrdiff_t row = 0; row < p->units; row++) share_row(job, p, k, row, &again, shared, scratch + (size_t)thread_number() * each);
+/* One row by all threads. What is known of the row changes in steps of the calling thread only, while no other one runs. */
+static void share_row(struct cut *c, int threads) {
+    const sl_job *job = c->job;
+    const sl_kernels *k = c->k;
+    k->row_start(job, c->row, c->shared, c->scratch);
+    run_step(c, c->p->max_first ? k->row_max : k->row_sum, threads);
+    const int again = k->row_find_shift(job, c->row, c->shared, c->scratch) || c->p->max_first;
+    if (again) run_step(c, k->row_sum, threads);
+    k->row_finish(job, c->row, c->shared, c->scratch);
+    if (c->p->maps) run_step(c, k->row_map, threads);
+    if (c->p->stores_result) k->row_store_result(job, c->row, c->shared, c->scratch);
+}
+
+static int run_shared_rows(struct cut *c, int threads) {
+    const size_t common = round_up(c->p->shared);
+    c->items = c->p->blocks;
+    c->per_chunk = items_per_chunk(c->items, SL_BLOCK, 1, threads * ROW_CHUNKS);
+    threads = (int)smaller(threads, chunk_count(c));
+    char *memory = malloc((size_t)threads * c->scratch_each + common + ALIGN);
+    if (!memory) return run_serial(c->job, c->p);
+    c->shared = aligned(memory);
+    c->scratch = c->shared + common;
+    for (c->row = 0; c->row < c->p->units; c->row++) share_row(c, threads);
     free(memory);
     return 0;
 }
@@ -140,25 +162,31 @@ int sl_run(const sl_job *job, int threads) {
     const sl_kernels *k = job->y_dtype == SL_FLOAT64 ? sl_active()->f64 : sl_active()->f32;
     sl_partition p;
     k->plan(job, &p);
-    threads = allowed(threads);
-    const int shares = threads > 1 && p.blocks > 1 && p.units < 4 * (ptrdiff_t)threads && p.units * p.unit_size >= PARALLEL_FROM;
-    return shares ? run_shared_rows(job, &p, k, threads) : run_units(job, &p, threads);
+    if (threads < 2 || !sl_may_share(p.units * p.unit_size)) return run_serial(job, &p);
+    struct cut c = {.job = job, .p = &p, .k = k, .scratch_each = round_up(p.scratch)};
+    const ptrdiff_t idle = (threads - p.units % threads) % threads; /* threads that the last round of units has no work for */
+    return p.blocks > 1 && 4 * idle > p.units ? run_shared_rows(&c, threads) : run_units(&c, threads);
 }
 
 /* ---- elements ------------------------------------------------------------------------------------------------- */
 
+struct elements_cut {
+    const sl_elementwise_job *job;
+    const sl_kernels *k;
+    ptrdiff_t blocks, per_chunk;
+};
+
+static void run_elements_chunk(const void *context, ptrdiff_t chunk, int number) {
+    const struct elements_cut *c = context;
+    const ptrdiff_t first = chunk * c->per_chunk;
+    double scratch[SL_BLOCK + ALIGN / 8];
+    (void)number;
+    c->k->elementwise(c->job, first, smaller(first + c->per_chunk, c->blocks), aligned(scratch));
+}
+
 void sl_run_elementwise(const sl_elementwise_job *job, int threads) {
-    const sl_kernels *k = job->y_dtype == SL_FLOAT64 ? sl_active()->f64 : sl_active()->f32;
     const ptrdiff_t blocks = (job->n + SL_BLOCK - 1) / SL_BLOCK;
-    threads = allowed(threads);
-    if (threads == 1 || job->n < PARALLEL_FROM) {
-        double scratch[SL_BLOCK + ALIGN / 8];
-        k->elementwise(job, 0, blocks, aligned(scratch));
-        return;
-    }
-    OMP(omp parallel for schedule(static) num_threads(threads))
-    for (ptrdiff_t c = 0; c < blocks; c += CHUNK / SL_BLOCK) {
-        double scratch[SL_BLOCK + ALIGN / 8];
-        k->elementwise(job, c, smaller(c + CHUNK / SL_BLOCK, blocks), aligned(scratch));
-    }
+    struct elements_cut c = {job, job->y_dtype == SL_FLOAT64 ? sl_active()->f64 : sl_active()->f32, blocks, larger(blocks, 1)};
+    if (threads > 1 && sl_may_share(job->n)) c.per_chunk = items_per_chunk(blocks, SL_BLOCK, 1, threads * CHUNKS_PER_THREAD);
+    run_chunks(run_elements_chunk, &c, (blocks + c.per_chunk - 1) / c.per_chunk, threads);
 }

@@ -113,7 +113,7 @@ typedef struct {
     ptrdiff_t blocks;                                                               /* that threads may share within a unit, or 1 */
     size_t shared;                                                                  /* bytes that threads share then */
     int max_first;                                                                  /* is the maximum of a row needed before its sum? */
-    int stores_result;                                                              /* has row_store_result anything to do? */
+    int maps, stores_result;                                                        /* has row_map, row_store_result anything to do? */
 } sl_partition;
 
 /* Steps on one long row whose blocks threads share: over blocks first to last, or once for the row. rows/by_rows.inc.h has the order. */
@@ -125,7 +125,7 @@ typedef struct {
     void (*plan)(const sl_job *job, sl_partition *partition);
     sl_blocks_fn *row_max, *row_sum, *row_map;
     int (*row_find_shift)(const sl_job *job, ptrdiff_t row, char *shared, char *scratch); /* 1: row_sum has to run again */
-    sl_row_fn *row_finish, *row_store_result;
+    sl_row_fn *row_start, *row_finish, *row_store_result;
     void (*elementwise)(const sl_elementwise_job *job, ptrdiff_t first, ptrdiff_t last,
                         char *scratch); /* blocks; SL_BLOCK numbers of scratch */
 } sl_kernels;
@@ -154,8 +154,11 @@ int sl_use_isa(const char *name); /* 0, or -1 where the name is not available */
 /* parallel.c */
 int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then y has not been written to */
 void sl_run_elementwise(const sl_elementwise_job *job, int threads);
-int sl_has_openmp(void);
-int sl_forked(void); /* 1 in a child of fork(): it runs serially */
-void sl_init(void);
+int sl_may_share(ptrdiff_t elements); /* is a call of this size worth more than one thread? */
+const char *sl_thread_engine(void);   /* "pool", "openmp" or "none": a choice of the build */
+
+/* pool.c. number: of the thread in this job; 0 is the calling thread, and all are below threads */
+typedef void sl_chunk_fn(const void *job, ptrdiff_t chunk, int number);
+int sl_pool_run(sl_chunk_fn *run, const void *job, ptrdiff_t chunks, int threads); /* 1; or 0: no chunk was run, there is no other thread */
 
 #endif

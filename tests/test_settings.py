@@ -1,6 +1,9 @@
 """How many threads compute and on which path: set by the caller, the environment or the machine."""
 
+import asyncio
 import os
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import softlane
 from softlane import _core, _threads
 
 pytestmark = pytest.mark.any_isa
-needs_openmp = pytest.mark.skipif(not _core.has_openmp(), reason="built without OpenMP")
+needs_threads = pytest.mark.skipif(_core.thread_engine() == "none", reason="built without threads")
 
 
 # ---- the number of threads ---------------------------------------------------------------------------------------
@@ -25,28 +28,76 @@ def test_set_num_threads_returns_what_was_in_force():
     assert softlane.get_num_threads() == 1024
 
 
-def test_set_num_threads_refuses_what_is_not_a_number_of_threads():
+@pytest.mark.parametrize("function", [softlane.set_num_threads, softlane.num_threads])
+def test_what_is_not_a_number_of_threads_is_refused(function):
     softlane.set_num_threads(2)
+    name = function.__name__
     for n in (0, -1, 1025, 2**40, -(2**70)):
-        with pytest.raises(ValueError, match=f"between 1 and 1024, got {n}"):
-            softlane.set_num_threads(n)
-    for n in (1.0, "2", None, [2]):
-        with pytest.raises(TypeError, match="n must be an integer, got"):
-            softlane.set_num_threads(n)
+        with pytest.raises(ValueError, match=f"^{name}: n must be between 1 and 1024, got {n}$"):
+            function(n)
+    for n in (1.0, "2", None, [2], True, False, np.True_):
+        with pytest.raises(TypeError, match=f"^{name}: n must be an integer, got"):
+            function(n)
     assert softlane.get_num_threads() == 2
+
+
+def test_num_threads_nests_and_ends_with_its_block():
+    softlane.set_num_threads(5)
+    with softlane.num_threads(2):
+        assert softlane.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError), softlane.num_threads(np.int64(7)):
+            assert softlane.get_num_threads() == 7
+            raise ZeroDivisionError
+        assert softlane.get_num_threads() == 2
+        assert softlane.set_num_threads(4) == 5  # of the process
+        assert softlane.get_num_threads() == 2
+    assert softlane.get_num_threads() == 4
+
+
+def test_num_threads_holds_in_its_context():
+    """Another thread has a context of its own; a task has the one in which it began."""
+    softlane.set_num_threads(5)
+    seen = []
+
+    async def request(n):
+        with softlane.num_threads(n):
+            await asyncio.sleep(0.001 * n)
+            return softlane.get_num_threads()
+
+    async def outer():
+        with softlane.num_threads(9):
+            inherited = asyncio.create_task(asyncio.to_thread(softlane.get_num_threads))
+        return await asyncio.gather(request(3), request(1), request(2), inherited)
+
+    with softlane.num_threads(2):
+        thread = threading.Thread(target=lambda: seen.append(softlane.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert seen == [5]
+        assert asyncio.run(outer()) == [3, 1, 2, 9]
+        assert softlane.get_num_threads() == 2
+
+
+# ---- the engine --------------------------------------------------------------------------------------------------
+
+
+def test_only_the_openmp_build_needs_openmp():
+    module = Path(_core.__file__).read_bytes()
+    uses = [name for name in (b"GOMP_", b"__kmpc_", b"libgomp", b"libomp", b"vcomp") if name in module]
+    assert bool(uses) == (_core.thread_engine() == "openmp"), uses
 
 
 NUMBER = "import softlane; from softlane import _threads; print(softlane.get_num_threads(), _threads.origin())"
 
 
-@needs_openmp
+@needs_threads
 def test_omp_num_threads_is_honoured():
     assert printed(NUMBER, OMP_NUM_THREADS="3") == "3 OMP_NUM_THREADS"
     assert printed(NUMBER, OMP_NUM_THREADS=" 5, 2 ") == "5 OMP_NUM_THREADS"  # the first is for the outermost level
     assert printed(NUMBER, OMP_NUM_THREADS="99999") == "1024 OMP_NUM_THREADS"
 
 
-@needs_openmp
+@needs_threads
 def test_nonsense_in_omp_num_threads_is_ignored(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     default = _threads._default()
@@ -55,7 +106,7 @@ def test_nonsense_in_omp_num_threads_is_ignored(monkeypatch):
         assert _threads._default() == default
 
 
-@needs_openmp
+@needs_threads
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_affinity_is_honoured():
     cpu = min(os.sched_getaffinity(0))
@@ -101,7 +152,7 @@ def test_no_cgroups_at_all(tmp_path):
     assert _threads._cgroup_cpus(tmp_path, tmp_path / "absent") is None
 
 
-@needs_openmp
+@needs_threads
 @pytest.mark.parametrize(("quota", "threads"), [(0.5, 1), (1.0, 1), (1.9, 1), (2.0, 2), (100.0, 8), (None, 8)])
 def test_a_quota_lowers_the_number_of_threads(monkeypatch, quota, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

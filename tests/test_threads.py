@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,13 +11,16 @@ import numpy as np
 import pytest
 from arrays import logits
 from cases import FUNCTIONS, assert_same_bits, random
-from interpreter import printed
+from interpreter import printed, run
 from ops import each_op, in_turn
 
 import softlane
+from softlane import _core
 
 pytestmark = pytest.mark.any_isa
 
+needs_pool = pytest.mark.skipif(_core.thread_engine() != "pool", reason="built with another thread engine")
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 # Above and below the size from which a call is shared out; long rows in three ways: fewer rows than threads, so that a
@@ -36,7 +41,7 @@ def test_the_number_of_threads_does_not_show(op, turn, shape, axis):
         given = op.given(logits(shape, dtype, seed=1), axis)
         softlane.set_num_threads(1)
         expected = op(given, axis, **options)
-        for threads in in_turn(op, turn, (2, 3, 64), 2):
+        for threads in in_turn(op, turn, (2, 3, 7, 64), 2):
             softlane.set_num_threads(threads)
             for got, a in zip(op(given, axis, **options), expected, strict=True):
                 assert_same_bits(got, a, f"{dtype} {threads} threads")
@@ -63,7 +68,7 @@ SHARED = [((400, 500), -1), ((30000, 10), -1), ((1, 200001), -1), ((2, 21, 5000)
 # ---- many callers at once ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_many_python_threads_on_the_same_arrays(threads):
     softlane.set_num_threads(threads)
     shapes = [*SHARED, ((5, 7), 0)]
@@ -118,71 +123,217 @@ def test_the_gil_is_released_for_large_arrays():
     assert seen >= 2 * calls  # were the GIL held, there would be one chance after each call
 
 
+# ---- the threads of the process ----------------------------------------------------------------------------------
+# For code in a fresh interpreter: who() are the threads of the process, work() is shared out if it may be.
+
+START = """
+import os, sys, threading, time
+import numpy as np
+import softlane
+x = np.random.default_rng(0).standard_normal((400, 500)).astype(np.float32)
+long, out = x.reshape(1, -1), np.empty_like(x)
+
+def who():
+    return set(os.listdir("/proc/self/task"))
+
+def work():
+    results = softlane.softmax(x, out=out), softlane.logsumexp(long), softlane.log_softmax(x, axis=0)
+    return [result.tobytes() for result in results]
+
+with softlane.num_threads(1):
+    expected = work()
+"""
+
+
+@needs_pool
+@needs_proc
+def test_threads_begin_with_the_first_call_that_needs_them_and_no_more_than_it_has_work_for():
+    code = """
+before = who()
+softlane.set_num_threads(3)
+softlane.softmax(x[:20])
+assert who() == before
+assert work() == expected and len(who() - before) == 2
+softlane.set_num_threads(1000)
+assert work() == expected and 2 < len(who() - before) < x.size / 2048
+softlane.set_num_threads(2)
+begun = who()
+assert work() == expected and who() == begun
+print("done")
+"""
+    assert printed(START + code) == "done"
+
+
+@needs_pool
+@needs_proc
+def test_num_threads_holds_for_its_block():
+    code = """
+softlane.set_num_threads(1)
+before = who()
+assert work() == expected and who() == before
+with softlane.num_threads(2):
+    with softlane.num_threads(1):
+        assert work() == expected and who() == before
+    other = threading.Thread(target=work)
+    other.start()
+    other.join()
+    for _ in range(1000):  # a thread that was joined is listed for a moment longer
+        if who() == before:
+            break
+        time.sleep(0.01)
+    assert who() == before
+    assert work() == expected and len(who() - before) == 1
+print("done")
+"""
+    assert printed(START + code) == "done"
+
+
+@needs_pool
+@needs_proc
+def test_workers_take_no_signals():
+    code = """
+import signal
+before = who()
+softlane.set_num_threads(2)
+work()
+(worker,) = who() - before
+with open(f"/proc/self/task/{worker}/status") as file:
+    blocked = next(int(line.split()[1], 16) for line in file if line.startswith("SigBlk"))
+for one in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGALRM, signal.SIGPROF):
+    assert blocked >> one - 1 & 1, one
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+print("done")
+"""
+    assert printed(START + code) == "done"
+
+
+@needs_pool
+@needs_proc
+def test_a_thread_that_cannot_be_started_is_done_without_and_tried_again():
+    """No address space for its stack: it has room for the scratch memory of a call only."""
+    code = """
+import resource
+work()
+softlane.set_num_threads(2)
+before, limits = who(), resource.getrlimit(resource.RLIMIT_AS)
+with open("/proc/self/statm") as file:
+    size = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**19, limits[1]))
+softlane.softmax(x, out=out)
+resource.setrlimit(resource.RLIMIT_AS, limits)
+assert out.tobytes() == expected[0] and who() == before
+for _ in range(500):
+    work()
+assert work() == expected and len(who() - before) == 1
+print("done")
+"""
+    assert printed("import softlane; softlane.set_num_threads(1)\n" + START + code) == "done"
+
+
+@pytest.mark.parametrize("how", ["", "sys.exit(0)", "import atexit; atexit.register(work)"])
+def test_a_process_may_end_while_a_thread_computes(how):
+    code = f"""
+softlane.set_num_threads(3)
+begun = threading.Event()
+
+def compute():
+    big = np.zeros((1, 3_000_000), np.float32)
+    while True:
+        work()
+        softlane.softmax(big, out=big)
+        begun.set()
+
+threading.Thread(target=compute, daemon=True).start()
+begun.wait(60)
+print("done")
+{how}
+"""
+    for _ in range(3):
+        done = run(START + code)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_calls_return_where_other_processes_take_all_processors():
+    """A caller waits for no thread that has not begun: one that has no processor cannot delay it for long."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        code = """
+softlane.set_num_threads(3)
+for _ in range(300):
+    assert work() == expected
+print("done")
+"""
+        assert printed(START + code) == "done"
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 # ---- fork --------------------------------------------------------------------------------------------------------
 
 FORK = """
-import os, sys, time
-import numpy as np
-import softlane
-from softlane import _core
 softlane.set_num_threads(2)
-x = np.random.default_rng(0).standard_normal((400, 500)).astype(np.float32)
-long = x.reshape(1, -1)
-expected = softlane.softmax(x), softlane.logsumexp(long), softlane.log_softmax(x, axis=0)  # the pool is alive now
-assert not _core.forked()
-child = os.fork()
-if child == 0:
-    try:
-        ok = _core.forked() and softlane.get_num_threads() == 2
-        for _ in range(3):
-            got = softlane.softmax(x), softlane.logsumexp(long), softlane.log_softmax(x, axis=0)
-            ok = ok and all(a.tobytes() == b.tobytes() for a, b in zip(got, expected))
-        softlane.set_num_threads(3)
-        ok = ok and softlane.softmax(x).tobytes() == expected[0].tobytes()
-        grandchild = os.fork()
-        if grandchild == 0:
-            os._exit(0 if _core.forked() and softlane.softmax(x).tobytes() == expected[0].tobytes() else 1)
-        ok = ok and os.waitpid(grandchild, 0)[1] == 0
-        os._exit(0 if ok else 1)
-    finally:
-        os._exit(2)
-deadline = time.monotonic() + 60
-while True:
-    pid, status = os.waitpid(child, os.WNOHANG)
-    if pid:
-        break
-    if time.monotonic() > deadline:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        sys.exit("the child hangs")
-    time.sleep(0.01)
-assert status == 0, status
-assert not _core.forked()
-assert softlane.softmax(x).tobytes() == expected[0].tobytes()  # and the parent's pool still works
+assert work() == expected  # the threads are there now
+
+def computes():
+    before = who()
+    right = [work() == expected for _ in range(3)]
+    softlane.set_num_threads(3)
+    right.append(work() == expected and softlane.get_num_threads() == 3)
+    return all(right) and len(who() - before) == NEW_THREADS
+
+def compute():
+    while True:
+        work()
+
+def fork(then):
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if then() else 1)
+        finally:
+            os._exit(2)
+    deadline = time.monotonic() + 60
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status == 0
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            sys.exit("the child hangs")
+        time.sleep(0.01)
+
+assert fork(lambda: computes() and fork(computes))
+assert work() == expected  # and the parent's threads still work
+threading.Thread(target=compute, daemon=True).start()
+assert all(fork(computes) for _ in range(20))  # while another thread has the pool, or not
 print("done")
 """
 
 
 @needs_fork
-def test_a_child_of_fork_computes_and_does_not_hang():
-    assert printed(FORK) == "done"
+@needs_proc
+def test_a_child_of_fork_computes_with_threads_of_its_own_and_does_not_hang():
+    new_threads = 2 if _core.thread_engine() == "pool" else 0  # libgomp's do not survive: the child runs serially
+    assert printed(START + FORK.replace("NEW_THREADS", str(new_threads))) == "done"
 
 
 POOL = """
 import multiprocessing
 import numpy as np
 import softlane
-from softlane import _core
 x = np.random.default_rng(0).standard_normal((400, 500)).astype(np.float32)
 softlane.set_num_threads(2)
 
 def work(seed):
-    return _core.forked(), softlane.softmax(x + np.float32(seed)).tobytes()
+    return softlane.softmax(x + np.float32(seed)).tobytes()
 
 if __name__ == "__main__":
     expected = [softlane.softmax(x + np.float32(seed)).tobytes() for seed in range(4)]
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map_async(work, range(4)).get(60) == [(True, e) for e in expected]
+        assert pool.map_async(work, range(4)).get(60) == expected
     print("done")
 """
 

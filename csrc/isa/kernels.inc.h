@@ -5,6 +5,7 @@
 #define by_rows SL_UNIT(by_rows)
 #define planes_by_tiles SL_UNIT(planes_by_tiles)
 #define short_rows_by_tiles SL_UNIT(short_rows_by_tiles)
+#define row_start SL_UNIT(row_start)
 #define row_max_blocks SL_UNIT(row_max_blocks)
 #define row_sum_blocks SL_UNIT(row_sum_blocks)
 #define row_find_shift SL_UNIT(row_find_shift)
@@ -29,5 +30,5 @@ SL_CLOSE_TARGET
 #endif
 
 const sl_kernels SL_UNIT(sl_kernels) = {
-    plan, row_max_blocks, row_sum_blocks, row_map_blocks, row_find_shift, row_finish, row_store_result, elementwise,
+    plan, row_max_blocks, row_sum_blocks, row_map_blocks, row_find_shift, row_start, row_finish, row_store_result, elementwise,
 };

@@ -107,6 +107,7 @@ static void collect_whole_rows(const struct group_view *g, const struct row_read
     g->op->collect(g->job, &x, r->max, &g->facts->targets);
 }
 
+static void start_long_rows(const struct group_view *g) { v_store(g->facts->shift, v_set1(0)); }
 /* Blocks first to last of a long row */
 static void sum_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t first, ptrdiff_t last) {
     struct panel p;
@@ -220,7 +221,6 @@ static void finish_long_rows(struct group_view *g, const struct row_reader *r) {
     f->group.params = exp_params_for_max(max, t);
     if (g->op->collect) add_block_targets(&g->blocks, g->rows, max, &f->targets);
     finish_group(g, r, NULL, add_blocks(g));
-    v_store(f->shift, v_set1(0)); /* for the next row */
 }
 
 /* ---- 3. from statistics to results ---------------------------------------------------------------------------- */
@@ -348,6 +348,7 @@ static int needs_max_first(const sl_job *job, const struct op *op) { return keep
 
 static void run_long_rows(struct group_view *g, struct row_reader *r) {
     const ptrdiff_t blocks = g->blocks.blocks;
+    start_long_rows(g);
     if (needs_max_first(g->job, g->op)) {
         max_blocks(g, r, 0, blocks);
         find_shift_of_rows(&g->blocks, g->temperature, g->rows, g->facts->shift);
@@ -380,7 +381,6 @@ static void by_rows(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char *sc
     open_by_rows(&s, job, last - first, &arena);
     const ptrdiff_t end = last * job->inner, step = s.reader.rows_per_group;
     s.reader.end = end;
-    v_store(s.view.facts->shift, v_set1(0));
     for (ptrdiff_t row = first * job->inner; row < end; row += step) {
         start_group(&s.view, row, end - row < step ? end - row : step);
         if (s.reader.is_long) run_long_rows(&s.view, &s.reader);

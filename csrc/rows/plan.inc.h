@@ -45,6 +45,7 @@ static void plan_rows(const sl_job *job, sl_partition *p) {
     p->blocks = block_count(job);
     p->shared = shared.used;
     p->max_first = needs_max_first(job, op_of(job));
+    p->maps = op_of(job)->visits_classes;
     p->stores_result = op_of(job)->visits_classes && op_of(job)->per_row;
 }
 

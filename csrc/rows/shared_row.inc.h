@@ -1,9 +1,10 @@
-/* shared_row.inc.h: by_rows for one long row whose blocks threads share. parallel.c calls these steps, with barriers between them. */
+/* shared_row.inc.h: by_rows for one long row whose blocks threads share. parallel.c calls these steps one after the other, those on
+   blocks for chunks of them at a time. Each step has any thread, with any scratch: what one leaves to another is in shared. */
 #ifndef SL_SHARED_ROW_INC
 #define SL_SHARED_ROW_INC
 #include "rows/by_rows.inc.h"
 
-/* What a thread needs of its own is in scratch, and what they share in shared, which begins as zeros. Each step lays both out alike. */
+/* What a thread needs of its own is in scratch, and what they share in shared. Each step lays both out alike. */
 static void open_shared_row(struct by_rows *s, const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
     struct arena own = {scratch, 0}, common = {shared, 0};
     const struct op *op = op_of(job);
@@ -13,6 +14,11 @@ static void open_shared_row(struct by_rows *s, const sl_job *job, ptrdiff_t row,
     start_group(&s->view, row, 1); /* the view points into itself, so it stays where it is */
 }
 
+static void row_start(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
+    struct by_rows s;
+    open_shared_row(&s, job, row, shared, scratch);
+    start_long_rows(&s.view);
+}
 static void row_max_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
     struct by_rows s;
     open_shared_row(&s, job, row, shared, scratch);
@@ -36,7 +42,7 @@ static void row_finish(const sl_job *job, ptrdiff_t row, char *shared, char *scr
 static void row_map_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, ptrdiff_t last, char *shared, char *scratch) {
     struct by_rows s;
     open_shared_row(&s, job, row, shared, scratch);
-    if (s.view.op->visits_classes) map_blocks(&s.view, &s.reader, first, last);
+    map_blocks(&s.view, &s.reader, first, last);
 }
 static void row_store_result(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
     struct by_rows s;

@@ -18,7 +18,7 @@ from softlane._api_losses import (
 )
 from softlane._choice import TopK
 from softlane._config import __version__, show_config
-from softlane._threads import get_num_threads, set_num_threads
+from softlane._threads import get_num_threads, num_threads, set_num_threads
 
 __all__ = [
     "TopK",
@@ -37,6 +37,7 @@ __all__ = [
     "log_softmax_grad",
     "logsumexp",
     "nll_loss",
+    "num_threads",
     "rank",
     "sample",
     "set_num_threads",

@@ -27,7 +27,7 @@ def config() -> dict[str, Any]:
         "softlane": __version__,
         "instruction set": _core.active_isa(),
         "available": _core.available_isas(),
-        "OpenMP": _core.has_openmp(),
+        "thread engine": _core.thread_engine(),
         "threads": _threads.get_num_threads(),
         "threads from": _threads.origin(),
         "NumPy": np.__version__,
@@ -37,7 +37,7 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Print the version, the instruction set paths, OpenMP, the threads and where their number comes from.
+    """Print the version, the instruction set paths, the thread engine, the threads and where their number comes from.
 
     Examples
     --------
@@ -48,6 +48,4 @@ def show_config() -> None:
     for name, value in config().items():
         if isinstance(value, list):
             value = ", ".join(value)
-        elif isinstance(value, bool):
-            value = "yes" if value else "no: one thread only"
         print(f"{name:16} {value}")

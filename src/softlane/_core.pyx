@@ -7,6 +7,7 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t
+from cpython cimport contextvars
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 
@@ -100,9 +101,8 @@ cdef extern from "softlane.h" nogil:
         double (*total)(const double *x, Py_ssize_t count)
     int sl_run(const sl_job *job, int threads)
     void sl_run_elementwise(const sl_elementwise_job *job, int threads)
-    int sl_has_openmp()
-    int sl_forked()
-    void sl_init()
+    int sl_may_share(Py_ssize_t elements)
+    const char *sl_thread_engine()
     int sl_isa_count()
     const char *sl_isa_name(int i)
     const sl_isa *sl_active()
@@ -154,19 +154,29 @@ cdef int64_t MOST_CLASSES = 1LL << 32
 cdef enum:
     RELEASE_FROM = 16384
 
+# How many threads a call may use: for the whole process, and for calls of one context, where it is set.
 cdef int threads = 1
+thread_limit = contextvars.PyContextVar_New("softlane.num_threads", NULL)
 
-sl_init()
 sl_isa_count()
 
 
+cdef int threads_for(Py_ssize_t elements) except -1:
+    if not sl_may_share(elements):
+        return 1
+    limit = contextvars.get_value_no_default(thread_limit)
+    return threads if limit is None else limit
+
+
 cdef int execute(const sl_job *job) except -1:
-    cdef int status
-    if job.outer * job.n * job.inner < RELEASE_FROM:
+    cdef int status, count
+    cdef Py_ssize_t elements = job.outer * job.n * job.inner
+    if elements < RELEASE_FROM:
         status = sl_run(job, 1)
     else:
+        count = threads_for(elements)
         with nogil:
-            status = sl_run(job, threads)
+            status = sl_run(job, count)
     if status:
         raise MemoryError("softlane: no memory for the scratch buffers")
     return 0
@@ -536,6 +546,7 @@ def elementwise(int op, int x_dtype, int y_dtype, cnp.ndarray x, y, target=None,
                 losses=None, sums=None, double scale=1):
     """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for BLOCK elements."""
     cdef sl_elementwise_job job
+    cdef int count
     job.op = <sl_op>op
     job.x_dtype = <sl_dtype>x_dtype
     job.y_dtype = <sl_dtype>y_dtype
@@ -551,8 +562,9 @@ def elementwise(int op, int x_dtype, int y_dtype, cnp.ndarray x, y, target=None,
     if job.n < RELEASE_FROM:
         sl_run_elementwise(&job, 1)
     else:
+        count = threads_for(job.n)
         with nogil:
-            sl_run_elementwise(&job, threads)
+            sl_run_elementwise(&job, count)
 
 
 def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
@@ -575,6 +587,7 @@ def total(cnp.ndarray x):
 
 
 def get_threads():
+    """Of the process."""
     return threads
 
 
@@ -583,13 +596,9 @@ def set_threads(int n):
     threads = n
 
 
-def has_openmp():
-    return bool(sl_has_openmp())
-
-
-def forked():
-    """True in a child of fork(), where everything runs serially."""
-    return bool(sl_forked())
+def thread_engine():
+    """"pool", "openmp" or "none": chosen when this was built."""
+    return sl_thread_engine().decode()
 
 
 def available_isas():

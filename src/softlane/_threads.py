@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from softlane import _core
@@ -44,8 +46,8 @@ def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc
 
 
 def _default() -> tuple[int, str]:
-    if not _core.has_openmp():
-        return 1, "built without OpenMP"
+    if _core.thread_engine() == "none":
+        return 1, "built without threads"
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted), "OMP_NUM_THREADS"
@@ -59,13 +61,23 @@ def _default() -> tuple[int, str]:
     return cpus, "CPUs this process may run on"
 
 
+def _thread_count(name: str, n: object) -> int:
+    if isinstance(n, bool):  # an integer to Python
+        raise TypeError(f"{name}: n must be an integer, got {n} (bool)")
+    count = integer(name, "n", n)
+    if not 1 <= count <= 1024:
+        raise ValueError(f"{name}: n must be between 1 and 1024, got {count}")
+    return count
+
+
 def get_num_threads() -> int:
-    """Return how many threads one call may use.
+    """Return how many threads one call may use here.
 
     Returns
     -------
     int
-        At import: the first number in ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow.
+        In a block of `num_threads` its number, else that of the process. At import that is the first number in
+        ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow.
 
     Examples
     --------
@@ -73,14 +85,14 @@ def get_num_threads() -> int:
     >>> softlane.get_num_threads() >= 1
     True
     """
-    return _core.get_threads()
+    return _core.thread_limit.get(_core.get_threads())
 
 
 def set_num_threads(n: int) -> int:
     """Set how many threads one call may use, for the whole process.
 
-    Small calls stay on one thread, and so does everything in a child of ``fork()``. Results do not depend on
-    the number of threads, not even in their last bit. The settings of OpenMP itself are not touched.
+    Small calls stay on one thread, and no call uses more threads than it has work for. Results do not depend on the
+    number of threads, not even in their last bit. The settings of OpenMP itself are not touched.
 
     Parameters
     ----------
@@ -90,7 +102,7 @@ def set_num_threads(n: int) -> int:
     Returns
     -------
     int
-        The number that was in force before.
+        The number that was in force before, for the whole process.
 
     Raises
     ------
@@ -98,6 +110,10 @@ def set_num_threads(n: int) -> int:
         If `n` is not an integer.
     ValueError
         If `n` is out of range.
+
+    See Also
+    --------
+    num_threads : for some calls only.
 
     Examples
     --------
@@ -107,13 +123,58 @@ def set_num_threads(n: int) -> int:
     1
     """
     global _origin
-    count = integer("set_num_threads", "n", n)
-    if not 1 <= count <= 1024:
-        raise ValueError(f"set_num_threads: n must be between 1 and 1024, got {count}")
+    count = _thread_count("set_num_threads", n)
     before = _core.get_threads()
     _core.set_threads(count)
     _origin = "set_num_threads"
     return before
+
+
+def num_threads(n: int) -> AbstractContextManager[None]:
+    """Set how many threads one call may use, for the calls in a ``with`` block.
+
+    It holds for the current context (`contextvars`): for the block in this thread or asyncio task, and for tasks that
+    begin in it, but not for other threads. There it takes the place of the number of the process, whether smaller or
+    larger. Blocks nest, the innermost one counts.
+
+    Parameters
+    ----------
+    n : int
+        At least 1, at most 1024.
+
+    Returns
+    -------
+    context manager
+        For one ``with`` statement.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is out of range.
+
+    See Also
+    --------
+    set_num_threads : for the whole process.
+
+    Examples
+    --------
+    >>> import softlane
+    >>> with softlane.num_threads(1):
+    ...     softlane.get_num_threads()
+    1
+    """
+    return _limited(_thread_count("num_threads", n))
+
+
+@contextmanager
+def _limited(count: int) -> Iterator[None]:
+    token = _core.thread_limit.set(count)
+    try:
+        yield
+    finally:
+        _core.thread_limit.reset(token)
 
 
 def origin() -> str:
