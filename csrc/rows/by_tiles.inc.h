@@ -12,6 +12,7 @@
 #include "rows/blocks.inc.h"
 #include "rows/finish.inc.h"
 #include "rows/tile_loader.inc.h"
+#include "rows/two_classes.inc.h"
 
 /* Vectors of rows that go through all steps together. groups[j] has vector j: its rows, range reductions and statistics. */
 struct tile_batch {
@@ -166,10 +167,33 @@ static void expect_tile(const struct tile_batch *b) {
     store_expectations(b, sums);
 }
 
+static void softmax_of_two_columns(struct tile_batch *b) {
+    for (int j = 0; j < b->count; j++) {
+        const struct row_group *g = &b->groups[j];
+        const real *column = b->tile + j * LANES;
+        real *y = b->to.y + j * LANES;
+        vec p[2];
+        prefetch_next(b, j);
+        const vec nonfinite = softmax_of_two(v_load(column), v_load(column + b->stride), &p[0], &p[1]);
+        v_store(g->stats->nonfinite, nonfinite);
+        g->stats->any_nonfinite = v_any_nan(nonfinite);
+        for (int k = 0; k < 2; k++) {
+            if (g->rows == LANES) v_store(y + k * b->to.stride, p[k]);
+            else v_store_tail(y + k * b->to.stride, g->rows, p[k]);
+        }
+        const struct block all = block_of_columns(g, 0, 2, y, b->to.stride);
+        fill_nonfinite_columns(g, b->op, &all);
+    }
+}
+
 /* A batch whose tile has all classes; max: of each column, or NULL */
 static void run_batch(struct tile_batch *b, const real *max) {
     struct pair sum[TILE_VECTORS];
     if (b->count < 1) return; /* it is at least 1, but compilers do not see it */
+    if (is_softmax_of_two(b->job, b->op)) {
+        softmax_of_two_columns(b);
+        return;
+    }
     reduce_ranges(b, max);
     sum_columns(b, sum);
     finish_groups(b->op, b->groups, b->count, sum, sum_confident_columns, b);

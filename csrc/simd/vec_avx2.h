@@ -394,6 +394,53 @@ static inline int f32_store_few(const float *column, ptrdiff_t stride, int n, fl
     }
     return 1;
 }
+
+SL_INLINE void sl_load_4_rows(const double *x, ptrdiff_t n, double *column, ptrdiff_t stride) {
+    for (ptrdiff_t k = 0; k < n; k += 4) {
+        const ptrdiff_t c = k + 4 < n ? k : n - 4;
+        __m256d v[4];
+        for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_pd(x + i * n + c);
+        sl_transpose4(&v[0], &v[1], &v[2], &v[3]);
+        for (int i = 0; i < 4; i++) _mm256_storeu_pd(column + (c + i) * stride, v[i]);
+    }
+}
+SL_INLINE void sl_store_4_rows(const double *column, ptrdiff_t stride, ptrdiff_t n, double *y) {
+    for (ptrdiff_t k = 0; k < n; k += 4) {
+        const ptrdiff_t c = k + 4 < n ? k : n - 4;
+        __m256d v[4];
+        for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_pd(column + (c + i) * stride);
+        sl_transpose4(&v[0], &v[1], &v[2], &v[3]);
+        for (int i = 0; i < 4; i++) _mm256_storeu_pd(y + i * n + c, v[i]);
+    }
+}
+SL_INLINE void sl_load_4_pairs(const double *x, double *column, ptrdiff_t stride) {
+    const __m256d a = _mm256_loadu_pd(x), b = _mm256_loadu_pd(x + 4);
+    _mm256_storeu_pd(column, _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xD8));
+    _mm256_storeu_pd(column + stride, _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xD8));
+}
+SL_INLINE void sl_store_4_pairs(const double *column, ptrdiff_t stride, double *y) {
+    const __m256d even = _mm256_permute4x64_pd(_mm256_loadu_pd(column), 0xD8);
+    const __m256d odd = _mm256_permute4x64_pd(_mm256_loadu_pd(column + stride), 0xD8);
+    _mm256_storeu_pd(y, _mm256_unpacklo_pd(even, odd));
+    _mm256_storeu_pd(y + 4, _mm256_unpackhi_pd(even, odd));
+}
+#define HAS_F64_FEW
+static inline int f64_load_few(const double *x, int n, double *column, ptrdiff_t stride) {
+    if (n < 2 || n == 3) return 0;
+    for (int h = 0; h < 2; h++, x += 4 * n, column += 4) {
+        if (n == 2) sl_load_4_pairs(x, column, stride);
+        else sl_load_4_rows(x, n, column, stride);
+    }
+    return 1;
+}
+static inline int f64_store_few(const double *column, ptrdiff_t stride, int n, double *y) {
+    if (n < 2 || n == 3) return 0;
+    for (int h = 0; h < 2; h++, y += 4 * n, column += 4) {
+        if (n == 2) sl_store_4_pairs(column, stride, y);
+        else sl_store_4_rows(column, stride, n, y);
+    }
+    return 1;
+}
 #include "simd/few_classes.h"
 
 SL_INLINE void sl_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
