@@ -16,7 +16,7 @@ pytestmark = pytest.mark.any_isa  # test_paths.py compares the paths
 
 
 def test_every_function_has_a_row():
-    no_operations = {"TopK", "__version__", "get_num_threads", "set_num_threads", "show_config"}
+    no_operations = {"TopK", "__version__", "get_num_threads", "num_threads", "set_num_threads", "show_config"}
     assert {op.function for op in OPS} == set(softlane.__all__) - no_operations
 
 

@@ -186,13 +186,12 @@ SL_INLINE struct exp_constants exp_constants_of(const struct exp_params *p) {
     return (struct exp_constants){p->round_magic, p->lower_bound, v_load_table(exp_table), p->temperature};
 }
 
-/* Steps 1 and 2, without a temperature: T becomes t, which has k, and r the rest */
-SL_INLINE void exp_reduce(int u, const vec *x, const struct exp_constants *c, vec *T, vec *r) {
+/* Steps 1 and 2, without a temperature: r has x and becomes the rest, T becomes t */
+SL_INLINE void exp_reduce(int u, vec round_magic, vec *T, vec *r) {
     vec k[UNROLL];
-    for (int i = 0; i < u; i++) r[i] = v_max(c->lower_bound, x[i]);
     const vec steps_per_unit = v_constant(STEPS_PER_UNIT), step_high = v_constant(-STEP_HIGH), step_low = v_constant(-STEP_LOW);
-    for (int i = 0; i < u; i++) T[i] = v_fma(r[i], steps_per_unit, c->round_magic);
-    for (int i = 0; i < u; i++) k[i] = v_sub(T[i], c->round_magic);
+    for (int i = 0; i < u; i++) T[i] = v_fma(r[i], steps_per_unit, round_magic);
+    for (int i = 0; i < u; i++) k[i] = v_sub(T[i], round_magic);
     for (int i = 0; i < u; i++) r[i] = v_fma(k[i], step_high, r[i]);
     for (int i = 0; i < u; i++) r[i] = v_fma(k[i], step_low, r[i]);
 }
@@ -202,8 +201,8 @@ SL_INLINE void exp_reduce(int u, const vec *x, const struct exp_constants *c, ve
 SL_INLINE void exp_parts(int u, const vec *x, const struct exp_constants *c, vec *T, vec *p) {
     const struct temperature_params *h = c->temperature;
     vec r[UNROLL], k[UNROLL];
+    for (int i = 0; i < u; i++) r[i] = v_max(c->lower_bound, x[i]);
     if (h) {
-        for (int i = 0; i < u; i++) r[i] = v_max(c->lower_bound, x[i]);
         for (int i = 0; i < u; i++) T[i] = v_fma(r[i], h->steps_per_unit, c->round_magic);
         for (int i = 0; i < u; i++) k[i] = v_sub(c->round_magic, T[i]);
         for (int i = 0; i < u; i++) r[i] = v_fma(k[i], h->step_high, r[i]);
@@ -215,7 +214,7 @@ SL_INLINE void exp_parts(int u, const vec *x, const struct exp_constants *c, vec
         for (int i = 0; i < u; i++) p[i] = v_mul(p[i], r[i]);
         return;
     }
-    exp_reduce(u, x, c, T, r);
+    exp_reduce(u, c->round_magic, T, r);
     for (int i = 0; i < u; i++) T[i] = v_pow2(c->table, T[i]);
     exp_polynomial(u, r, p);
 }

@@ -19,14 +19,12 @@ SL_INLINE vec softmax_of_two(vec a, vec b, vec *probability_a, vec *probability_
     vec lost;
     const vec d = v_two_sum(a, v_negate(b), &lost);
     const vec x = v_select_lt(d, zero, d, v_negate(d)), rest = v_select_lt(d, zero, lost, v_negate(lost)); /* x + rest = -|a - b| */
-    const struct exp_constants constants = {round_magic, v_set1(-EXP_CLAMP), table, NULL};
-    vec T, p, r, e;
-    exp_reduce(1, &x, &constants, &T, &r);
+    vec T, p, r = v_max(v_set1(-EXP_CLAMP), x);
+    exp_reduce(1, round_magic, &T, &r);
     r = v_add(r, rest);
     T = v_pow2(table, T);
     exp_polynomial(1, &r, &p);
-    e = v_select_lt(x, v_set1(SIGMOID_ZERO), zero, v_fma(T, p, T));
-    e = v_add(e, v_sub(max, max));
+    const vec e = v_add(v_select_lt(x, v_set1(SIGMOID_ZERO), zero, v_fma(T, p, T)), v_sub(max, max));
     const vec one = v_pow2(table, round_magic), sum = v_add(one, e); /* exp(0), with the factor that e has */
     const struct pair inverse = pair_reciprocal((struct pair){sum, v_add(v_sub(one, sum), e)});
     const vec larger = scale_exp(one, inverse.high, inverse.low), smaller = scale_exp(e, inverse.high, inverse.low);

@@ -468,6 +468,22 @@ MUTATIONS = [
         "test_accuracy.py::test_columns",
     ),
     Mutation(
+        "two_classes_difference",
+        "Softmax of two classes takes the rounded difference.",
+        "rows/two_classes.inc.h",
+        "r = v_add(r, rest);",
+        "",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
+        "two_classes_swapped",
+        "Softmax of two classes exchanges them where the second is larger.",
+        "rows/two_classes.inc.h",
+        "v_select_lt(d, zero, smaller, larger)",
+        "larger",
+        "test_accuracy.py::test_rows_up_to_130_classes",
+    ),
+    Mutation(
         "tail_of_maximum",
         "The maximum of a row is at least 0 where its length is no multiple of the vector.",
         "rows/row_kernels.inc.h",
