@@ -21,6 +21,8 @@ FORMS = {
     "long columns": ((1, 4099, 19), 1),
     "narrow long columns": ((2, 4100, 3), 1),
 }
+# Two classes, which have kernels of their own, for tests that need no third one
+FORMS_FROM_TWO = {"two classes": ((37, 2), -1), "two planes": ((3, 2, 45), 1), **FORMS}
 
 
 def form_of(n, inner):

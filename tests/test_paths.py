@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from arrays import SMALL_INTEGERS, logits, special
-from cases import FLOATS, FORMS, HARD, STORED, assert_same_bits, hard_rows
+from cases import FLOATS, FORMS_FROM_TWO, HARD, STORED, assert_same_bits, hard_rows
 from ops import OPS, each_form, each_op, in_turn
 
 from softlane import _core
@@ -48,8 +48,8 @@ def test_all_paths_return_the_same_bits(op, turn):
 @each_op
 @each_form
 def test_all_paths_agree_on_special_values_and_options(op, form):
-    shape, axis = FORMS[form]
-    for dtype in in_turn(op, list(FORMS).index(form), [*STORED, *SMALL_INTEGERS], 3):
+    shape, axis = FORMS_FROM_TWO[form]
+    for dtype in in_turn(op, list(FORMS_FROM_TWO).index(form), [*STORED, *SMALL_INTEGERS], 3):
         x = special(shape, dtype, 3) if dtype in STORED else logits(shape, dtype, 3)
         given = op.given(x, axis)
         for options in op.choices(shape, axis):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import special
-from cases import FLOATS, FORMS, random
+from cases import FLOATS, FORMS_FROM_TWO, random
 from loss_cases import assert_within
 from ops import OPS, each_form
 
@@ -21,7 +21,7 @@ def test_every_function_has_a_row():
 
 
 def problems(op, form, dtype):
-    shape, axis = FORMS[form]
+    shape, axis = FORMS_FROM_TWO[form]
     both = [op.given(x, axis) for x in (random(shape, dtype, seed=1), special(shape, dtype, seed=2))]
     # The reference divides by a temperature in longdouble, which is precise enough for float32.
     choices = op.choices(shape, axis) if dtype == np.float32 else [{}]
@@ -35,7 +35,7 @@ def problems(op, form, dtype):
 @pytest.mark.parametrize("dtype", [dtype for dtype in FLOATS if reference.EXACT[dtype]], ids=str)
 @each_form
 def test_results_are_as_close_to_the_reference_as_the_table_says(op, form, dtype):
-    axis = FORMS[form][1]
+    axis = FORMS_FROM_TWO[form][1]
     for given, options, expected in problems(op, form, dtype):
         for got, (exact, allowed) in zip(op(given, axis, **options), expected, strict=True):
             if exact.dtype.kind == "i":

@@ -246,4 +246,20 @@ static void select_finish(struct row_group *g) {
         for (int i = 0; i < g->rows; i++) store_values_of_row(g, i, max[i]);
 }
 
+/* Hook `select` of the same operations: their values are among the results of both classes. */
+static void select_of_two(struct row_group *g, const real *results) {
+    const sl_select_args *args = select_args(g->job);
+    real max[LANES], y[LANES];
+    v_store(max, g->params.max);
+    if (is_topk(g->job)) find_topk_of_group(g, max);
+    for (int i = 0; i < g->rows; i++)
+        for (ptrdiff_t j = 0, at = (g->first + i) * args->k; j < args->k; j++, at++) {
+            real *value = args->k == 1 ? &y[i] : &y[0];
+            *value = results[args->index[at] * LANES + i];
+            if (g->stats->any_nonfinite) fix_special_values(g, i, args->index + at, 1, value);
+            if (args->k > 1) store_results(g->job, at, 1, value);
+        }
+    if (args->k == 1) store_results(g->job, g->first, g->rows, y);
+}
+
 #endif

@@ -167,20 +167,28 @@ static void expect_tile(const struct tile_batch *b) {
     store_expectations(b, sums);
 }
 
-static void softmax_of_two_columns(struct tile_batch *b) {
+static void run_two_classes(struct tile_batch *b) {
     for (int j = 0; j < b->count; j++) {
-        const struct row_group *g = &b->groups[j];
+        struct row_group *g = &b->groups[j];
         const real *column = b->tile + j * LANES;
         real *y = b->to.y + j * LANES;
-        vec p[2];
+        vec results[2];
         prefetch_next(b, j);
-        const vec nonfinite = softmax_of_two(v_load(column), v_load(column + b->stride), &p[0], &p[1]);
-        v_store(g->stats->nonfinite, nonfinite);
-        g->stats->any_nonfinite = v_any_nan(nonfinite);
-        for (int k = 0; k < 2; k++) {
-            if (g->rows == LANES) v_store(y + k * b->to.stride, p[k]);
-            else v_store_tail(y + k * b->to.stride, g->rows, p[k]);
+        const struct two_classes t = exp_of_two(v_load(column), v_load(column + b->stride));
+        stats_of_two(&t, b->op, g);
+        if (b->op->per_row) {
+            store_results_of_group(b->op, g);
+            continue;
         }
+        if (scales_exp(b->op)) softmax_of_two(&t, results);
+        else log_softmax_of_two(&t, v_load(g->stats->log_sum), results);
+        if (b->op->select) {
+            real both[2 * LANES];
+            for (int k = 0; k < 2; k++) v_store(both + k * LANES, results[k]);
+            b->op->select(g, both);
+            continue;
+        }
+        for (int k = 0; k < 2; k++) v_store_tail(y + k * b->to.stride, g->rows, results[k]);
         const struct block all = block_of_columns(g, 0, 2, y, b->to.stride);
         fill_nonfinite_columns(g, b->op, &all);
     }
@@ -190,8 +198,8 @@ static void softmax_of_two_columns(struct tile_batch *b) {
 static void run_batch(struct tile_batch *b, const real *max) {
     struct pair sum[TILE_VECTORS];
     if (b->count < 1) return; /* it is at least 1, but compilers do not see it */
-    if (is_softmax_of_two(b->job, b->op)) {
-        softmax_of_two_columns(b);
+    if (is_of_two_classes(b->job, b->op)) {
+        run_two_classes(b);
         return;
     }
     reduce_ranges(b, max);

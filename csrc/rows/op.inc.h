@@ -69,7 +69,8 @@ struct op {
     const real *(*class_values)(const sl_job *job);                                                             /* for MAP_EXPECT */
     void (*collect)(const sl_job *job, const struct block *x, const real *origin, struct row_targets *targets); /* in the first pass */
     void (*finish)(struct row_group *group);                                                                    /* when the sum is known */
-    real (*result_of_nonfinite)(const struct row_group *group, int lane);                                       /* for per_row */
+    void (*select)(struct row_group *group, const real *results); /* instead, of two classes: class k of lane i at results[k * LANES + i] */
+    real (*result_of_nonfinite)(const struct row_group *group, int lane); /* for per_row */
     void (*run)(const sl_job *job, ptrdiff_t first, ptrdiff_t last,
                 char *scratch); /* units of its own (struct strip), without the layouts */
     void (*patch)(const sl_job *job, const struct block *y, const struct row_targets *targets); /* in the second pass, after the map */
