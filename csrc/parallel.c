@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #ifdef SL_THREADS_OPENMP
 #include <omp.h>
+#if !defined(_WIN32)
 #include <pthread.h>
+#endif
 #endif
 
 #include "sanitize.h"
@@ -32,8 +34,16 @@ int sl_may_share(ptrdiff_t elements) { return elements >= PARALLEL_FROM; }
 #if defined(SL_THREADS_OPENMP)
 /* Threads of libgomp do not survive fork(): a parallel region in the child would wait for them for ever, so it runs serially. */
 static int forked;
+#if defined(_WIN32)
+static void watch_fork(void) {} /* there is none */
+#else
 static void in_child(void) { forked = 1; }
-static void watch_fork(void) { pthread_atfork(NULL, NULL, in_child); }
+static void begin_to_watch(void) { pthread_atfork(NULL, NULL, in_child); }
+static void watch_fork(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, begin_to_watch);
+}
+#endif
 #endif
 
 const char *sl_thread_engine(void) {
@@ -49,8 +59,7 @@ const char *sl_thread_engine(void) {
 /* Runs each chunk once, on at most so many threads; all are done on return. */
 static void run_chunks(sl_chunk_fn *run, const void *job, ptrdiff_t chunks, int threads) {
 #if defined(SL_THREADS_OPENMP)
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_fork);
+    watch_fork();
     threads = (int)smaller(threads, chunks);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1 && !forked)
     for (ptrdiff_t c = 0; c < chunks; c++) run(job, c, omp_get_thread_num());

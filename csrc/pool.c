@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* CALLER_SPINS: ns that the caller waits for the last chunks before it sleeps. A chunk takes some 5 us. WORKER_SPINS: ns that a worker
+/* CALLER_SPIN_NS: ns that the caller waits for the last chunks before it sleeps. A chunk takes some 5 us. WORKER_SPIN_NS: ns that a worker
    waits for the next step of a row. To wake a worker takes the caller 5 us, and 5 more until it begins. RETRY_AFTER: calls. */
-enum { MOST_WORKERS = 1023, RETRY_AFTER = 1000, CALLER_SPINS = 20000, WORKER_SPINS = 8000 };
+enum { MOST_WORKERS = 1023, RETRY_AFTER = 1000, CALLER_SPIN_NS = 20000, WORKER_SPIN_NS = 8000 };
 static void work(void);
 
 /* ---- the operating system: threads, and sleep until a number changes or, rarely, earlier --------------------------- */
@@ -27,7 +27,6 @@ static void wake(_Atomic uint32_t *number, int threads) { (void)threads, WakeByA
 static DWORD WINAPI begin(void *unused) { return (void)unused, work(), 0; }
 static int start_thread(thread_id *id) { return (*id = CreateThread(NULL, 0, begin, NULL, 0, NULL)) != NULL; }
 static void watch_process(void) {} /* no fork; and the end of a process ends its other threads before it comes here */
-
 #else
 #include <pthread.h>
 #include <signal.h>
@@ -87,15 +86,15 @@ static _Atomic uint32_t published;       /* jobs so far; idle workers sleep on i
 static _Atomic int idle, caller_sleeps;  /* workers that sleep; 0 or 1 */
 static _Atomic int held, started, stops; /* does a caller have the pool? workers; does the process end? */
 static thread_id workers[MOST_WORKERS];
-
+static uint64_t now_ns(void) {
+    struct timespec t;
+    timespec_get(&t, TIME_UTC); /* if the clock is set meanwhile, a wait is too short or too long once */
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
 /* Did the number change within this time? */
 static int spin_while(_Atomic uint32_t *number, uint32_t value, uint64_t ns) {
-    struct timespec start, now;
-    timespec_get(&start, TIME_UTC);
-    do {
+    for (const uint64_t start = now_ns(); now_ns() - start < ns;)
         if (atomic_load(number) != value) return 1;
-        timespec_get(&now, TIME_UTC);
-    } while ((uint64_t)((now.tv_sec - start.tv_sec) * INT64_C(1000000000) + now.tv_nsec - start.tv_nsec) < ns);
     return 0;
 }
 
@@ -124,12 +123,13 @@ static void run_from(int chunk, int number) {
 }
 
 static void work(void) {
-    while (!atomic_load(&stops)) {
-        const uint32_t seen = atomic_load(&published);
+    for (;;) {
+        const uint32_t seen = atomic_load(&published); /* before stops, which at_exit sets first: so it is seen, or the number changes */
         uint64_t won;
+        if (atomic_load(&stops)) return;
         const int chunk = win_chunk(1, 1, &won);
         if (chunk >= 0) run_from(chunk, current.threads - (int)(won >> PLACES));
-        else if (!spin_while(&published, seen, WORKER_SPINS)) {
+        else if (!spin_while(&published, seen, WORKER_SPIN_NS)) {
             atomic_fetch_add(&idle, 1);
             sleep_while(&published, seen);
             atomic_fetch_sub(&idle, 1);
@@ -173,7 +173,7 @@ static int have_workers(int wanted) {
 static void wait_for_chunks(void) {
     uint32_t left;
     while ((left = atomic_load(&unfinished))) {
-        if (spin_while(&unfinished, left, CALLER_SPINS)) continue;
+        if (spin_while(&unfinished, left, CALLER_SPIN_NS)) continue;
         atomic_store(&caller_sleeps, 1);
         sleep_while(&unfinished, left);
         atomic_store(&caller_sleeps, 0);

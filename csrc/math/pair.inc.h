@@ -56,8 +56,7 @@ SL_INLINE struct pair pair_scale(struct pair a, vec power_of_two) {
     return (struct pair){v_mul(a.high, power_of_two), v_mul(a.low, power_of_two)};
 }
 
-/* a and b have sums in groups of lanes; the result has those of a in its lower half, and each lane j is added to lane j + half of its
-   group. */
+/* Adds lane j + half to lane j in each group of 2 * half lanes. The sums of a fill the lower half of the result, those of b the upper. */
 SL_INLINE struct pair unzip_add(const int half, struct pair a, struct pair b) {
     struct pair even, odd;
     v_unzip(half, a.high, b.high, &even.high, &odd.high);
@@ -70,7 +69,7 @@ SL_INLINE vec unzip_max(const int half, vec a, vec b) {
     return v_max(even, odd);
 }
 
-/* Those of 4, 8 and 16 vectors, without a loop, so that few are in registers at a time */
+/* unzip_add and unzip_max of 4, 8 and LANES vectors, down to one. Without a loop, so that few are in registers at a time */
 #define SL_REDUCE_TREE(type, step)                                                                                        \
     SL_INLINE type step##_4(const int h, const type *s) { return step(h / 2, step(h, s[0], s[1]), step(h, s[2], s[3])); } \
     SL_INLINE type step##_8(const int h, const type *s) { return step(h / 4, step##_4(h, s), step##_4(h, s + 4)); }       \
@@ -89,7 +88,7 @@ static struct pair transpose_reduce_add(struct pair s[LANES], int count) {
     }
     return pair_renormalize(s[0]);
 }
-/* Their maximum */
+/* The maximum of the lanes of s[i] in lane i of the result */
 static vec transpose_reduce_max(const vec s[LANES], int count) {
     if (count == LANES) return unzip_max_lanes(s);
     if (count == 1) return v_set1(v_reduce_max(s[0]));

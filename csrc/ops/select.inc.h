@@ -185,7 +185,8 @@ static void store_one_value_each(const struct row_group *g) {
         map.scale_low = v_load(stats->scale_low);
     }
     real y[LANES];
-    v_store(y, value_of_classes(log, selected_logits(g, index), &map));
+    if (!g->results) v_store(y, value_of_classes(log, selected_logits(g, index), &map));
+    for (int i = 0; g->results && i < g->rows; i++) y[i] = g->results[index[i] * LANES + i];
     for (int i = 0; has_special_rows(g) && i < g->rows; i++) fix_special_values(g, i, index + i, 1, y + i);
     store_results(g->job, g->first, g->rows, y);
 }
@@ -207,7 +208,8 @@ static void store_values_of_row(const struct row_group *g, int lane, real max) {
         const int64_t *index = select_args(g->job)->index + row * k + j;
         real x[LANES], y[LANES];
         for (int l = 0; l < LANES; l++) x[l] = l < count ? logit_at(g->job, row, index[l]) : 0;
-        v_store(y, value_of_classes(log, v_sub(v_load(x), params.shift), &map));
+        if (!g->results) v_store(y, value_of_classes(log, v_sub(v_load(x), params.shift), &map));
+        for (int l = 0; g->results && l < count; l++) y[l] = g->results[index[l] * LANES + lane];
         if (has_special_rows(g)) fix_special_values(g, lane, index, count, y);
         store_results(g->job, row * k + j, count, y);
     }
@@ -244,22 +246,6 @@ static void select_finish(struct row_group *g) {
     if (select_args(g->job)->k == 1) store_one_value_each(g);
     else
         for (int i = 0; i < g->rows; i++) store_values_of_row(g, i, max[i]);
-}
-
-/* Hook `select` of the same operations: their values are among the results of both classes. */
-static void select_of_two(struct row_group *g, const real *results) {
-    const sl_select_args *args = select_args(g->job);
-    real max[LANES], y[LANES];
-    v_store(max, g->params.max);
-    if (is_topk(g->job)) find_topk_of_group(g, max);
-    for (int i = 0; i < g->rows; i++)
-        for (ptrdiff_t j = 0, at = (g->first + i) * args->k; j < args->k; j++, at++) {
-            real *value = args->k == 1 ? &y[i] : &y[0];
-            *value = results[args->index[at] * LANES + i];
-            if (g->stats->any_nonfinite) fix_special_values(g, i, args->index + at, 1, value);
-            if (args->k > 1) store_results(g->job, at, 1, value);
-        }
-    if (args->k == 1) store_results(g->job, g->first, g->rows, y);
 }
 
 #endif

@@ -1,10 +1,10 @@
 /* by_rows.inc.h: the layout with the class axis along the lanes. A group of rows goes through these steps:
 
-     1. for each panel: maximum -> range reduction -> collect targets -> sum of exponentials        sum_blocks
+     1. for each panel: maximum -> range reduction -> collect targets -> sum of exponentials        sum_panel
      2. row statistics -> confident and nonfinite rows again -> finish                             finish_group
-     3. for each panel: what the operation makes of its classes -> patch -> store                   map_blocks
+     3. for each panel: what the operation makes of its classes -> patch -> store                   map_panel
 
-   A long row has a panel for each block (blocks.inc.h). Where a row is far from zero, step 1 runs again, with its shift. This file
+   A long row has a panel for each block (blocks.inc.h). Where a long row is far from zero, step 1 runs again, with its shift. This file
    knows no operation and no threads. */
 #ifndef SL_BY_ROWS_INC
 #define SL_BY_ROWS_INC
@@ -23,7 +23,8 @@ struct group_facts {
     real shift[LANES]; /* of long rows, for the next sum */
 };
 
-/* A group, as one thread sees it. Arrays have an entry for each block, and are NULL where they are not needed. */
+/* A group, as one thread sees it. Arrays have an entry for each block. blocks, block_sum and block_dot are unset
+   where they are not needed; part_maxima and op_scratch are NULL then. */
 struct group_view {
     const sl_job *job;
     const struct op *op;
@@ -185,8 +186,8 @@ struct confident_rows {
     const struct panel *panel;
 };
 /* Confident rows, where the operation needs a logarithm: their other classes are summed alone. */
-static struct pair sum_confident_rows(void *layout, int j) {
-    const struct confident_rows *c = layout;
+static struct pair sum_confident_rows(void *context, int j) {
+    const struct confident_rows *c = context;
     const struct panel *p = c->panel;
     struct pair others[LANES];
     for (int i = 0; i < c->group->rows; i++) {
@@ -208,7 +209,7 @@ static void finish_group(struct group_view *g, const struct row_reader *r, const
     group->targets = &g->facts->targets;
     group->x = p && !keeps_exp(g->op) ? p->x : NULL;
     group->x_step = p ? p->x_step : 0;
-    group->tile = NULL;
+    group->tile = group->results = NULL;
     group->part_maxima = g->part_maxima;
     group->op_scratch = g->op_scratch;
     finish_groups(g->op, group, 1, &sum, sum_confident_rows, &rows);
@@ -216,7 +217,7 @@ static void finish_group(struct group_view *g, const struct row_reader *r, const
 
 static void finish_long_rows(struct group_view *g, const struct row_reader *r) {
     struct group_facts *f = g->facts;
-    const struct temperature_params *t = load_temperature(g->job, g->first, g->rows, &f->temperature);
+    const struct temperature_params *t = load_temperature(g->job, g->first, g->rows, &f->temperature); /* where other threads read it */
     const vec max = max_of_blocks(&g->blocks);
     f->group.params = exp_params_for_max(max, t);
     if (g->op->collect) add_block_targets(&g->blocks, g->rows, max, &f->targets);

@@ -56,7 +56,7 @@ static void start_batch(struct tile_batch *b, ptrdiff_t first, ptrdiff_t columns
         g->stats = &b->stats[j];
         g->targets = &b->targets[j];
         g->part_maxima = NULL;
-        g->x = NULL;
+        g->x = g->results = NULL;
         g->tile = b->has_all_classes && !keeps_exp(b->op) ? b->tile + j * LANES : NULL;
         g->tile_stride = b->stride;
         g->params.temperature = shared ? shared : load_temperature(b->job, g->first, g->rows, &b->temperatures[j]);
@@ -117,8 +117,8 @@ static const real *reload_columns(const struct tile_batch *b, const struct row_g
     if (g->params.shifted) column_shift(b->spare, LANES, job->n, g->params.shift);
     return b->spare;
 }
-static struct pair sum_confident_columns(void *layout, int j) {
-    const struct tile_batch *b = layout;
+static struct pair sum_confident_columns(void *context, int j) {
+    const struct tile_batch *b = context;
     const struct row_group *g = &b->groups[j];
     const ptrdiff_t n = b->job->n;
     const vec none = v_set1(0);
@@ -182,10 +182,11 @@ static void run_two_classes(struct tile_batch *b) {
         }
         if (scales_exp(b->op)) softmax_of_two(&t, results);
         else log_softmax_of_two(&t, v_load(g->stats->log_sum), results);
-        if (b->op->select) {
+        if (b->op->finish) {
             real both[2 * LANES];
             for (int k = 0; k < 2; k++) v_store(both + k * LANES, results[k]);
-            b->op->select(g, both);
+            g->results = both;
+            b->op->finish(g);
             continue;
         }
         for (int k = 0; k < 2; k++) v_store_tail(y + k * b->to.stride, g->rows, results[k]);
@@ -255,8 +256,8 @@ static struct pair add_column_blocks(const struct column_blocks *c, const struct
     return sum;
 }
 
-static struct pair sum_confident_column_blocks(void *layout, int j) {
-    struct column_blocks *c = layout;
+static struct pair sum_confident_column_blocks(void *context, int j) {
+    struct column_blocks *c = context;
     const struct tile_batch *b = c->batch;
     const struct row_group *g = &b->groups[j];
     struct pair others = pair_zero();
@@ -274,7 +275,6 @@ static void finish_column_blocks(struct tile_batch *b, struct column_blocks *c) 
     g->params = exp_params_for_max(max, g->params.temperature);
     if (b->op->collect) add_block_targets(&c->blocks, g->rows, max, g->targets);
     const struct pair sum = add_column_blocks(c, g);
-    c->batch = b;
     finish_groups(b->op, g, 1, &sum, sum_confident_column_blocks, c);
 }
 
@@ -299,6 +299,7 @@ static void map_column_blocks(struct tile_batch *b, struct column_blocks *c) {
 /* One vector of rows of more than SL_BLOCK classes */
 static void run_column_blocks(struct tile_batch *b, struct column_blocks *c) {
     const struct row_group *g = &b->groups[0];
+    c->batch = b;
     c->packed.first = g->first;
     c->packed.columns = g->rows;
     v_store(c->shift, v_set1(0));

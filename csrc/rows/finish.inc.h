@@ -11,15 +11,15 @@ static void store_results_of_group(const struct op *op, const struct row_group *
     store_results(g->job, g->first, g->rows, s->result);
 }
 
-/* The sums of the classes below the maximum, for the confident rows of group j: one per lane. layout: as the caller has it */
-typedef struct pair sum_others_fn(void *layout, int j);
+/* The sums of the classes below the maximum, for the confident rows of group j: one per lane. context: of the caller */
+typedef struct pair sum_others_fn(void *context, int j);
 
-/* sum: of each group, one row per lane. The groups have all else but their statistics. */
+/* sum: of each group, one row per lane. All of a group is set but its statistics. */
 static void finish_groups(const struct op *op, struct row_group *groups, int count, const struct pair *sum, sum_others_fn *sum_others,
-                          void *layout) {
+                          void *context) {
     for (int j = 0; j < count; j++) stats_from_sum(op, &groups[j], sum[j]);
     for (int j = 0; op->needs_log && j < count; j++) {
-        if (groups[j].stats->any_confident) stats_fix_confident(sum_others(layout, j), groups[j].stats);
+        if (groups[j].stats->any_confident) stats_fix_confident(sum_others(context, j), groups[j].stats);
         stats_log(&groups[j].params, groups[j].stats);
     }
     for (int j = 0; j < count; j++) {

@@ -53,6 +53,7 @@ struct row_group {
     ptrdiff_t x_step;
     const real *tile; /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
     ptrdiff_t tile_stride;
+    const real *results;     /* of two classes: class k of lane i at results[k * LANES + i]; or NULL */
     const real *part_maxima; /* of one long row: as by_rows keeps them; or NULL */
     void *op_scratch;        /* of take_scratch */
 };
@@ -63,14 +64,13 @@ struct op {
     int visits_classes;    /* in a second pass, when the sum is known */
     int per_row;           /* y has one number for each row: stats->result */
     int needs_log;         /* log(sum / e(max)) */
-    int keeps_part_maxima; /* of long rows */
+    int keeps_part_maxima; /* of long rows; not with visits_classes */
     real of_masked;        /* the result for a masked class */
     void *(*take_scratch)(const sl_job *job, struct arena *arena);
     const real *(*class_values)(const sl_job *job);                                                             /* for MAP_EXPECT */
     void (*collect)(const sl_job *job, const struct block *x, const real *origin, struct row_targets *targets); /* in the first pass */
     void (*finish)(struct row_group *group);                                                                    /* when the sum is known */
-    void (*select)(struct row_group *group, const real *results); /* instead, of two classes: class k of lane i at results[k * LANES + i] */
-    real (*result_of_nonfinite)(const struct row_group *group, int lane); /* for per_row */
+    real (*result_of_nonfinite)(const struct row_group *group, int lane);                                       /* for per_row */
     void (*run)(const sl_job *job, ptrdiff_t first, ptrdiff_t last,
                 char *scratch); /* units of its own (struct strip), without the layouts */
     void (*patch)(const sl_job *job, const struct block *y, const struct row_targets *targets); /* in the second pass, after the map */

@@ -55,9 +55,9 @@ struct rows_sum {
 };
 
 /* What rows share. A loop is compiled for each set of options that occurs. */
-enum { STORES_E = 1, FETCHES_Y = 2, HAS_TEMPERATURE = 4, CONVERTS_NEXT = 8, MASKS_NEXT = 16, KEEPS_MAXIMA = 32 };
+enum { STORES_E = 1, FETCHES_Y = 2, HAS_TEMPERATURE = 4, CONVERTS_NEXT = 8, MASKS_NEXT = 16, KEEPS_NEXT_MAXIMA = 32 };
 
-/* One of them, and the row that is read along with it */
+/* One row of a rows_sum, and the row that is read along with it */
 struct row_sum {
     const real *x, *y;
     real *e, *next_to;
@@ -109,7 +109,7 @@ SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int options, const
         row_exp_sum_step(UNROLL, dtype, options, &r, i, c, &sum, &max);
         if ((i + UNROLL * LANES) % (VECTORS_PER_MAXIMUM * LANES)) continue;
         sum = pair_renormalize(sum); /* keeps low small, and so its rounding */
-        if (!(options & KEEPS_MAXIMA)) continue;
+        if (!(options & KEEPS_NEXT_MAXIMA)) continue;
         v_store(next_part_maxima + i / (VECTORS_PER_MAXIMUM * LANES) * LANES, max);
         max_of_parts = v_max(max, max_of_parts);
         max = v_set1(-INFINITY);
@@ -127,7 +127,7 @@ SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int options, const
     return sum_end(sum);
 }
 
-/* All rows, where dtype and options are known where this is compiled */
+/* rows_exp_sum for one dtype of the next rows and one set of options, both constants */
 SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int options, struct rows_sum *s) {
     const v_table table = v_load_table(exp_table);
     for (int i = s->first; i < s->first + s->rows; i++) {
@@ -146,7 +146,7 @@ SL_INLINE void rows_exp_sum_converting(const sl_dtype dtype, struct rows_sum *s)
     else if (s->next.mask) rows_exp_sum_as(dtype, CONVERTS_NEXT | MASKS_NEXT, s);
     else rows_exp_sum_as(dtype, CONVERTS_NEXT, s);
 }
-/* They have a dtype that converts_ahead names. */
+/* The next rows have a dtype that converts_ahead names. */
 static void rows_exp_sum_and_convert(struct rows_sum *s) {
     switch (s->next.dtype) {
 #if SL_REAL == 32
@@ -163,11 +163,13 @@ SL_INLINE void rows_exp_sum_in_place(const int options, struct rows_sum *s) {
     if (s->temperature) rows_exp_sum_as(OWN_DTYPE, options | HAS_TEMPERATURE, s);
     else rows_exp_sum_as(OWN_DTYPE, options, s);
 }
+/* Part maxima are kept for operations without a second pass alone, so that there is neither e nor y then. Rows that are converted have no
+   temperature (converts_ahead). */
 static void rows_exp_sum(struct rows_sum *s) {
     if (s->next.to) rows_exp_sum_and_convert(s);
     else if (s->e) rows_exp_sum_in_place(STORES_E | FETCHES_Y, s);
     else if (s->y) rows_exp_sum_in_place(FETCHES_Y, s);
-    else if (s->next_part_maxima) rows_exp_sum_in_place(KEEPS_MAXIMA, s);
+    else if (s->next_part_maxima) rows_exp_sum_in_place(KEEPS_NEXT_MAXIMA, s);
     else rows_exp_sum_in_place(0, s);
 }
 
@@ -207,9 +209,10 @@ SL_INLINE void rows_scale_as(const int flushes, const int in_blocks, const struc
     for (int i = m->first; i < m->first + m->rows; i++) row_scale(flushes, in_blocks, m, s, i, dtype);
 }
 SL_INLINE void rows_scale(const struct rows_map *m, const struct row_stats *s, const sl_dtype dtype) {
-    if (m->flushes && m->block_scale) rows_scale_as(1, 1, m, s, dtype);
+    const int in_blocks = dtype == OWN_DTYPE && m->block_scale; /* e of blocks is kept in y alone, which is of real */
+    if (m->flushes && in_blocks) rows_scale_as(1, 1, m, s, dtype);
     else if (m->flushes) rows_scale_as(1, 0, m, s, dtype);
-    else if (m->block_scale) rows_scale_as(0, 1, m, s, dtype);
+    else if (in_blocks) rows_scale_as(0, 1, m, s, dtype);
     else rows_scale_as(0, 0, m, s, dtype);
 }
 

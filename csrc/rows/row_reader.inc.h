@@ -128,13 +128,13 @@ SL_INLINE int writes_soon(const struct row_reader *r) {
 }
 
 /* Rows far from zero, one at a time */
-static void sum_shifted_rows(const struct row_reader *r, const struct panel *p, const real *shift, struct rows_sum *s) {
-    for (s->first = 0, s->rows = 1; s->first < p->rows; s->first++) {
-        const real *x = p->x + s->first * p->x_step;
-        s->x = x;
-        s->x_step = 0;
+static void sum_shifted_rows(const struct row_reader *r, const struct panel *p, vec shift_of_rows, struct rows_sum *s) {
+    real shift[LANES];
+    v_store(shift, shift_of_rows);
+    for (s->rows = 1, s->x_step = 0; s->first < p->rows; s->first++) {
+        s->x = p->x + s->first * p->x_step;
         if (shift[s->first] != 0) {
-            row_shift(x, p->n, shift[s->first], r->spare);
+            row_shift(s->x, p->n, shift[s->first], r->spare);
             s->x = r->spare;
         }
         rows_exp_sum(s);
@@ -160,13 +160,9 @@ static void sum_panel(struct row_reader *r, const struct panel *p, const struct 
     s.sums = sums;
     v_store(s.round_magic, params->round_magic);
     v_store(s.lower_bound, params->lower_bound);
-    if (!params->shifted) rows_exp_sum(&s);
-    else {
-        real shift[LANES];
-        v_store(shift, params->shift);
-        sum_shifted_rows(r, p, shift, &s);
-    }
-    v_store(r->max, transpose_reduce_max(s.next_max, p->rows));
+    if (params->shifted) sum_shifted_rows(r, p, params->shift, &s);
+    else rows_exp_sum(&s);
+    if (r->max_known) v_store(r->max, transpose_reduce_max(s.next_max, p->rows));
 }
 
 SL_INLINE struct block block_of_x(const struct panel *p) {

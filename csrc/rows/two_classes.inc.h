@@ -56,6 +56,7 @@ SL_INLINE void stats_of_two(const struct two_classes *t, const struct op *op, st
     struct row_stats *s = g->stats;
     g->params.max = g->params.reduced = t->max;
     v_store(s->confident, v_set1(1));
+    s->any_confident = 0;
     v_store(s->nonfinite, t->e.high);
     s->any_nonfinite = v_any_nan(t->e.high);
     if (!op->needs_log) return;

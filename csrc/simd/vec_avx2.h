@@ -68,9 +68,9 @@ static inline f64_v f64_set1(double s) { return SL_F64(_mm256_set1_pd(s), _mm256
 /* GCC would read the constant from memory for each vector that uses it. A register whose content it does not know is loaded once for
    them (observed: 2 to 5 % of the time of logsumexp). */
 #if defined(__GNUC__)
-#define SL_HIDE_CONSTANT(register) __asm__("" : "+x"(register))
+#define SL_HIDE_CONSTANT(v) __asm__("" : "+x"(v))
 #else
-#define SL_HIDE_CONSTANT(register)
+#define SL_HIDE_CONSTANT(v)
 #endif
 SL_INLINE f32_v f32_constant(float s) {
     __m256 both = _mm256_set1_ps(s);
