@@ -98,6 +98,17 @@ def test_temperatures_of_any_size(function, dtype, t):
 
 
 @functions
+def test_a_row_alone_has_its_bits_among_temperatures_of_1(function):
+    """An array of ones is no number 1: it could be a part of an array with other temperatures."""
+    for n in (2, 3, 100):
+        x, t = random((40, n), np.float32), np.ones(40)
+        expected = FUNCTIONS[function](x, temperature=t)
+        for row in (slice(0, 1), slice(7, 8)):
+            assert_same_bits(FUNCTIONS[function](x[row], temperature=t[row]), expected[row])
+            assert_same_bits(FUNCTIONS[function](x[row], temperature=t[row, np.newaxis]), expected[row])
+
+
+@functions
 def test_temperature_1_and_a_mask_of_ones_change_no_bit(function):
     for form in FORMS:
         shape, axis = FORMS[form]

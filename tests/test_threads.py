@@ -1,5 +1,6 @@
 """The number of threads changes no bit, many threads may call at once, and a child of fork() computes."""
 
+import contextvars
 import multiprocessing
 import os
 import subprocess
@@ -186,6 +187,29 @@ with softlane.num_threads(2):
 print("done")
 """
     assert printed(START + code) == "done"
+
+
+def test_num_threads_ends_in_another_context():
+    """A generator may end in another context than it began in, whose number then stays."""
+
+    def generator():
+        with softlane.num_threads(3):
+            yield softlane.get_num_threads()
+
+    begun = generator()
+    context = contextvars.copy_context()
+    assert context.run(next, begun) == 3
+    before = softlane.get_num_threads()
+    begun.close()
+    assert softlane.get_num_threads() == before
+
+
+def test_num_threads_may_be_used_again():
+    block, before = softlane.num_threads(3), softlane.get_num_threads()
+    for _ in range(2):
+        with block, softlane.num_threads(2), block:
+            assert softlane.get_num_threads() == 3
+    assert softlane.get_num_threads() == before
 
 
 @needs_pool

@@ -297,6 +297,9 @@ cdef inline bint take_temperature(sl_job *job, temperature, cnp.ndarray a, long 
             job.temperature_step = 1
             return True
         one[0] = numbers[0]
+        if cnp.PyArray_NDIM(t):  # a part of an array that has other temperatures too: 1 is not left out
+            job.temperature = one
+            return True
     if one[0] != 1:
         job.temperature = one
     return is_in_range(one[0])

@@ -102,7 +102,10 @@ def _mask(name: str, where: object, shape: tuple[int, ...]) -> Array:
 
 
 def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
-    """float64: one number, or one for each row; None for 1."""
+    """float64: one number, or one for each row; None for the number 1, but not for an array of it.
+
+    An array may be a part of a larger one, whose other rows have other temperatures: its rows have the bits of those.
+    """
     if type(temperature) is float and 0 < temperature < np.inf:
         return None if temperature == 1 else np.array(temperature)
     t = as_array(name, as_float(temperature), "temperature")
@@ -117,8 +120,9 @@ def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: t
             f"{name}: {what} is {value}, expected positive, finite numbers; "
             f"the limit towards 0 is the class with the largest logit: argmax"
         )
+    is_one = t.ndim == 0 and t.item() == 1
     t = per_row(name, "temperature", t, kept, batch)
-    return None if t.size == 1 and t.item() == 1 else t
+    return None if is_one else t
 
 
 def as_float(number: object) -> object:

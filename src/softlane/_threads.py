@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, suppress
+from contextvars import Token
 from pathlib import Path
 
 from softlane import _core
@@ -134,8 +134,8 @@ def num_threads(n: int) -> AbstractContextManager[None]:
     """Set how many threads one call may use, for the calls in a ``with`` block.
 
     It holds for the current context (`contextvars`): for the block in this thread or asyncio task, and for tasks that
-    begin in it, but not for other threads. There it takes the place of the number of the process, whether smaller or
-    larger. Blocks nest, the innermost one counts.
+    begin in it, but not for threads that begin in it. There it takes the place of the number of the process, whether
+    smaller or larger. Blocks nest, the innermost one counts.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def num_threads(n: int) -> AbstractContextManager[None]:
     Returns
     -------
     context manager
-        For one ``with`` statement.
+        For ``with`` statements.
 
     Raises
     ------
@@ -165,21 +165,26 @@ def num_threads(n: int) -> AbstractContextManager[None]:
     ...     softlane.get_num_threads()
     1
     """
-    return _limited(_thread_count("num_threads", n))
+    return _ThreadLimit(_thread_count("num_threads", n))
 
 
-@contextmanager
-def _limited(count: int) -> Iterator[None]:
-    token = _core.thread_limit.set(count)
-    try:
-        yield
-    finally:
-        _core.thread_limit.reset(token)
+class _ThreadLimit(AbstractContextManager[None]):
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._tokens: list[Token[int]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_core.thread_limit.set(self._count))
+
+    def __exit__(self, *error: object) -> None:
+        token = self._tokens.pop()
+        with suppress(ValueError):  # a generator that ends in another context: there is nothing to put back
+            _core.thread_limit.reset(token)
 
 
 def origin() -> str:
     """Where the number of threads comes from."""
-    return _origin
+    return _origin if _core.thread_limit.get(None) is None else "num_threads"
 
 
 def initialise() -> None:
