@@ -1,9 +1,10 @@
-/* threads.c: many callers at once, each with several threads, and children of fork() between them. `make tsan` builds it with
-   ThreadSanitizer.
+/* threads.c: many callers at once, each with several threads, in turn in this process and in a child of fork(). `make tsan` builds it
+   with ThreadSanitizer.
 
        threads SECONDS
 
-   Every result must have the bits of one thread. A child of fork() does the same, while the callers of its parent go on. */
+   Every result must have the bits of one thread. No caller is at work when a child is born: in the child of a process whose threads
+   allocate memory, ThreadSanitizer's own allocator may wait for ever. tests/test_threads.py has such children. */
 #define _DEFAULT_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -65,21 +66,19 @@ static void *call(void *number) {
     return NULL;
 }
 
-/* Callers until the time is over; the children of the first process are its own copies of all this. */
-static int run(int is_child) {
+static int run_callers(int seconds) {
     pthread_t callers[CALLERS];
+    end = time(NULL) + seconds;
     for (size_t i = 0; i < CALLERS; i++) pthread_create(&callers[i], NULL, call, (void *)(i + 1));
-    while (!is_child && time(NULL) < end && !atomic_load(&wrong)) {
-        int status;
-        const pid_t child = fork();
-        if (child == 0) {
-            end = time(NULL) + 2;
-            exit(run(1));
-        }
-        if (child < 0 || waitpid(child, &status, 0) < 0 || status) atomic_store(&wrong, 1);
-    }
     for (int i = 0; i < CALLERS; i++) pthread_join(callers[i], NULL);
     return atomic_load(&wrong);
+}
+
+static int run_in_child(int seconds) {
+    int status;
+    const pid_t child = fork();
+    if (child == 0) exit(run_callers(seconds));
+    return child < 0 || waitpid(child, &status, 0) < 0 || status;
 }
 
 int main(int argc, char **argv) {
@@ -87,8 +86,9 @@ int main(int argc, char **argv) {
     sl_use_isa(sl_isa_name(0));
     for (int i = 0; i < ELEMENTS; i++) x[i] = (float)(i * 7919 % 10007) / 500;
     for (int i = 0; i < CASES; i++) compute(i, expected[i], 1);
-    end = time(NULL) + atoi(argv[1]);
-    const int failed = run(0);
+    const time_t stop = time(NULL) + atoi(argv[1]);
+    int failed = 0;
+    while (!failed && time(NULL) < stop) failed = run_callers(2) || run_in_child(2);
     printf("threads: %s, %d calls by %d callers%s\n", sl_thread_engine(), atomic_load(&calls), CALLERS, failed ? ": WRONG" : ", same bits");
     return failed;
 }
