@@ -189,7 +189,10 @@ static void run_two_classes(struct tile_batch *b) {
             b->op->finish(g);
             continue;
         }
-        for (int k = 0; k < 2; k++) v_store_tail(y + k * b->to.stride, g->rows, results[k]);
+        for (int k = 0; k < 2; k++) {
+            if (g->rows == LANES) v_store(y + k * b->to.stride, results[k]);
+            else v_store_tail(y + k * b->to.stride, g->rows, results[k]);
+        }
         const struct block all = block_of_columns(g, 0, 2, y, b->to.stride);
         fill_nonfinite_columns(g, b->op, &all);
     }
