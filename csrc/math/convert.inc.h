@@ -147,10 +147,8 @@ static const real *load_source(const struct source *s, ptrdiff_t i, ptrdiff_t n,
     return scratch;
 }
 static const real *load_block(const sl_job *job, ptrdiff_t i, ptrdiff_t n, real *scratch) {
-    if (x_is_native(job)) return (const real *)job->x + i;
     const struct source s = source_of(job);
-    convert_block(&s, i, n, scratch);
-    return scratch;
+    return load_source(&s, i, n, scratch);
 }
 SL_INLINE real load_element(const sl_job *job, ptrdiff_t i) {
     real one = 0;
