@@ -325,7 +325,7 @@ SL_INLINE ptrdiff_t first_not_below(const real *x, ptrdiff_t n, real value) {
         if (~below) return i + sl_lowest_bit(~below);
     }
     for (; i < n; i += LANES) {
-        const unsigned below = v_lanes_lt(v_load_tail(x + i, n - i < LANES ? n - i : LANES, -INFINITY), v);
+        const unsigned below = v_lanes_lt(i + LANES <= n ? v_load(x + i) : v_load_tail(x + i, n - i, -INFINITY), v);
         if (below != all_lanes) return i + sl_lowest_bit(~below);
     }
     return n;

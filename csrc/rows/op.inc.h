@@ -92,6 +92,7 @@ struct strip {
 };
 SL_INLINE ptrdiff_t strips_per_outer(const sl_job *job) { return (job->inner + TILE_WIDTH - 1) / TILE_WIDTH; }
 SL_INLINE struct strip strip_of_unit(const sl_job *job, ptrdiff_t unit) {
+    if (job->inner == 1) return (struct strip){unit, 1}; /* without the divisions, which cost as much as a short row */
     const ptrdiff_t strips = strips_per_outer(job), column = unit % strips * TILE_WIDTH, left = job->inner - column;
     return (struct strip){unit / strips * job->inner + column, left < TILE_WIDTH ? left : TILE_WIDTH};
 }

@@ -19,7 +19,7 @@ SL_INLINE vec max_and_nan(const real *x, ptrdiff_t n, vec *nan) {
         seen_b = v_select_eq(v, v, seen_b, hit);
     }
     for (; i < n; i += LANES) {
-        const vec u = v_load_tail(x + i, n - i < LANES ? n - i : LANES, -INFINITY);
+        const vec u = i + LANES <= n ? v_load(x + i) : v_load_tail(x + i, n - i, -INFINITY);
         a = v_max(u, a);
         seen_a = v_select_eq(u, u, seen_a, hit);
     }
