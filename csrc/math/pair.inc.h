@@ -149,10 +149,7 @@ SL_INLINE struct dot_sum dot_zero(void) {
     for (int i = 0; i < HALVES; i++) d.high[i] = d.low[i] = f64_set1(0.0);
     return d;
 }
-SL_INLINE void dot_add_product(struct dot_sum *d, vec p, vec w) {
-    f64_v a[HALVES], b[HALVES];
-    to_double(p, a);
-    to_double(w, b);
+SL_INLINE void dot_add_doubles(struct dot_sum *d, const f64_v *a, const f64_v *b) {
     for (int i = 0; i < HALVES; i++) {
 #if SL_REAL == 32
         d->high[i] = f64_fma(a[i], b[i], d->high[i]); /* products of float32 are exact */
@@ -163,6 +160,19 @@ SL_INLINE void dot_add_product(struct dot_sum *d, vec p, vec w) {
         d->low[i] = f64_add(f64_add(d->low[i], rest), lost);
 #endif
     }
+}
+SL_INLINE void dot_add_product(struct dot_sum *d, vec p, vec w) {
+    f64_v a[HALVES], b[HALVES];
+    to_double(p, a);
+    to_double(w, b);
+    dot_add_doubles(d, a, b);
+}
+/* The same with one factor for all lanes */
+SL_INLINE void dot_add_multiple(struct dot_sum *d, vec p, real w) {
+    f64_v a[HALVES], b[HALVES];
+    to_double(p, a);
+    for (int i = 0; i < HALVES; i++) b[i] = f64_set1((double)w);
+    dot_add_doubles(d, a, b);
 }
 SL_INLINE void dot_add_low(struct dot_sum *d, vec low) {
     f64_v part[HALVES];

@@ -162,7 +162,7 @@ static void expect_tile(const struct tile_batch *b) {
     struct dot_sum sums[TILE_VECTORS];
     int j = 0;
     for (int i = 0; i < b->count; i++) sums[i] = dot_zero();
-    for (; j + 4 <= b->count; j += 4) expect_columns(4, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
+    for (; j + UNROLL <= b->count; j += UNROLL) expect_columns(UNROLL, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
     for (; j < b->count; j++) expect_columns(1, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
     store_expectations(b, sums);
 }
@@ -334,18 +334,17 @@ static ptrdiff_t tile_count(const sl_job *job) {
     if (job->inner < LANES) return (job->outer * job->inner + width - 1) / width;
     return job->outer * ((job->inner + width - 1) / width);
 }
-/* The columns of tile number t */
-static struct packed_tile tile_at(const sl_job *job, ptrdiff_t t, real *tile) {
-    struct packed_tile p = {.job = job, .width = tile_width(job), .tile = tile};
-    const ptrdiff_t per_outer = (job->inner + p.width - 1) / p.width;
+/* Tile number t: its columns. Field by field, as zeros for its maxima would cost more than to find them. */
+static void set_tile(struct packed_tile *p, ptrdiff_t t) {
+    const sl_job *job = p->job;
+    const ptrdiff_t per_outer = (job->inner + p->width - 1) / p->width;
     ptrdiff_t end = job->outer * job->inner;
-    p.first = t * p.width;
+    p->first = t * p->width;
     if (job->inner >= LANES) {
-        p.first = t / per_outer * job->inner + t % per_outer * p.width;
+        p->first = t / per_outer * job->inner + t % per_outer * p->width;
         end = (t / per_outer + 1) * job->inner;
     }
-    p.columns = end - p.first < p.width ? end - p.first : p.width;
-    return p;
+    p->columns = end - p->first < p->width ? end - p->first : p->width;
 }
 
 /* Units first to last: tiles of a job whose inner is not 1 */
@@ -358,8 +357,12 @@ static void planes_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
     b.has_all_classes = job->n <= SL_BLOCK;
     const int direct = b.has_all_classes && job->inner >= LANES && y_is_native(job) && writes_classes(b.op); /* from the tile to y */
+    struct packed_tile p;
+    p.job = job;
+    p.width = tile_width(job);
+    p.tile = s.tile;
     for (ptrdiff_t t = first; t < last; t++) {
-        struct packed_tile p = tile_at(job, t, s.tile);
+        set_tile(&p, t);
         if (b.has_all_classes) pack_tile(&p, 0, job->n);
         for (ptrdiff_t j = 0; j < p.columns; j += TILE_VECTORS * LANES) {
             const ptrdiff_t left = p.columns - j < TILE_VECTORS * LANES ? p.columns - j : TILE_VECTORS * LANES;

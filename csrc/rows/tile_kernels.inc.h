@@ -97,27 +97,28 @@ static void map_columns(const struct op *op, const struct row_group *groups, con
 }
 
 /* Adds probabilities times the values of n classes to the sums of u vectors of rows, whose tile has e. */
-SL_INLINE void expect_columns(int u, const sl_job *job, const struct row_stats *stats, const real *values, ptrdiff_t n, const real *tile,
-                              ptrdiff_t stride, struct dot_sum *sums) {
-    const int flushes = job->mask != NULL;
+SL_INLINE void expect_columns_as(int u, const int flushes, const int fixes_certain, const struct row_stats *stats, const real *values,
+                                 ptrdiff_t n, const real *tile, ptrdiff_t stride, struct dot_sum *sums) {
     const vec one = v_set1(1);
-    struct dot_sum d[4];
-    int any_certain = 0;
-    for (int j = 0; j < u; j++) {
-        d[j] = sums[j];
-        any_certain |= stats[j].any_confident;
-    }
-    for (ptrdiff_t k = 0; k < n; k++) {
-        const vec value = v_set1(values[k]);
+    struct dot_sum d[UNROLL];
+    for (int j = 0; j < u; j++) d[j] = sums[j];
+    for (ptrdiff_t k = 0; k < n; k++)
         for (int j = 0; j < u; j++) {
             const struct row_stats *s = &stats[j];
             const vec e = flush_small(v_load(tile + k * stride + j * LANES), flushes, v_load(s->flush_below));
             vec p = scale_exp(e, v_load(s->scale), v_load(s->scale_low));
-            if (any_certain) p = v_select_lt(certain_from(s), p, one, p);
-            dot_add_product(&d[j], p, value);
+            if (fixes_certain) p = v_select_lt(certain_from(s), p, one, p);
+            dot_add_multiple(&d[j], p, values[k]);
         }
-    }
     for (int j = 0; j < u; j++) sums[j] = d[j];
+}
+SL_INLINE void expect_columns(int u, const sl_job *job, const struct row_stats *stats, const real *values, ptrdiff_t n, const real *tile,
+                              ptrdiff_t stride, struct dot_sum *sums) {
+    int any_certain = 0;
+    for (int j = 0; j < u; j++) any_certain |= stats[j].any_confident;
+    if (any_certain) expect_columns_as(u, 1, 1, stats, values, n, tile, stride, sums);
+    else if (job->mask) expect_columns_as(u, 1, 0, stats, values, n, tile, stride, sums);
+    else expect_columns_as(u, 0, 0, stats, values, n, tile, stride, sums);
 }
 
 #endif

@@ -28,24 +28,30 @@ struct packed_tile {
     real max[TILE_WIDTH]; /* of each column, over the classes that were packed last */
 };
 
-SL_INLINE void store_and_max(vec x, real *to, real *max) {
-    v_store(to, x);
-    v_store(max, v_max(x, v_load(max)));
+/* One class of some columns to the tile, and to their maxima. x is `to` where it has been converted. */
+SL_INLINE void pack_plane(const int copies, const real *x, ptrdiff_t columns, ptrdiff_t prefetched, real *to, real *max) {
+    const ptrdiff_t full = columns - columns % LANES;
+    for (ptrdiff_t j = 0; j < full; j += LANES) {
+        const vec v = v_load(x + j);
+        if (copies) sl_prefetch(x + j + prefetched);
+        if (copies) v_store(to + j, v);
+        v_store(max + j, v_max(v, v_load(max + j)));
+    }
+    if (full == columns) return;
+    const vec v = v_load_tail(x + full, columns - full, 0);
+    v_store(to + full, v);
+    v_store(max + full, v_max(v, v_load(max + full)));
 }
 
 /* Columns of one outer index lie side by side. */
 static void pack_planes(struct packed_tile *t, ptrdiff_t k0, ptrdiff_t k1) {
     const sl_job *job = t->job;
-    const ptrdiff_t at = start_of_row(job, t->first), full = t->columns - t->columns % LANES;
+    const ptrdiff_t at = start_of_row(job, t->first);
     for (ptrdiff_t k = k0; k < k1; k++) {
         real *to = t->tile + (k - k0) * t->width;
         const real *x = load_block(job, at + k * job->inner, t->columns, to);
-        const real *prefetched = x + (x != to && k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0);
-        for (ptrdiff_t j = 0; j < full; j += LANES) {
-            sl_prefetch(prefetched + j);
-            store_and_max(v_load(x + j), to + j, t->max + j);
-        }
-        if (full < t->columns) store_and_max(v_load_tail(x + full, t->columns - full, 0), to + full, t->max + full);
+        if (x == to) pack_plane(0, x, t->columns, 0, to, t->max);
+        else pack_plane(1, x, t->columns, k + PLANES_AHEAD < k1 ? PLANES_AHEAD * job->inner : 0, to, t->max);
     }
 }
 /* Fewer columns than lanes come from several outer indices. */
