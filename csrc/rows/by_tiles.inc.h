@@ -157,13 +157,13 @@ static void store_expectations(const struct tile_batch *b, struct dot_sum *sums)
     }
 }
 static void expect_tile(const struct tile_batch *b) {
-    const real *values = b->op->class_values(b->job);
-    const ptrdiff_t n = b->job->n;
+    const int flushes = b->job->mask != NULL;
+    struct valued_tile t = {b->tile, b->op->class_values(b->job), b->stride, b->job->n};
     struct dot_sum sums[TILE_VECTORS];
     int j = 0;
     for (int i = 0; i < b->count; i++) sums[i] = dot_zero();
-    for (; j + UNROLL <= b->count; j += UNROLL) expect_columns(UNROLL, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
-    for (; j < b->count; j++) expect_columns(1, b->job, b->stats + j, values, n, b->tile + j * LANES, b->stride, sums + j);
+    for (; j + UNROLL <= b->count; j += UNROLL, t.tile += UNROLL * LANES) expect_columns(UNROLL, flushes, b->stats + j, &t, sums + j);
+    for (; j < b->count; j++, t.tile += LANES) expect_columns(1, flushes, b->stats + j, &t, sums + j);
     store_expectations(b, sums);
 }
 
@@ -290,7 +290,8 @@ static void map_column_blocks(struct tile_batch *b, struct column_blocks *c) {
         if (p->shifted) column_shift(b->tile, LANES, n, p->shift);
         if (keeps_exp(b->op)) column_exp_sum(b->tile, LANES, n, p, 1);
         if (b->op->map == MAP_EXPECT) {
-            expect_columns(1, b->job, b->stats, b->op->class_values(b->job) + k, n, b->tile, LANES, &sum);
+            const struct valued_tile t = {b->tile, b->op->class_values(b->job) + k, LANES, n};
+            expect_columns(1, b->job->mask != NULL, b->stats, &t, &sum);
             continue;
         }
         map_tile(b, k, n);

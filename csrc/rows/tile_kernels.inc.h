@@ -96,29 +96,34 @@ static void map_columns(const struct op *op, const struct row_group *groups, con
         }
 }
 
-/* Adds probabilities times the values of n classes to the sums of u vectors of rows, whose tile has e. */
-SL_INLINE void expect_columns_as(int u, const int flushes, const int fixes_certain, const struct row_stats *stats, const real *values,
-                                 ptrdiff_t n, const real *tile, ptrdiff_t stride, struct dot_sum *sums) {
+/* e of some classes in a tile, and the value of each class */
+struct valued_tile {
+    const real *tile, *values;
+    ptrdiff_t stride, n;
+};
+
+/* Adds probabilities times the values of the classes to the sums of u vectors of rows. */
+SL_INLINE void expect_columns_as(int u, const int flushes, const int fixes_certain, const struct row_stats *stats,
+                                 const struct valued_tile *t, struct dot_sum *sums) {
     const vec one = v_set1(1);
     struct dot_sum d[UNROLL];
     for (int j = 0; j < u; j++) d[j] = sums[j];
-    for (ptrdiff_t k = 0; k < n; k++)
+    for (ptrdiff_t k = 0; k < t->n; k++)
         for (int j = 0; j < u; j++) {
             const struct row_stats *s = &stats[j];
-            const vec e = flush_small(v_load(tile + k * stride + j * LANES), flushes, v_load(s->flush_below));
+            const vec e = flush_small(v_load(t->tile + k * t->stride + j * LANES), flushes, v_load(s->flush_below));
             vec p = scale_exp(e, v_load(s->scale), v_load(s->scale_low));
             if (fixes_certain) p = v_select_lt(certain_from(s), p, one, p);
-            dot_add_multiple(&d[j], p, values[k]);
+            dot_add_multiple(&d[j], p, t->values[k]);
         }
     for (int j = 0; j < u; j++) sums[j] = d[j];
 }
-SL_INLINE void expect_columns(int u, const sl_job *job, const struct row_stats *stats, const real *values, ptrdiff_t n, const real *tile,
-                              ptrdiff_t stride, struct dot_sum *sums) {
+SL_INLINE void expect_columns(int u, const int flushes, const struct row_stats *stats, const struct valued_tile *t, struct dot_sum *sums) {
     int any_certain = 0;
     for (int j = 0; j < u; j++) any_certain |= stats[j].any_confident;
-    if (any_certain) expect_columns_as(u, 1, 1, stats, values, n, tile, stride, sums);
-    else if (job->mask) expect_columns_as(u, 1, 0, stats, values, n, tile, stride, sums);
-    else expect_columns_as(u, 0, 0, stats, values, n, tile, stride, sums);
+    if (any_certain) expect_columns_as(u, 1, 1, stats, t, sums);
+    else if (flushes) expect_columns_as(u, 1, 0, stats, t, sums);
+    else expect_columns_as(u, 0, 0, stats, t, sums);
 }
 
 #endif
