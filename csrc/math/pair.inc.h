@@ -56,6 +56,12 @@ SL_INLINE struct pair pair_scale(struct pair a, vec power_of_two) {
     return (struct pair){v_mul(a.high, power_of_two), v_mul(a.low, power_of_two)};
 }
 
+/* a * b, less the product of the low parts */
+SL_INLINE struct pair pair_multiply(struct pair a, struct pair b) {
+    const vec high = v_mul(a.high, b.high), lost = v_fma(a.high, b.high, v_negate(high));
+    return (struct pair){high, v_fma(a.high, b.low, v_fma(a.low, b.high, lost))};
+}
+
 /* Adds lane j + half to lane j in each group of 2 * half lanes. The sums of a fill the lower half of the result, those of b the upper. */
 SL_INLINE struct pair unzip_add(const int half, struct pair a, struct pair b) {
     struct pair even, odd;

@@ -205,7 +205,7 @@ static void cross_entropy_finish(struct row_group *g) {
     f64_v factor[HALVES];
     find_special_rows(g->stats, g->targets);
     scale_of_gradient(g->job->args, g->stats, g->targets, factor);
-    gradient_of_target(g, factor);
+    if (g->job->n != 2) gradient_of_target(g, factor);
 }
 
 /* ---- second pass: the gradient -------------------------------------------------------------------------------- */
@@ -224,6 +224,16 @@ static void subtract_class_masses(const sl_job *job, const struct block *y, cons
     }
 }
 
+/* Writes the gradient of the class that an index names where there are two: that of the other one, negated. */
+static void negate_other_gradients(const sl_loss_args *args, const struct block *y) {
+    const int64_t *restrict target = args->target + y->first_row;
+    real *restrict gradient = y->at;
+    for (ptrdiff_t i = 0; i < y->rows; i++) {
+        const int64_t k = target[i];
+        if (k >= 0 && k < 2) gradient[i * y->row_step + k * y->class_step] = -gradient[i * y->row_step + (1 - k) * y->class_step];
+    }
+}
+
 /* Writes the gradient of the classes that an index names. */
 static void write_target_gradients(const sl_loss_args *args, const struct block *y, const struct row_targets *restrict t) {
     const int64_t *restrict target = args->target + y->first_row;
@@ -237,7 +247,8 @@ static void write_target_gradients(const sl_loss_args *args, const struct block 
 static void subtract_targets(const sl_job *job, const struct block *y, const struct row_targets *t) {
     const sl_loss_args *args = job->args;
     const int all_classes = has_class_masses(args);
-    if (!all_classes) write_target_gradients(args, y, t);
+    if (!all_classes && job->n == 2) negate_other_gradients(args, y);
+    else if (!all_classes) write_target_gradients(args, y, t);
     if (!all_classes && !t->any_special) return;
     for (ptrdiff_t i = 0; i < y->rows; i++) {
         real *row = y->at + i * y->row_step;

@@ -70,23 +70,19 @@ SL_INLINE void exp_parts_of_minus_abs(int u, const vec *x, const struct logistic
 
 /* log1p(exp(-|x|)) as pairs, where exp(-|x|) = e(-|x|) / e(0) = high + low */
 SL_INLINE void log1p_of_exp(int u, const vec *x, const struct logistic_params *g, struct pair *log) {
-    vec T[UNROLL], p[UNROLL], high[UNROLL], low[UNROLL];
-    struct pair e[UNROLL];
+    vec T[UNROLL], p[UNROLL], high[UNROLL];
+    struct pair z[UNROLL];
     exp_parts_of_minus_abs(u, x, g, T, p);
-    for (int i = 0; i < u; i++) e[i] = exp_pair(T[i], p[i]);
-    for (int i = 0; i < u; i++) high[i] = v_mul(e[i].high, g->inverse.high);
-    for (int i = 0; i < u; i++) {
-        low[i] = v_fma(e[i].high, g->inverse.high, v_negate(high[i]));
-        low[i] = v_fma(e[i].high, g->inverse.low, v_fma(e[i].low, g->inverse.high, low[i]));
-    }
+    for (int i = 0; i < u; i++) z[i] = pair_multiply(exp_pair(T[i], p[i]), g->inverse);
+    for (int i = 0; i < u; i++) high[i] = z[i].high;
 #if SL_REAL == 32
     log1p_polynomial(u, high, p);
     for (int i = 0; i < u; i++) {
         const vec slope = v_fma(high[i], v_set1((real)-0.5), v_set1(1)); /* of log1p, near enough for low */
-        log[i] = (struct pair){high[i], v_fma(v_mul(high[i], high[i]), p[i], v_mul(low[i], slope))};
+        log[i] = (struct pair){high[i], v_fma(v_mul(high[i], high[i]), p[i], v_mul(z[i].low, slope))};
     }
 #else
-    for (int i = 0; i < u; i++) f64_log1p(high[i], low[i], &log[i].high, &log[i].low);
+    for (int i = 0; i < u; i++) f64_log1p(high[i], z[i].low, &log[i].high, &log[i].low);
 #endif
 }
 

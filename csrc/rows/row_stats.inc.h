@@ -68,6 +68,12 @@ static void ratio_of_pairs(struct pair others, struct pair max, struct ratio_oth
 #endif
 }
 
+/* max + log, rounded once. An infinite maximum has no low part. */
+SL_INLINE vec add_logarithm(struct pair max, struct pair log) {
+    const vec sum = pair_renormalize(pair_add(max, log)).high;
+    return v_select_eq(v_sub(max.high, max.high), v_set1(0), sum, max.high);
+}
+
 /* log(sum / e(max)) = log1p(ratio), and logsumexp = max / T + that. Returns the logarithm. */
 static vec log_of_ratio(const struct ratio_others_to_max *ratio, const struct exp_params *p, double *log, vec *logsumexp) {
 #if SL_REAL == 32
@@ -89,8 +95,7 @@ static vec log_of_ratio(const struct ratio_others_to_max *ratio, const struct ex
         m.high = v_div(p->max, p->temperature->t);
         m.low = v_mul(v_fma(v_negate(m.high), p->temperature->t, p->max), p->temperature->inverse_high);
     }
-    const vec zero = v_set1(0), sum = pair_renormalize(pair_add(m, l)).high;
-    *logsumexp = v_select_eq(v_sub(m.high, m.high), zero, sum, m.high); /* infinity has no low part */
+    *logsumexp = add_logarithm(m, l);
     return l.high;
 #endif
 }
