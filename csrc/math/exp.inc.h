@@ -23,7 +23,7 @@
    All of it is in units of x: r is T times as large, and the polynomial's terms make up for it. */
 struct temperature_params {
     vec steps_per_unit, step_high, step_low, term[EXP_TERMS];
-    vec t, inverse_high, inverse_low; /* T; 1 / T as a pair, both > 0, so that -inf times either is -inf */
+    vec t, twice_inverse_high, twice_inverse_low; /* T; 2 / T as a pair, both > 0, so that -inf times either is -inf */
     double exact[LANES];
 };
 
@@ -65,10 +65,10 @@ static const struct temperature_params *load_temperature(const sl_job *job, ptrd
         rest[i] = f64_fma(t[i], f64_set1(LN2_REST / TABLE_SIZE), f64_fma(t[i], f64_set1(LN2 / TABLE_SIZE), f64_negate(rest[i])));
     h->step_low = from_double(rest);
     for (int i = 0; i < HALVES; i++) part[i] = f64_mul(inverse[i], below_1);
-    h->inverse_high = from_double(part);
-    to_double(h->inverse_high, rest);
+    h->twice_inverse_high = v_mul(from_double(part), v_set1(2));
+    to_double(from_double(part), rest);
     for (int i = 0; i < HALVES; i++) rest[i] = f64_mul(f64_fma(f64_negate(rest[i]), t[i], f64_set1(1.0)), inverse[i]);
-    h->inverse_low = from_double(rest);
+    h->twice_inverse_low = v_mul(from_double(rest), v_set1(2));
     scale_exp_terms(h, inverse);
     return h;
 }
@@ -91,8 +91,8 @@ static const struct temperature_params *temperature_of_row(const struct temperat
     h->step_low = v_lane(rows->step_low, lane);
     for (int k = 0; k < EXP_TERMS; k++) h->term[k] = v_lane(rows->term[k], lane);
     h->t = v_lane(rows->t, lane);
-    h->inverse_high = v_lane(rows->inverse_high, lane);
-    h->inverse_low = v_lane(rows->inverse_low, lane);
+    h->twice_inverse_high = v_lane(rows->twice_inverse_high, lane);
+    h->twice_inverse_low = v_lane(rows->twice_inverse_low, lane);
     for (int i = 0; i < LANES; i++) h->exact[i] = rows->exact[lane];
     return h;
 }

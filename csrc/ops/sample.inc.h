@@ -157,9 +157,18 @@ static void store_log_prob(const struct sampling *s, int64_t drawn, double other
         ratio.low[i] = 0;
     }
     const vec log = log_of_ratio(&ratio, params, log_double, &unused_logsumexp);
-    const vec x = v_sub(v_set1(logit_at(job, s->weights.row, drawn)), params->shift);
-    v_store(y, shift_logit(x, params->reduced, log, params->temperature));
+    const vec x = v_set1(logit_at(job, s->weights.row, drawn));
+    v_store(y, shift_logit(x, params->max, log, params->temperature));
     store_results(job, s->weights.row, 1, y);
+}
+
+/* Does a class take part, where the uniform number is 0? Not if its probability is 0 as float64. Every larger number is beyond the
+   sum of such classes. */
+static int may_be_drawn(const struct sampling *s, real x, double total) {
+    if (s->uniform > 0) return 1;
+    const struct temperature_params *t = s->weights.params->temperature;
+    const double distance = ((double)s->max - x) / (t ? t->exact[0] : 1);
+    return distance + log(total / weight_of(s->max, s->weights.params)) < 1075 * LN2;
 }
 
 /* The class that the uniform number means: the first, by index, at which the sum of weights exceeds that part of all. */
@@ -174,7 +183,7 @@ static int64_t draw_from_list(const struct sampling *s, ptrdiff_t kept) {
     for (ptrdiff_t i = 0; i < kept; i++) total += w[i];
     for (ptrdiff_t i = 0; i < kept; i++) {
         sum += w[i];
-        if (sum > s->uniform * total) return candidate_index(list[i]);
+        if (sum > s->uniform * total && may_be_drawn(s, x[i], total)) return candidate_index(list[i]);
     }
     return candidate_index(list[kept - 1]);
 }
@@ -221,10 +230,22 @@ static int64_t draw_from_block(const struct sampling *s, ptrdiff_t from, double 
     return drawn;
 }
 
+static int64_t first_that_may_be_drawn(const struct sampling *s, double total) {
+    int64_t k = 0;
+    for (real x = logit_at(s->weights.job, s->weights.row, k); k < s->weights.job->n - 1;) {
+        if (in_prefix(&s->prefix, x, (ptrdiff_t)k) && (real)weight_of(x, s->weights.params) >= s->weights.least &&
+            may_be_drawn(s, x, total))
+            break;
+        x = logit_at(s->weights.job, s->weights.row, ++k);
+    }
+    return k;
+}
+
 /* The same class as from a list: first its block, then the class. */
 static int64_t draw_from_row(const struct sampling *s) {
-    const double *sums = s->scratch->block_weights, target = s->uniform * weigh_blocks(s);
+    const double *sums = s->scratch->block_weights, total = weigh_blocks(s), target = s->uniform * total;
     double sum = 0;
+    if (s->uniform == 0) return first_that_may_be_drawn(s, total);
     ptrdiff_t from = 0;
     for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) {
         if (!(sums[b] > 0)) continue;

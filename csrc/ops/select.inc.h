@@ -134,7 +134,7 @@ static void select_rows(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char
 
 /* ---- values of selected classes ------------------------------------------------------------------------------- */
 
-/* What turns x less shift of a class into its value: one row per lane, or one row in all lanes */
+/* What turns x of a class into its value: one row per lane, or one row in all lanes */
 struct value_map {
     const struct exp_params *params;
     vec scale, scale_low; /* for probabilities */
@@ -144,11 +144,12 @@ struct value_map {
 /* The same steps as for whole rows, so that the bits are the same. */
 SL_INLINE vec value_of_classes(int log, vec x, const struct value_map *map) {
     const struct exp_params *p = map->params;
-    if (log) return shift_logit(x, p->reduced, map->log_sum, p->temperature);
+    if (log) return shift_logit(x, p->max, map->log_sum, p->temperature);
     const struct exp_constants c = exp_constants_of(p);
+    const vec shifted = v_sub(x, p->shift);
     struct pair unused = sum_begin();
     vec e;
-    add_exp(1, &x, &c, &unused, &e);
+    add_exp(1, &shifted, &c, &unused, &e);
     return scale_exp(e, map->scale, map->scale_low);
 }
 
@@ -164,13 +165,13 @@ static void fix_special_values(const struct row_group *g, int lane, const int64_
 }
 SL_INLINE int has_special_rows(const struct row_group *g) { return g->stats->any_nonfinite || g->stats->any_confident; }
 
-/* x less shift of one class of each row: of the maximum for topk, else of those given */
+/* x of one class of each row: the maximum for topk, else of those given */
 SL_INLINE vec selected_logits(const struct row_group *g, const int64_t *index) {
-    if (is_topk(g->job)) return g->params.reduced;
+    if (is_topk(g->job)) return g->params.max;
     real x[LANES];
     for (int i = 0; i < LANES; i++)
         x[i] = i >= g->rows ? 0 : g->tile ? g->tile[index[i] * g->tile_stride + i] : logit_at(g->job, g->first + i, index[i]);
-    return g->tile ? v_load(x) : v_sub(v_load(x), g->params.shift);
+    return v_load(x);
 }
 
 /* The values of one class of each row of a group, together */
@@ -208,18 +209,18 @@ static void store_values_of_row(const struct row_group *g, int lane, real max) {
         const int64_t *index = select_args(g->job)->index + row * k + j;
         real x[LANES], y[LANES];
         for (int l = 0; l < LANES; l++) x[l] = l < count ? logit_at(g->job, row, index[l]) : 0;
-        if (!g->results) v_store(y, value_of_classes(log, v_sub(v_load(x), params.shift), &map));
+        if (!g->results) v_store(y, value_of_classes(log, v_load(x), &map));
         for (int l = 0; g->results && l < count; l++) y[l] = g->results[index[l] * LANES + lane];
         if (has_special_rows(g)) fix_special_values(g, lane, index, count, y);
         store_results(g->job, row * k + j, count, y);
     }
 }
 
-/* The first class with the maximum, of rows one per lane whose tile holds x less shift */
+/* The first class with the maximum, of rows one per lane in a tile */
 static void find_max_in_tile(const struct row_group *g, real *index) {
     vec found = v_set1(0);
     for (ptrdiff_t k = g->job->n - 1; k >= 0; k--)
-        found = v_select_eq(v_load(g->tile + k * g->tile_stride), g->params.reduced, v_set1((real)k), found);
+        found = v_select_eq(v_load(g->tile + k * g->tile_stride), g->params.max, v_set1((real)k), found);
     v_store(index, found);
 }
 

@@ -37,7 +37,7 @@ static void sum_column_blocks(struct tile_batch *b, struct column_blocks *c) {
             const struct block x = block_of_columns(g, k, n, b->tile, LANES);
             collect_block(b->job, &c->blocks, &x, i);
         }
-        if (any_shift) column_shift(b->tile, LANES, n, shift);
+        if (any_shift) column_shift(b->tile, LANES, n, shift, b->tile, LANES);
         const struct exp_params p = exp_params_of_block(v_load(c->packed.max), shift, g->params.temperature);
         c->sum[i] = column_exp_sum(b->tile, LANES, n, &p, 0);
     }
@@ -59,7 +59,7 @@ static struct pair sum_confident_column_blocks(void *context, int j) {
     for (ptrdiff_t i = 0; i < c->blocks.blocks; i++) {
         const ptrdiff_t k = i * SL_BLOCK, n = block_length(b->job, i);
         pack_tile(&c->packed, k, k + n);
-        others = pair_renormalize(pair_add(others, column_sum_without_max(b->tile, LANES, n, &g->params, g->params.shift)));
+        others = pair_renormalize(pair_add(others, column_sum_without_max(b->tile, LANES, n, &g->params)));
     }
     return others;
 }
@@ -79,7 +79,7 @@ static void map_column_blocks(struct tile_batch *b, struct column_blocks *c) {
     for (ptrdiff_t i = 0; i < c->blocks.blocks; i++) {
         const ptrdiff_t k = i * SL_BLOCK, n = block_length(b->job, i);
         pack_tile(&c->packed, k, k + n);
-        if (p->shifted) column_shift(b->tile, LANES, n, p->shift);
+        if (keeps_exp(b->op) && p->shifted) column_shift(b->tile, LANES, n, p->shift, b->tile, LANES);
         if (keeps_exp(b->op)) column_exp_sum(b->tile, LANES, n, p, 1);
         if (b->op->map == MAP_EXPECT) {
             const struct valued_tile t = {b->tile, b->op->class_values(b->job) + k, LANES, n};

@@ -51,7 +51,7 @@ struct row_group {
     struct row_targets *targets; /* unset where the operation collects none */
     const real *x;               /* all classes of lane i side by side at x + i * x_step; or NULL */
     ptrdiff_t x_step;
-    const real *tile; /* x - shift of class k of lane i at tile[k * tile_stride + i]; or NULL */
+    const real *tile; /* class k of lane i at tile[k * tile_stride + i]; or NULL */
     ptrdiff_t tile_stride;
     const real *results;     /* of two classes: class k of lane i at results[k * LANES + i]; or NULL */
     const real *part_maxima; /* of one long row: as by_rows keeps them; or NULL */

@@ -93,7 +93,8 @@ static vec log_of_ratio(const struct ratio_others_to_max *ratio, const struct ex
     v_store(log, l.high);
     if (p->temperature) {
         m.high = v_div(p->max, p->temperature->t);
-        m.low = v_mul(v_fma(v_negate(m.high), p->temperature->t, p->max), p->temperature->inverse_high);
+        const vec inverse = v_mul(p->temperature->twice_inverse_high, v_set1((real)0.5));
+        m.low = v_mul(v_fma(v_negate(m.high), p->temperature->t, p->max), inverse);
     }
     *logsumexp = add_logarithm(m, l);
     return l.high;
@@ -165,9 +166,9 @@ SL_INLINE vec flush_small(vec e, int flushes, vec flush_below) { return flushes 
 
 /* A log-probability (x - max) / T - log_sum: both terms have one sign, so nothing cancels, where x - logsumexp would. */
 SL_INLINE vec shift_logit(vec x, vec max, vec log_sum, const struct temperature_params *temperature) {
-    const vec d = v_sub(x, max);
-    if (!temperature) return v_sub(d, log_sum);
-    return v_fma(d, temperature->inverse_high, v_fma(d, temperature->inverse_low, v_negate(log_sum))); /* inverse_low > 0: -inf stays */
+    if (!temperature) return v_sub(v_sub(x, max), log_sum);
+    const vec half = v_set1((real)0.5), d = v_fma(x, half, v_negate(v_mul(max, half))); /* x - max could overflow */
+    return v_fma(d, temperature->twice_inverse_high, v_fma(d, temperature->twice_inverse_low, v_negate(log_sum)));
 }
 
 /* Where one class of a row has all weight, its product may be an ulp short of 1: from here on a probability is 1. */

@@ -92,6 +92,9 @@ static void collect_columns(const struct tile_batch *b, int j) {
     b->op->collect(b->job, &x, max, g->targets);
 }
 
+SL_INLINE struct pair sum_column(const struct op *op, real *x, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p) {
+    return pair_renormalize(keeps_exp(op) ? column_exp_sum(x, stride, n, p, 1) : column_exp_sum(x, stride, n, p, 0));
+}
 static void sum_columns(struct tile_batch *b, struct pair *sum) {
     const ptrdiff_t n = b->job->n;
     for (int j = 0; j < b->count; j++) {
@@ -99,15 +102,18 @@ static void sum_columns(struct tile_batch *b, struct pair *sum) {
         real *column = b->tile + j * LANES;
         prefetch_next(b, j);
         if (b->op->collect) collect_columns(b, j);
-        if (p->shifted) column_shift(column, b->stride, n, p->shift);
-        sum[j] =
-            pair_renormalize(keeps_exp(b->op) ? column_exp_sum(column, b->stride, n, p, 1) : column_exp_sum(column, b->stride, n, p, 0));
+        if (p->shifted) {
+            real *to = keeps_exp(b->op) ? column : b->spare; /* the tile keeps x that is not to become e */
+            const ptrdiff_t stride = keeps_exp(b->op) ? b->stride : LANES;
+            column_shift(column, b->stride, n, p->shift, to, stride);
+            sum[j] = sum_column(b->op, to, stride, n, p);
+        } else sum[j] = sum_column(b->op, column, b->stride, n, p);
     }
 }
 
 /* ---- 2. from sums to statistics --------------------------------------------------------------------------------- */
 
-/* x - shift of one vector of rows, where e has taken its place in the tile */
+/* x of one vector of rows, where e has taken its place in the tile */
 static const real *reload_columns(const struct tile_batch *b, const struct row_group *g) {
     const sl_job *job = b->job;
     if (job->inner == 1) load_rows(b->x + (g->first - b->groups[0].first) * job->n, job->n, g->rows, b->spare, LANES);
@@ -115,16 +121,14 @@ static const real *reload_columns(const struct tile_batch *b, const struct row_g
         struct packed_tile t = {.job = job, .first = g->first, .columns = g->rows, .width = LANES, .tile = b->spare};
         pack_tile(&t, 0, job->n);
     }
-    if (g->params.shifted) column_shift(b->spare, LANES, job->n, g->params.shift);
     return b->spare;
 }
 static struct pair sum_confident_columns(void *context, int j) {
     const struct tile_batch *b = context;
     const struct row_group *g = &b->groups[j];
     const ptrdiff_t n = b->job->n;
-    const vec none = v_set1(0);
-    return pair_renormalize(keeps_exp(b->op) ? column_sum_without_max(reload_columns(b, g), LANES, n, &g->params, none)
-                                             : column_sum_without_max(b->tile + j * LANES, b->stride, n, &g->params, none));
+    return pair_renormalize(keeps_exp(b->op) ? column_sum_without_max(reload_columns(b, g), LANES, n, &g->params)
+                                             : column_sum_without_max(b->tile + j * LANES, b->stride, n, &g->params));
 }
 
 /* ---- 3. from statistics to results ------------------------------------------------------------------------------ */

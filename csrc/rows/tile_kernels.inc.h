@@ -13,8 +13,8 @@ SL_INLINE vec column_max(const real *tile, ptrdiff_t stride, ptrdiff_t n, vec m)
     return m;
 }
 
-static void column_shift(real *tile, ptrdiff_t stride, ptrdiff_t n, vec shift) {
-    for (ptrdiff_t k = 0; k < n; k++) v_store(tile + k * stride, v_sub(v_load(tile + k * stride), shift));
+static void column_shift(const real *from, ptrdiff_t stride, ptrdiff_t n, vec shift, real *to, ptrdiff_t to_stride) {
+    for (ptrdiff_t k = 0; k < n; k++) v_store(to + k * to_stride, v_sub(v_load(from + k * stride), shift));
 }
 
 /* ---- sums of exponentials -------------------------------------------------------------------------------------- */
@@ -46,18 +46,18 @@ SL_INLINE struct pair column_exp_sum(real *tile, ptrdiff_t stride, ptrdiff_t n, 
     return column_exp_sum_as(tile, stride, n, &c, stores_exp);
 }
 
-/* The sum of e of the classes below the maximum; x of the tile is less_shift too large. */
-static struct pair column_sum_without_max(const real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p, vec less_shift) {
+/* The sum of e of the classes below the maximum */
+static struct pair column_sum_without_max(const real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p) {
     const struct exp_constants c = exp_constants_of(p);
     struct pair sum = pair_zero();
     vec x[UNROLL];
     ptrdiff_t k = 0;
     for (; k + UNROLL <= n; k += UNROLL) {
-        for (int i = 0; i < UNROLL; i++) x[i] = v_sub(v_load(tile + (k + i) * stride), less_shift);
+        for (int i = 0; i < UNROLL; i++) x[i] = v_sub(v_load(tile + (k + i) * stride), p->shift);
         add_exp_without_max(UNROLL, x, p->reduced, &c, &sum);
     }
     for (; k < n; k++) {
-        x[0] = v_sub(v_load(tile + k * stride), less_shift);
+        x[0] = v_sub(v_load(tile + k * stride), p->shift);
         add_exp_without_max(1, x, p->reduced, &c, &sum);
     }
     return sum;
@@ -71,7 +71,7 @@ struct tile_output {
     ptrdiff_t stride, columns;
 };
 
-/* n classes of some vectors of rows, from e or from x - shift, class by class over all columns, as they lie in memory */
+/* n classes of some vectors of rows, from e or from x, class by class over all columns, as they lie in memory */
 static void map_columns(const struct op *op, const struct row_group *groups, const real *tile, ptrdiff_t stride, ptrdiff_t n,
                         const struct tile_output *to) {
     const int scales = scales_exp(op), flushes = groups[0].job->mask != NULL;
@@ -89,7 +89,7 @@ static void map_columns(const struct op *op, const struct row_group *groups, con
             real *y = to->y + k * to->stride + j * LANES;
             sl_prefetch(y + prefetched);
             vec r = scales ? scale_exp(flush_small(x, flushes, v_load(s->flush_below)), v_load(s->scale), v_load(s->scale_low))
-                           : shift_logit(x, p->reduced, v_load(s->log_sum), p->temperature);
+                           : shift_logit(x, p->max, v_load(s->log_sum), p->temperature);
             if (any_certain) r = v_select_lt(certain_from(s), r, one, r);
             if (j < full) v_store(y, r);
             else v_store_tail(y, to->columns - j * LANES, r);
