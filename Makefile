@@ -21,12 +21,13 @@ FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
 TSAN_SECONDS ?= 20
 
-.PHONY: help demo test stress bench lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test test-peers stress bench lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
 	@echo "make demo    install into .venv and run python -m softlane"
 	@echo "make test    install with the test extras and run the test suite"
+	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
 	@echo "make lint    ruff, cython-lint, clang-format, mypy, sizes of the C functions, mutations that apply"
@@ -53,6 +54,12 @@ endef
 	.venv/bin/pip install --disable-pip-version-check ".[test]"
 	touch $@
 
+.venv-peers/peers: $(SOURCES)
+	$(call environment,.venv-peers)
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check ".[peers]"
+	touch $@
+
 .venv-bench/bench: $(SOURCES)
 	$(call environment,.venv-bench)
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -70,6 +77,10 @@ demo: .venv/demo
 # One process for each processor. Each computes with one thread, unless a test is about threads.
 test: .venv/test
 	.venv/bin/python -m pytest -n auto --dist worksteal
+
+# What is compared with other libraries, and skipped where they are not installed
+test-peers: .venv-peers/peers
+	.venv-peers/bin/python -m pytest -q tests/test_peers.py tests/test_losses_reference.py tests/test_options.py
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s
@@ -142,4 +153,4 @@ tsan: build/tsan/threads build/tsan/threads-condition
 	TSAN_OPTIONS=die_after_fork=0 build/tsan/threads-condition $(TSAN_SECONDS)
 
 clean:
-	rm -rf .venv .venv-bench .venv-lint build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
+	rm -rf .venv .venv-bench .venv-lint .venv-peers build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json

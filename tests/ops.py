@@ -13,12 +13,15 @@ import reference_losses
 import reference_selection
 from cases import FORMS, FUNCTIONS
 from loss_cases import (
+    BINARY,
     BINARY_TERMS,
     GRAD_OF_ONE,
     GRAD_OF_SUM,
     ONE_TERM,
+    OVER_CLASSES,
     SUM_IN_PAIRS,
     SUM_OF_TERMS,
+    WITH_GRAD,
     eps,
     grad_allowance,
     indices,
@@ -287,6 +290,12 @@ class Op:
         """Whether x can be given as the output for the last result."""
         return self.out is not None and result.ndim == x.ndim and result.dtype == x.dtype
 
+    def dtypes(self, x):
+        """Of the results that are no integers: with one number for each row or sample they are wider."""
+        if self.function in ONE_NUMBER_EACH:
+            return [reference.row_dtype(x.dtype), floats_for(x)]
+        return [floats_for(x)]
+
     def choices(self, shape, axis):
         """Dictionaries of options: none, a number for all rows with a whole mask, and something for each."""
         rng = np.random.default_rng(5)
@@ -308,6 +317,9 @@ class Op:
             exact = [np.asarray(e) for e in (exact if isinstance(exact, tuple) else (exact,))]
             bounds, call["x"], dtype = iter(self.bounds), given[0], floats_for(given[0])
             return [(e, 0 if e.dtype.kind == "i" else np.nan_to_num(next(bounds)(e, dtype, call))) for e in exact]
+
+
+ONE_NUMBER_EACH = {"take_log_probs", "sample", "expectation", *OVER_CLASSES, *BINARY, *WITH_GRAD}
 
 
 def part_of(options, shape, index):

@@ -38,6 +38,11 @@ def result_dtype(dtype):
     raise TypeError(f"unsupported dtype {dtype}")
 
 
+def row_dtype(dtype):
+    """Of results with one number for each row or sample: 16-bit floats are too narrow to be added up."""
+    return np.dtype(np.float64 if result_dtype(dtype) == np.float64 else np.float32)
+
+
 # ---- the functions -----------------------------------------------------------------------------------------------
 
 

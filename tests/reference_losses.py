@@ -9,7 +9,7 @@ log_p = log_softmax(logits) the gradient in the logits is softmax(logits) * sum(
 """
 
 import numpy as np
-from reference import _rounded, _rows, _unrows, exact_log_softmax, exact_softmax, result_dtype
+from reference import _rounded, _rows, _unrows, exact_log_softmax, exact_softmax, result_dtype, row_dtype
 
 # ---- losses over classes -----------------------------------------------------------------------------------------
 
@@ -198,7 +198,5 @@ def _like(a, x):
     return np.asarray(a).astype(compute).astype(np.longdouble)
 
 
-def _rounded_loss(loss, x, reduction="mean", **_):
-    """A reduced loss of 16-bit inputs is a float32."""
-    wide = reduction != "none" and result_dtype(np.asarray(x).dtype).itemsize == 2
-    return _rounded(loss, x, np.dtype(np.float32) if wide else None)
+def _rounded_loss(loss, x, **_):
+    return _rounded(loss, x, row_dtype(np.asarray(x).dtype))

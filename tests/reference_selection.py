@@ -6,7 +6,7 @@ uniform numbers instead of a generator. Arguments are taken to be valid: what is
 """
 
 import numpy as np
-from reference import _as, _rounded, _rows, _unrows, exact
+from reference import _as, _rounded, _rows, _unrows, exact, row_dtype
 
 # ---- the order of the classes --------------------------------------------------------------------------------------
 
@@ -43,7 +43,7 @@ def topk(x, k, axis=-1, *, kind="probs", where=None, temperature=None):
 
 
 def take_log_probs(x, indices, axis=-1, *, where=None, temperature=None):
-    return _rounded(exact_take_log_probs(x, indices, axis, where, temperature), x)
+    return _rounded(exact_take_log_probs(x, indices, axis, where, temperature), x, row_dtype(np.asarray(x).dtype))
 
 
 def exact_argmax(x, axis=-1, where=None, temperature=None):
@@ -77,7 +77,7 @@ def exact_values(kind, x, axis=-1, where=None, temperature=None):
 
 
 def expectation(x, values, axis=-1, *, where=None, temperature=None):
-    return _rounded(exact_expectation(x, values, axis, where, temperature), x)
+    return _rounded(exact_expectation(x, values, axis, where, temperature), x, row_dtype(np.asarray(x).dtype))
 
 
 def exact_expectation(x, values, axis=-1, where=None, temperature=None):
@@ -97,7 +97,7 @@ def sample(x, u, *, axis=-1, return_log_probs=False, **options):
     p = kept(x, axis, **options)
     index = sampled_index(p, u, axis, the_order(x, axis, options.get("where")))
     with np.errstate(divide="ignore"):
-        return (index, _rounded(np.log(_at(p, index, axis)), x)) if return_log_probs else index
+        return (index, _rounded(np.log(_at(p, index, axis)), x, row_dtype(x.dtype))) if return_log_probs else index
 
 
 def kept(x, axis=-1, *, temperature=1.0, top_k=None, top_p=None, min_p=None, where=None):

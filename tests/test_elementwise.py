@@ -203,8 +203,8 @@ def test_special_values_of_binary_cross_entropy(dtype):
     hidden = losses("binary_cross_entropy_with_logits", x[:6], y[:6], weight=[1, 1, 0, 0, 0, 1])
     assert hidden[:5].tolist() == [0] * 5
     assert losses("binary_cross_entropy_with_logits", x[3:4], y[3:4], pos_weight=0) == 0
-    p = np.array([0, 1, 1, 0, 0.5, np.nan, -0.5, 1.5], dtype)
-    y = np.array([0, 1, 0, 1, 0.5, 0.5, 0.5, 0.5], dtype)
+    p = np.array([0, 1, 1, 0, 0.5, np.nan], dtype)
+    y = np.array([0, 1, 0, 1, 0.5, 0.5], dtype)
     loss = losses("binary_cross_entropy", p, y)
     assert loss[:4].tolist() == [0, 0, np.inf, np.inf] and all_nan(loss[5:])
     assert losses("binary_cross_entropy", p[2:4], y[2:4], weight=0).tolist() == [0, 0]

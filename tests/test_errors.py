@@ -111,9 +111,9 @@ OPTIONS = [
 ]  # fmt: skip
 OPTIONS_OF_SOFTMAX = [
     (ValueError, "temperature is 0.0.*argmax", {"temperature": 0}),
-    (ValueError, r"temperature\[1\] is -2.0.*argmax", {"temperature": [1, -2]}),
-    (ValueError, "temperature is nan.*argmax", {"temperature": np.nan}),
-    (TypeError, "dtype is .*, expected float32, float64, float16 or bfloat16", {"dtype": np.int32}),
+    (ValueError, r"temperature\[1\] is -2.0, expected positive, finite numbers$", {"temperature": [1, -2]}),
+    (ValueError, "temperature is nan, expected positive, finite numbers$", {"temperature": np.nan}),
+    (TypeError, "dtype is .*, expected a NumPy dtype: float32, float64, float16 or bfloat16", {"dtype": np.int32}),
     (TypeError, "dtype is 'nonsense'", {"dtype": "nonsense"}),
     (ValueError, r"axis \(1, -1\) names an axis twice", {"axis": (1, -1)}),
     (ValueError, "axis is an empty tuple", {"axis": ()}),
@@ -303,8 +303,7 @@ VALUES_AND_OPTIONS = [
     *((ValueError, "expectation: values", {"values": np.zeros(shape)})
       for shape in ((5,), (4,), (4, 5), (2, 6), (1, 4, 6))),
     (ValueError, "expectation: values", {"values": [0, 1, np.nan, 3, 4, 5]}),
-    (ValueError, "expectation: values", {"values": [0, 0, 0, 0, 0, np.inf]}),
-    (ValueError, "expectation: values", {"values": np.full((4, 6), -np.inf)}),
+    (ValueError, r"expectation: values\[0, 2\] is nan", {"values": np.tile([0, 1, np.nan, 3, 4, 5], (4, 1))}),
     (TypeError, "expectation: values", {"values": np.zeros(6, complex)}),
     (TypeError, "expectation: values", {"values": ["a"] * 6}),
     (TypeError, "expectation: values", {"values": np.ma.masked_array(np.zeros(6), [1, 0, 0, 0, 0, 0])}),
@@ -336,6 +335,6 @@ def test_wrong_outputs_of_expectation():
 
 
 def test_values_beyond_the_compute_type_are_an_error_without_a_warning(recwarn):
-    with pytest.raises(ValueError, match="values must be finite in float32"):
+    with pytest.raises(ValueError, match=r"values\[0\] is 1e\+300, expected numbers that fit into float32"):
         softlane.expectation(np.zeros(2, np.float32), [1e300, 0])
     assert not recwarn.list

@@ -352,9 +352,9 @@ def test_terms_of_any_size():
     assert softlane.logsumexp([1000.0, np.inf], b=[-1.0, 1.0]) == np.inf
     log, sign = softlane.logsumexp([1000.0, np.inf], b=[1.0, -1.0], return_sign=True)
     assert log == np.inf and sign == -1
-    assert softlane.logsumexp(np.ones(3, np.float16), b=np.ones(3, ml_dtypes.bfloat16)).dtype == np.float16
+    assert softlane.logsumexp(np.ones(3, np.float16), b=np.ones(3, ml_dtypes.bfloat16)).dtype == np.float32
     for wrong in (1 + 2j, "3", np.longdouble(2), object()):
-        with pytest.raises(TypeError, match="b has dtype"):
+        with pytest.raises(TypeError, match=r"logsumexp: b (has dtype|is object)"):
             softlane.logsumexp([1.0, 2.0], b=wrong)
 
 

@@ -6,7 +6,7 @@ import pytest
 import reference
 from cases import FLOATS, STORED, assert_same_bits, random
 from loss_cases import assert_within
-from ops import OPS, each_op, floats_for
+from ops import OPS, each_op
 
 pytestmark = pytest.mark.any_isa
 
@@ -20,11 +20,10 @@ RESULTS = {
 each_op_with_reference = pytest.mark.parametrize("op", [op for op in OPS if op.exact], ids=str)
 
 
-def assert_as_expected(op, results, expected, dtype, note):
+def assert_as_expected(op, results, expected, x, note):
+    dtypes = iter(op.dtypes(x))
     for got, (exact, allowed) in zip(results, expected, strict=True):
-        is_index = exact.dtype.kind == "i"
-        small = np.ndim(got) == 0 and not op.per_row and dtype.itemsize == 2  # a mean of 16-bit floats is a float32
-        assert got.dtype == (np.int64 if is_index else np.float32 if small else dtype), note
+        assert got.dtype == (np.int64 if exact.dtype.kind == "i" else next(dtypes)), note
         assert type(got) is (np.ndarray if exact.ndim else got.dtype.type), note
         assert_within(got, exact, allowed, note)
 
@@ -32,16 +31,16 @@ def assert_as_expected(op, results, expected, dtype, note):
 @each_op
 @pytest.mark.parametrize(("given", "result"), RESULTS.items(), ids=lambda d: np.dtype(d).name)
 def test_dtypes(op, given, result):
-    """The bits are those of the same numbers in the dtype of the result; a mean of 16-bit floats is a float32."""
+    """The bits are those of the same numbers in the dtype of the result."""
     assert reference.result_dtype(given) == result
     x = np.array([[0, 1, 1, 0], [1, 0, 0, 0]]).astype(given)
-    reduced = np.float32 if np.dtype(result).itemsize == 2 and not op.per_row else result
     for axis in (0, 1):
         x_as_taken, *others = op.given(x, axis)
         results = op([x_as_taken, *others], axis)
+        dtypes = iter(op.dtypes(x))
         for got, expected in zip(results, op([x_as_taken.astype(result), *others], axis), strict=True):
             assert_same_bits(got, expected)
-            assert got.dtype == (np.int64 if got.dtype.kind == "i" else result if got.ndim else reduced)
+            assert got.dtype == (np.int64 if got.dtype.kind == "i" else next(dtypes))
         if op.out:
             out = np.empty_like(results[-1])
             assert op([x_as_taken, *others], axis, out=out)[-1] is out
@@ -55,7 +54,7 @@ def test_every_axis_of_many_dimensions(op, dtype):
     for axis in range(5 if op.takes_axis else 1):
         given = op.given(x, axis)
         results = op(given, axis)
-        assert_as_expected(op, results, op.expected(given, axis), dtype, axis)
+        assert_as_expected(op, results, op.expected(given, axis), x, axis)
         for same in (axis - 5, np.int8(axis)):
             for got, expected in zip(op(given, same), results, strict=True):
                 assert_same_bits(got, expected, f"axis {same}")
@@ -66,7 +65,7 @@ def test_every_axis_of_many_dimensions(op, dtype):
 def test_no_rows(op, dtype):
     for shape, axis in (((0, 3), 1), ((0, 5000), 1), ((3, 0), 0), ((2, 5, 0), 1), ((0, 5, 4), 1)):
         given, wide = (op.given(np.empty(shape, d), axis) for d in (dtype, np.float32))
-        assert_as_expected(op, op(given, axis), op.expected(wide, axis), dtype, shape)
+        assert_as_expected(op, op(given, axis), op.expected(wide, axis), given[0], shape)
 
 
 @each_op
@@ -74,6 +73,7 @@ def test_no_rows(op, dtype):
 def test_results_without_dimensions_are_scalars(op, dtype):
     for x in (random(7, dtype), random(5000, dtype), random(14, dtype)[::2]):
         given = op.given(x, 0)
+        dtypes = iter(op.dtypes(x))
         for got in op(given, 0):
-            kinds = [np.int64, np.float32, dtype.type] if not op.per_row else [np.int64, floats_for(x).type]
-            assert type(got) in (kinds if got.ndim == 0 else [np.ndarray])
+            kind = np.int64 if got.dtype.kind == "i" else next(dtypes).type
+            assert type(got) is (kind if got.ndim == 0 else np.ndarray)

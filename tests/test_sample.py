@@ -100,7 +100,7 @@ class Problem:
             same = np.all([(other == p) | ~(p > 0) for other in near], axis=0)  # the cut keeps the same classes
             exact = np.log(p)[certain & same]
         got = log_prob[certain & same]
-        assert log_prob.dtype == reference.result_dtype(self.x.dtype)
+        assert log_prob.dtype == reference.row_dtype(self.x.dtype)
         assert all_nan(got[np.isnan(exact)])
         wide = got.astype(np.float32 if got.dtype == reference.BFLOAT16 else got.dtype).astype(np.longdouble)
         with np.errstate(invalid="ignore"):

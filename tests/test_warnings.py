@@ -72,10 +72,10 @@ def test_weights_and_targets_of_losses(dtype, form):
     target.flat[-1], w[1] = -100, 0
     for x in hard_to_bear(shape, axis, dtype):
         for name in (*OVER_CLASSES, WITH_GRAD[0]):
-            call(name, x, target, axis=axis, weight=w)
-            call(name, x, y, axis=axis, weight=w, reduction="none")
+            call(name, made_for(name, x), target, axis=axis, weight=w)
+            call(name, made_for(name, x), y, axis=axis, weight=w, reduction="none")
         for name in (*BINARY, WITH_GRAD[1]):
-            call(name, x, y, weight=-y)
+            call(name, made_for(name, x), y, weight=-y)
         softlane.cross_entropy(x, np.full_like(target, -100), axis=axis)
         softlane.cross_entropy_with_grad(x, target, axis=axis, weight=np.zeros_like(w))
     x.view(f"u{dtype.itemsize}").flat[0] = (1 << (8 * dtype.itemsize - 1)) + 1  # the smallest number, negative
@@ -83,7 +83,7 @@ def test_weights_and_targets_of_losses(dtype, form):
     ones = np.ones_like(x)
     for value in (1e300, 1e-300):
         for name in (*OVER_CLASSES, WITH_GRAD[0]):
-            call(name, ones, target, axis=axis, weight=np.full(n, value))
-            call(name, ones, np.full(shape, value), axis=axis, weight=np.full(n, value))
+            call(name, made_for(name, ones), target, axis=axis, weight=np.full(n, value))
+            call(name, made_for(name, ones), np.full(shape, value), axis=axis, weight=np.full(n, value))
         for name in (*BINARY, WITH_GRAD[1]):
             call(name, ones, np.full(shape, min(value, 1)), weight=value)

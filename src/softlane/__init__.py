@@ -17,8 +17,9 @@ from softlane._api_losses import (
     softmax_grad,
 )
 from softlane._choice import TopK
-from softlane._config import __version__, show_config
+from softlane._config import show_config
 from softlane._threads import get_num_threads, num_threads, set_num_threads
+from softlane._version import __version__
 
 __all__ = [
     "TopK",
@@ -49,6 +50,11 @@ __all__ = [
     "take_log_probs",
     "topk",
 ]
+
+for _name in __all__:
+    if _name != "__version__":
+        globals()[_name].__module__ = "softlane"  # where users find it, and pickles too
+del _name
 
 _config.choose_isa()
 _threads.initialise()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from softlane import _check, _config
+from softlane._version import __version__
 
 
 def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
@@ -53,7 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="check only, without the times")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything measured to FILE")
+    parser.add_argument("--version", action="version", version=f"softlane {__version__}")
     options = parser.parse_args(arguments)
+    if options.json:
+        is_new = not options.json.exists()
+        try:
+            options.json.open("a", encoding="utf-8").close()
+        except OSError as error:
+            parser.error(f"--json {options.json} cannot be written: {error.strerror}")
+        if is_new:
+            options.json.unlink()
 
     _config.show_config()
     checks = _check.run_checks(show_progress)

@@ -54,8 +54,7 @@ def softmax(
     Notes
     -----
     A row with NaN or +inf, or of -inf only, gives NaN; one with nothing that counts gives 0. -inf beside finite values
-    gives exactly 0. A difference from the maximum that is beyond the largest number counts as infinite, also where
-    `temperature` would make it smaller. An axis of length 0 gives an empty array. No floating-point warnings are
+    gives exactly 0. An axis of length 0 gives an empty array. No floating-point warnings are
     issued.
 
     float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
@@ -76,6 +75,14 @@ def softmax(
     >>> softlane.softmax(np.array([[1000.0, 0.0], [0.0, 0.0]]), axis=0)
     array([[1. , 0.5],
            [0. , 0.5]])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.softmax(x, temperature=t[:, None])
+    array([[0.26894142, 0.73105858],
+           [0.37754067, 0.62245933]])
     """
     if dtype is None:
         result = _core.fast(_core.SOFTMAX, x, axis, out, False, where, temperature)
@@ -131,6 +138,14 @@ def softmin(
     >>> import numpy as np, softlane
     >>> softlane.softmin(np.array([1.0, 2.0, 3.0]))
     array([0.66524096, 0.24472847, 0.09003057])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.softmin(x, temperature=t[:, None])
+    array([[0.73105858, 0.26894142],
+           [0.62245933, 0.37754067]])
     """
     if dtype is None:
         result = _core.fast(_core.SOFTMIN, x, axis, out, False, where, temperature)
@@ -189,6 +204,14 @@ def log_softmax(
     >>> import numpy as np, softlane
     >>> softlane.log_softmax(np.array([0.0, -40.0]))
     array([-4.24835426e-18, -4.00000000e+01])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.log_softmax(x, temperature=t[:, None])
+    array([[-1.31326169, -0.31326169],
+           [-0.97407698, -0.47407698]])
     """
     if dtype is None:
         result = _core.fast(_core.LOG_SOFTMAX, x, axis, out, False, where, temperature)
@@ -221,7 +244,8 @@ def logsumexp(
         The class axis, the last one by default; several count as one, None is all.
     b : array_like, optional
         Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none,
-        whatever `x` is. NaN where the sum is negative. Does not change the dtype of the result.
+        whatever `x` is. NaN where the sum is negative. An array counts in the dtype of the result, as NumPy promotes
+        it with `x`; a number does not.
     keepdims : bool, optional
         Leave the axis in the result, with length 1.
     return_sign : bool, optional
@@ -260,6 +284,13 @@ def logsumexp(
     >>> import numpy as np, softlane
     >>> softlane.logsumexp(np.array([[0.0, 0.0], [1000.0, 1000.0]]))
     array([6.93147181e-01, 1.00069315e+03])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.logsumexp(x, temperature=t[:, None])
+    array([1.31326169, 0.97407698])
     """
     if dtype is None and b is None and not return_sign:
         result = _core.fast(_core.LOGSUMEXP, x, axis, out, keepdims, where, temperature)

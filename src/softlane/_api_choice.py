@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _choice, _core
 from softlane._choice import TopK
@@ -17,6 +17,7 @@ def argmax(
     return_probs: bool = False,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """The class with the largest logit along an axis, and its probability in the same pass.
 
@@ -32,13 +33,15 @@ def argmax(
         The classes that count; broadcasts to the shape of `x`.
     temperature : float or array_like, optional
         The probability is that for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the probabilities: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
 
     Returns
     -------
     index : ndarray of int64
         The shape of `x` without `axis`; a NumPy scalar where no dimension is left.
     prob : ndarray
-        Only with `return_probs`: the same shape, of the dtype that `softmax` gives.
+        Only with `return_probs`: the same shape, of `dtype`.
 
     Raises
     ------
@@ -60,12 +63,19 @@ def argmax(
     >>> index, prob = softlane.argmax(np.array([0.0, 2.0, 1.0]), return_probs=True)
     >>> int(index), round(float(prob), 6)
     (1, 0.665241)
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.argmax(x, return_probs=True, temperature=t[:, None])[1]
+    array([0.73105858, 0.62245933])
     """
-    if where is None and temperature is None:
+    if where is None and temperature is None and dtype is None:
         plain = _core.fast_select(_core.TOPK_PROBS if return_probs else _core.TOPK, x, axis, 1, False)
         if plain is not None:
             return plain if return_probs else plain[0]
-    return _choice.argmax(x, axis, bool(return_probs), where, temperature)
+    return _choice.argmax(x, axis, bool(return_probs), where, temperature, dtype)
 
 
 def topk(
@@ -77,6 +87,7 @@ def topk(
     sorted: bool = True,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
 ) -> TopK:
     """The k classes with the largest logits along an axis, and their probabilities.
 
@@ -96,12 +107,14 @@ def topk(
         The classes that count; broadcasts to the shape of `x`. The others come last, with probability 0.
     temperature : float or array_like, optional
         Probabilities are those for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the values: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
 
     Returns
     -------
     TopK
         A named tuple ``(values, indices)`` of arrays in the shape of `x` with length `k` along the axis.
-        `values` have the dtype that `softmax` gives, `indices` int64.
+        `values` are of `dtype`, `indices` of int64.
 
     Raises
     ------
@@ -124,13 +137,28 @@ def topk(
     array([1, 3])
     >>> values
     array([0.3994863, 0.3994863])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.topk(x, 1, temperature=t[:, None]).values
+    array([[0.73105858],
+           [0.62245933]])
     """
-    if where is None and temperature is None and type(k) is int and 0 < k < 1 << 32 and kind in ("probs", "log_probs"):
+    if (
+        where is None
+        and temperature is None
+        and dtype is None
+        and type(k) is int
+        and 0 < k < 1 << 32
+        and kind in ("probs", "log_probs")
+    ):
         op = _core.TOPK_PROBS if kind == "probs" else _core.TOPK_LOG_PROBS
         plain = _core.fast_select(op, x, axis, k, True, bool(sorted))
         if plain is not None:
             return TopK(plain[1], plain[0])
-    return _choice.topk(x, k, axis, kind, bool(sorted), where, temperature)
+    return _choice.topk(x, k, axis, kind, bool(sorted), where, temperature, dtype)
 
 
 def take_log_probs(
@@ -140,6 +168,7 @@ def take_log_probs(
     *,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Log-probabilities of given classes: ``take_along_axis(log_softmax(x), indices, axis)``, without the log_softmax.
 
@@ -156,11 +185,14 @@ def take_log_probs(
         The classes that count; broadcasts to the shape of `x`. The others give -inf.
     temperature : float or array_like, optional
         The result is that for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        computed in that.
 
     Returns
     -------
     ndarray
-        Log-probabilities (in nats) in the shape of `indices`, of the dtype that `log_softmax` gives.
+        Log-probabilities (in nats) in the shape of `indices`, of `dtype`.
 
     Raises
     ------
@@ -178,12 +210,19 @@ def take_log_probs(
     >>> import numpy as np, softlane
     >>> softlane.take_log_probs(np.array([[0.0, 0.0], [0.0, 40.0]]), [0, 1])
     array([-6.93147181e-01, -4.24835426e-18])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.take_log_probs(x, [0, 0], temperature=t[:, None])
+    array([-1.31326169, -0.97407698])
     """
-    if where is None and temperature is None:
+    if where is None and temperature is None and dtype is None:
         plain = _core.fast_select(_core.TAKE_LOG_PROBS, x, axis, 1, False, given=indices)
         if plain is not None:
             return plain
-    return _choice.take_log_probs(x, indices, axis, where, temperature)
+    return _choice.take_log_probs(x, indices, axis, where, temperature, dtype)
 
 
 def rank(x: ArrayLike, indices: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -> Any:
@@ -234,6 +273,7 @@ def sample(
     rng: Any = None,
     where: ArrayLike | None = None,
     return_log_probs: bool = False,
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """A class drawn at random from each row, after the filters that text generation uses.
 
@@ -259,13 +299,16 @@ def sample(
         The classes that count; broadcasts to the shape of `x`.
     return_log_probs : bool, optional
         Return the log-probability of the class too.
+    dtype : data-type, optional
+        Of the log-probabilities: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        computed in that.
 
     Returns
     -------
     index : ndarray of int64
         The shape of `x` without `axis`; a NumPy scalar where no dimension is left.
     log_prob : ndarray
-        Only with `return_log_probs`: the same shape, of the dtype that `log_softmax` gives. It belongs to the
+        Only with `return_log_probs`: the same shape, of `dtype`. It belongs to the
         distribution that was drawn from, after temperature and filters; `take_log_probs` has that of the model.
 
     Raises
@@ -289,8 +332,15 @@ def sample(
     >>> index = softlane.sample(x, top_k=2, rng=0)
     >>> int(index)
     3
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.sample(x, temperature=t[:, None], rng=0)
+    array([1, 0])
     """
-    return _choice.sample(x, axis, temperature, top_k, top_p, min_p, rng, where, bool(return_log_probs))
+    return _choice.sample(x, axis, temperature, top_k, top_p, min_p, rng, where, bool(return_log_probs), dtype)
 
 
 def expectation(
@@ -300,6 +350,7 @@ def expectation(
     *,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
     out: NDArray[Any] | None = None,
 ) -> Any:
     """The mean of values under the softmax of logits: ``sum(softmax(x) * values)`` along an axis.
@@ -309,7 +360,7 @@ def expectation(
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
     values : array_like
-        Finite real numbers: one for each class, of shape ``(C,)``, or an array with as many dimensions as `x`
+        Real numbers, not NaN: one for each class, of shape ``(C,)``, or an array with as many dimensions as `x`
         that broadcasts to its shape.
     axis : int, optional
         The class axis, the last one by default.
@@ -317,22 +368,26 @@ def expectation(
         The classes that count; broadcasts to the shape of `x`.
     temperature : float or array_like, optional
         The result is that for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        computed in that.
     out : ndarray, optional
         Where to write: the shape and dtype of the result, any layout. May overlap `x`.
 
     Returns
     -------
     ndarray
-        The shape of `x` without `axis`, of the dtype that `softmax` gives: `out` where given.
+        The shape of `x` without `axis`, of `dtype`: `out` where given.
 
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if `values` are not finite or their shape does not fit.
+        As `softmax`, and ValueError if one of `values` is NaN or their shape does not fit.
 
     Notes
     -----
-    A row that `softmax` makes NaN gives NaN; one with nothing visible, or without classes, gives 0. Products are added
+    A row that `softmax` makes NaN gives NaN; one with nothing visible, or without classes, gives 0. An infinite value
+    counts only where its probability is not 0. Products are added
     as if in twice the precision, so the error is that of the probabilities: within 4 ULP of ``sum(p * abs(values))``.
     Probabilities are not written anywhere.
 
@@ -341,5 +396,12 @@ def expectation(
     >>> import numpy as np, softlane
     >>> softlane.expectation(np.log([[1.0, 1.0, 2.0]]), [0.0, 1.0, 2.0])
     array([1.25])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.expectation(x, [0.0, 1.0], temperature=t[:, None])
+    array([0.73105858, 0.62245933])
     """
-    return _choice.expectation(x, values, axis, where, temperature, out)
+    return _choice.expectation(x, values, axis, where, temperature, dtype, out)

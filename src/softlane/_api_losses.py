@@ -18,6 +18,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Cross-entropy between logits and class indices or class probabilities.
 
@@ -39,12 +40,15 @@ def cross_entropy(
     reduction : {"mean", "sum", "none"}, optional
         "none" returns one loss for each sample. "mean" divides the sum by the sum of the weights of the targets that
         count (class indices) or by the number of samples (class probabilities), as PyTorch does.
+    dtype : data-type, optional
+        Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
+        computed in that.
 
     Returns
     -------
     NumPy scalar or ndarray
-        In nats. "none": the shape of `logits` without `axis`, dtype as of `softmax`. Otherwise a scalar of that dtype,
-        float32 for float16 and bfloat16. The mean of no samples is NaN, their sum 0.
+        In nats, of `dtype`. "none": the shape of `logits` without `axis`. Otherwise a scalar; the mean of no samples is
+        NaN, their sum 0.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def cross_entropy(
     0.757821
     """
     return _losses.cross_entropy(
-        "cross_entropy", logits, target, axis, weight, ignore_index, label_smoothing, reduction, False, None
+        "cross_entropy", logits, target, axis, weight, ignore_index, label_smoothing, reduction, dtype, False, None
     )
 
 
@@ -88,6 +92,7 @@ def cross_entropy_with_grad(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    dtype: DTypeLike | None = None,
     grad_out: NDArray[Any] | None = None,
 ) -> tuple[Any, Any]:
     """Cross-entropy and its gradient with respect to the logits, with one exponential for each logit.
@@ -101,6 +106,7 @@ def cross_entropy_with_grad(
     ignore_index : int, optional
     label_smoothing : float, optional
     reduction : {"mean", "sum", "none"}, optional
+    dtype : data-type, optional
         All of them as in `cross_entropy`.
     grad_out : ndarray, optional
         Where to write the gradient: the shape of `logits` and the dtype of the result, any layout. May be `logits`
@@ -140,6 +146,7 @@ def cross_entropy_with_grad(
         ignore_index,
         label_smoothing,
         reduction,
+        dtype,
         True,
         grad_out,
     )
@@ -154,6 +161,7 @@ def nll_loss(
     weight: ArrayLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Negative log-likelihood: what `cross_entropy` is, from log-probabilities.
 
@@ -166,6 +174,7 @@ def nll_loss(
     weight : array_like, optional
     ignore_index : int, optional
     reduction : {"mean", "sum", "none"}, optional
+    dtype : data-type, optional
         All of them as in `cross_entropy`.
 
     Returns
@@ -189,7 +198,9 @@ def nll_loss(
     >>> softlane.nll_loss(log_probs, [0], reduction="none")
     array([0.41703002])
     """
-    return _losses.nll_loss("nll_loss", "log_probs", log_probs, target, axis, weight, ignore_index, reduction, False)
+    return _losses.nll_loss(
+        "nll_loss", "log_probs", log_probs, target, axis, weight, ignore_index, reduction, dtype, False
+    )
 
 
 def log_loss(
@@ -200,6 +211,7 @@ def log_loss(
     weight: ArrayLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Cross-entropy of probabilities: ``-log(probs)`` of the target.
 
@@ -214,6 +226,7 @@ def log_loss(
     weight : array_like, optional
     ignore_index : int, optional
     reduction : {"mean", "sum", "none"}, optional
+    dtype : data-type, optional
         All of them as in `cross_entropy`.
 
     Returns
@@ -232,7 +245,7 @@ def log_loss(
     >>> softlane.log_loss(np.array([[0.7, 0.2, 0.1]]), [[1, 0, 0]], reduction="none")
     array([0.35667494])
     """
-    return _losses.nll_loss("log_loss", "probs", probs, target, axis, weight, ignore_index, reduction, True)
+    return _losses.nll_loss("log_loss", "probs", probs, target, axis, weight, ignore_index, reduction, dtype, True)
 
 
 def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
@@ -376,7 +389,12 @@ def log_sigmoid(x: ArrayLike, *, dtype: DTypeLike | None = None, out: NDArray[An
 
 
 def binary_cross_entropy(
-    probs: ArrayLike, target: ArrayLike, *, weight: ArrayLike | None = None, reduction: str = "mean"
+    probs: ArrayLike,
+    target: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Binary cross-entropy of probabilities: ``-(target * log(probs) + (1 - target) * log1p(-probs))``.
 
@@ -392,6 +410,9 @@ def binary_cross_entropy(
         Of each element; broadcasts to the shape of `probs`.
     reduction : {"mean", "sum", "none"}, optional
         "mean" divides by the number of elements.
+    dtype : data-type, optional
+        Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `probs` are
+        computed in that.
 
     Returns
     -------
@@ -409,7 +430,7 @@ def binary_cross_entropy(
     >>> softlane.binary_cross_entropy(np.array([0.5, 1.0]), [1, 1], reduction="none")
     array([0.69314718, 0.        ])
     """
-    return _elements.binary_cross_entropy("binary_cross_entropy", probs, target, weight, reduction)
+    return _elements.binary_cross_entropy("binary_cross_entropy", probs, target, weight, reduction, dtype)
 
 
 def binary_cross_entropy_with_logits(
@@ -419,6 +440,7 @@ def binary_cross_entropy_with_logits(
     weight: ArrayLike | None = None,
     pos_weight: ArrayLike | None = None,
     reduction: str = "mean",
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Binary cross-entropy of logits, stable for any of them.
 
@@ -437,6 +459,9 @@ def binary_cross_entropy_with_logits(
         Of the part of class 1; broadcasts to the shape of `logits`, for example ``(C,)``.
     reduction : {"mean", "sum", "none"}, optional
         "mean" divides by the number of elements.
+    dtype : data-type, optional
+        Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
+        computed in that.
 
     Returns
     -------
@@ -455,7 +480,7 @@ def binary_cross_entropy_with_logits(
     array([6.93147181e-01, 0.00000000e+00, 1.00000000e+04])
     """
     return _elements.binary_cross_entropy_with_logits(
-        "binary_cross_entropy_with_logits", logits, target, weight, pos_weight, reduction, False, None
+        "binary_cross_entropy_with_logits", logits, target, weight, pos_weight, reduction, dtype, False, None
     )
 
 
@@ -466,6 +491,7 @@ def binary_cross_entropy_with_logits_with_grad(
     weight: ArrayLike | None = None,
     pos_weight: ArrayLike | None = None,
     reduction: str = "mean",
+    dtype: DTypeLike | None = None,
     grad_out: NDArray[Any] | None = None,
 ) -> tuple[Any, Any]:
     """Binary cross-entropy of logits, and its gradient with respect to them.
@@ -477,6 +503,7 @@ def binary_cross_entropy_with_logits_with_grad(
     weight : array_like, optional
     pos_weight : array_like, optional
     reduction : {"mean", "sum", "none"}, optional
+    dtype : data-type, optional
         All of them as in `binary_cross_entropy_with_logits`.
     grad_out : ndarray, optional
         Where to write the gradient, as in `cross_entropy_with_grad`.
@@ -502,6 +529,14 @@ def binary_cross_entropy_with_logits_with_grad(
     array([-0.5       ,  0.88079708])
     """
     loss, grad = _elements.binary_cross_entropy_with_logits(
-        "binary_cross_entropy_with_logits_with_grad", logits, target, weight, pos_weight, reduction, True, grad_out
+        "binary_cross_entropy_with_logits_with_grad",
+        logits,
+        target,
+        weight,
+        pos_weight,
+        reduction,
+        dtype,
+        True,
+        grad_out,
     )
     return loss, grad

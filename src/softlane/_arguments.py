@@ -86,6 +86,18 @@ def result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[A
     raise TypeError(f"{name}: {what} has dtype {dtype}; supported are {_SUPPORTED}")
 
 
+def _reject_objects(name: str, x: object, a: Array, what: str) -> None:
+    """An array of objects says nothing to users who did not make one."""
+    kind = type(x).__name__
+    held = type(a.item(0)).__name__ if a.size else "nothing"
+    inside = f", an array of objects ({held})" if a.ndim and not isinstance(x, np.ndarray) else f" of objects ({held})"
+    came = f"is {kind}" if a.ndim == 0 else f"is {kind}{inside}"
+    hint = f"; {what}.to_numpy(float) makes numbers of it" if hasattr(x, "to_numpy") else ""
+    if hasattr(x, "toarray"):
+        hint = f"; {what}.toarray() makes a plain array of it"
+    raise TypeError(f"{name}: {what} {came}, dtype object; supported are {_SUPPORTED}{hint}")
+
+
 def output_dtype(name: str, dtype: object, default: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype argument of a call."""
     if dtype is None:
@@ -96,22 +108,23 @@ def output_dtype(name: str, dtype: object, default: np.dtype[Any]) -> np.dtype[A
         found = None
     if found is not None and (is_bfloat16(found) or found in _FLOATS):
         return found  # type: ignore[no-any-return]
-    raise TypeError(f"{name}: dtype is {dtype!r}, expected float32, float64, float16 or bfloat16")
+    raise TypeError(f"{name}: dtype is {dtype!r}, expected a NumPy dtype: float32, float64, float16 or bfloat16")
 
 
 def as_array(name: str, x: object, what: str = "x") -> Array:
     """An array of NumPy, of another library, or anything that makes one; without a copy where memory can be shared."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name}: {what} is a masked array; supported are plain arrays: "
-            f"pass {what}.data, and where=~{what}.mask to functions that have it"
-        )
-    if type(x) is np.ndarray:
+    if type(x) is np.ndarray and x.dtype != np.object_:
         return x
+    if isinstance(x, np.ma.MaskedArray):
+        advice = f"{what}.filled(ignore_index)" if what == "target" else f"{what}.data, and where=~{what}.mask"
+        raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
     try:
         if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
             return _from_library(name, x, what)
-        return np.asarray(x)
+        a = np.asarray(x)
+        if a.dtype == np.object_:
+            _reject_objects(name, x, a, what)
+        return a
     except ValueError as error:
         raise ValueError(f"{name}: {what} cannot be made an array: {error}") from None
     except (RuntimeError, BufferError) as error:  # a tensor of PyTorch that requires a gradient, or is sparse
@@ -149,6 +162,8 @@ def _torch_bfloat16(name: str, x: Any, what: str) -> Array:
 
 def integer(name: str, what: str, value: object) -> int:
     try:
+        if isinstance(value, (bool, np.bool_)):  # integers to Python
+            raise TypeError
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name}: {what} must be an integer, got {value!r} ({type(value).__name__})") from None

@@ -21,6 +21,7 @@ from softlane._arguments import (
     integer,
     is_bfloat16,
     normalise_axis,
+    output_dtype,
     pieces,
     result_dtype,
     storage,
@@ -57,7 +58,7 @@ _KINDS = ("probs", "log_probs", "logits")
 
 
 class _Call(NamedTuple):
-    """Checked. dtype is that of the results."""
+    """Checked. dtype is that of values."""
 
     rows: Rows
     dtype: np.dtype[Any]
@@ -65,8 +66,18 @@ class _Call(NamedTuple):
     is_scalar: bool  # x is 0-d
 
     @property
+    def stored(self) -> np.dtype[Any]:
+        """The dtype in which the kernels write values: those of float64 write nothing else."""
+        return self.rows.compute if self.rows.compute == np.float64 else self.dtype
+
+    @property
     def classes(self) -> int:
         return int(self.rows.x.shape[self.rows.axis])
+
+    def values(self, a: Array, *, has_axis: bool) -> Any:
+        """As `result`, in the dtype of values."""
+        with np.errstate(all="ignore"):
+            return self.result(a.astype(self.dtype, copy=False), has_axis=has_axis)
 
     def result(self, a: Array, *, has_axis: bool) -> Any:
         """(*batch, k) as the caller gets it: with the k classes along the axis, or one for each row."""
@@ -75,12 +86,17 @@ class _Call(NamedTuple):
         return a.reshape(() if self.is_scalar else self.batch)[()]
 
 
-def _call(name: str, x: object, axis: object, where: object, temperature: object) -> _Call:
+def _call(
+    name: str, x: object, axis: object, where: object, temperature: object, dtype: object = None, per_row: bool = False
+) -> _Call:
+    """per_row: values are one number for each row, which is worth 32 bits also where logits have 16."""
     a = as_array(name, x)
-    dtype = result_dtype(name, a.dtype)
+    native = result_dtype(name, a.dtype)
+    wanted = output_dtype(name, dtype, compute_dtype(native) if per_row else native)
     asked = options(name, a.shape, normalise_axis(name, axis, a.ndim), where, temperature)
-    rows = Rows(a.reshape(a.shape or (1,)), asked.axes[0], compute_dtype(dtype), asked.mask, asked.temperature)
-    return _Call(rows, dtype, asked.batch, a.ndim == 0)
+    compute = compute_dtype(native, wanted)
+    rows = Rows(a.reshape(a.shape or (1,)), asked.axes[0], compute, asked.mask, asked.temperature)
+    return _Call(rows, wanted, asked.batch, a.ndim == 0)
 
 
 def _check_classes(name: str, call: _Call, least: int = 1) -> None:
@@ -176,7 +192,7 @@ def _parts(rows: Rows, moved: bool) -> Iterator[tuple[Rows, Any]]:
 
 def _values_of(kind: str, call: _Call, rows: Rows, index: Array) -> Array:
     """Softmax or log_softmax of given classes."""
-    y = np.empty(index.shape, call.dtype)
+    y = np.empty(index.shape, call.stored)
     _run(_TAKE[kind], rows, _Arrays(index, y=y))
     return y
 
@@ -189,7 +205,7 @@ def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tu
     index = np.empty((*call.batch, k), np.int64)
     rows = call.rows
     apart = kind is None or rows.far() is not None  # temperatures change no order, but may make equals
-    y = None if apart else np.empty(index.shape, call.dtype)
+    y = None if apart else np.empty(index.shape, call.stored)
     which = rows._replace(temperature=None) if apart else rows
     _run(_TOPK[None if apart else kind], which, _Arrays(index, y=y), in_order)
     if apart and kind is not None:
@@ -197,21 +213,28 @@ def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tu
     return index, y
 
 
-def argmax(x: object, axis: object, return_probs: bool, where: object, temperature: object) -> Any:
-    call = _call("argmax", x, axis, where, temperature)
+def argmax(x: object, axis: object, return_probs: bool, where: object, temperature: object, dtype: object) -> Any:
+    call = _call("argmax", x, axis, where, temperature, dtype)
     _check_classes("argmax", call)
     index, y = _largest(call, 1, "probs" if return_probs else None)
     found = call.result(index, has_axis=False)
-    return found if y is None else (found, call.result(y, has_axis=False))
+    return found if y is None else (found, call.values(y, has_axis=False))
 
 
-def topk(x: object, k: object, axis: object, kind: object, in_order: bool, where: object, temperature: object) -> TopK:
+def topk(
+    x: object,
+    k: object,
+    axis: object,
+    kind: object,
+    in_order: bool,
+    where: object,
+    temperature: object,
+    dtype: object,
+) -> TopK:
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
-    call = _call("topk", x, axis, where, temperature)
+    call = _call("topk", x, axis, where, temperature, dtype)
     _check_classes("topk", call, 0)
-    if isinstance(k, bool):
-        raise TypeError(f"topk: k must be an integer, got {k!r} ({type(k).__name__})")
     count = integer("topk", "k", k)
     if not 0 <= count <= call.classes:
         raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
@@ -219,8 +242,8 @@ def topk(x: object, k: object, axis: object, kind: object, in_order: bool, where
     if y is None:
         y = _logits_of(call, index)
     if call.is_scalar:
-        return TopK(y, index)
-    return TopK(call.result(y, has_axis=True), call.result(index, has_axis=True))
+        return TopK(y.astype(call.dtype, copy=False), index)
+    return TopK(call.values(y, has_axis=True), call.result(index, has_axis=True))
 
 
 def _logits_of(call: _Call, index: Array) -> Array:
@@ -283,10 +306,10 @@ def _check_range(name: str, indices: Array, n: int) -> None:
     raise IndexError(f"{name}: {what} = {value} is outside [0, {n})")
 
 
-def take_log_probs(x: object, indices: object, axis: object, where: object, temperature: object) -> Any:
+def take_log_probs(x: object, indices: object, axis: object, where: object, temperature: object, dtype: object) -> Any:
     name = "take_log_probs"
-    call, index, has_axis = _given(name, _call(name, x, axis, where, temperature), indices)
-    return call.result(_values_of("log_probs", call, call.rows, index), has_axis=has_axis)
+    call, index, has_axis = _given(name, _call(name, x, axis, where, temperature, dtype, per_row=True), indices)
+    return call.values(_values_of("log_probs", call, call.rows, index), has_axis=has_axis)
 
 
 def rank(x: object, indices: object, axis: object, where: object) -> Any:
@@ -316,6 +339,8 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
     if wrong.any():
         at, found = element(what, a, int(wrong.argmax()))
         expected = {"top_k": "at least 1", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
+        if what == "top_p" and found == 0:
+            expected += "; top_k=1 leaves the first class alone"
         raise ValueError(f"{name}: {at} is {found}, expected {expected}")
     if whole:
         a = np.minimum(a.astype(np.uint64), np.uint64(call.classes)).astype(np.int64)
@@ -333,8 +358,9 @@ def sample(
     rng: object,
     where: object,
     return_log_probs: bool,
+    dtype: object,
 ) -> Any:
-    call = _call("sample", x, axis, where, temperature)
+    call = _call("sample", x, axis, where, temperature, dtype, per_row=True)
     _check_classes("sample", call)
     filters = [
         _parameter("sample", "top_k", top_k, call, 1, np.inf),
@@ -347,27 +373,31 @@ def sample(
         wrong = f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
         raise type(error)(wrong) from None
     index = np.empty((*call.batch, 1), np.int64)
-    y = np.empty(index.shape, call.dtype) if return_log_probs else None
+    y = np.empty(index.shape, call.stored) if return_log_probs else None
     # (*batch, 1) like the others, that a batch without dimensions is one number for each row as well
     draw = _Arrays(index, None, y, uniform[..., None], *filters)
     _run(None, call.rows, draw)
     found = call.result(index, has_axis=False)
-    return found if y is None else (found, call.result(y, has_axis=False))
+    return found if y is None else (found, call.values(y, has_axis=False))
 
 
 # ---- the mean of values ---------------------------------------------------------------------------------------------
 
 
-def expectation(x: object, values: object, axis: object, where: object, temperature: object, out: object) -> Any:
+def expectation(
+    x: object, values: object, axis: object, where: object, temperature: object, dtype: object, out: object
+) -> Any:
     name = "expectation"
-    call = _call(name, x, axis, where, temperature)
+    call = _call(name, x, axis, where, temperature, dtype, per_row=True)
     rows, n = call.rows, call.classes
     v = as_array(name, values, "values")
     result_dtype(name, v.dtype, "values")
     with np.errstate(all="ignore"):
-        v = v.astype(rows.compute)
-    if not np.isfinite(v).all():
-        raise ValueError(f"{name}: values must be finite in {rows.compute}")
+        given, v = v, v.astype(rows.compute)
+    wrong = np.isnan(v) | (np.isinf(v) & (v != given))
+    if wrong.any():
+        what, value = element("values", given, int(wrong.argmax()))
+        raise ValueError(f"{name}: {what} is {value}, expected numbers that fit into {rows.compute}")
     v = v.reshape(1) if call.is_scalar and v.ndim == 0 else v
     if v.shape[rows.axis :][:1] == (n,) == (v.size,) and v.ndim == rows.x.ndim:
         v = v.reshape(n)
@@ -379,11 +409,12 @@ def expectation(x: object, values: object, axis: object, where: object, temperat
         v = broadcast(name, "values", v, rows.x.shape, "x")
     shape = () if call.is_scalar else call.batch
     y = None if out is None else check_out(name, out, shape, call.dtype)
-    result = np.empty(call.batch, call.dtype)
+    result = np.empty(call.batch, call.stored)
     _mean(call, v, result)
-    if y is None:
-        return result.reshape(shape)[()]
-    y[...] = result.reshape(shape)
+    with np.errstate(all="ignore"):
+        if y is None:
+            return result.astype(call.dtype, copy=False).reshape(shape)[()]
+        y[...] = result.reshape(shape)
     return out
 
 
@@ -392,12 +423,16 @@ def _mean(call: _Call, values: Array, y: Array) -> None:
     if y.size == 0 or n == 0:
         y.fill(0)
         return
-    if values.ndim > 1:
+    if values.ndim == 1 and np.isinf(values).any():
+        values = values.reshape(-1, *(1,) * (rows.x.ndim - rows.axis - 1))
+        values = np.broadcast_to(values, rows.x.shape)
+    if values.ndim > 1 or np.isinf(values).any():
         for piece in pieces(rows.x.shape, rows.axis):
             p = np.empty(rows.x[piece].shape, rows.compute)
             _softmax.run(_core.SOFTMAX, rows.part(piece), p)
-            products = np.ascontiguousarray(np.moveaxis(p * values[piece].astype(np.float64), rows.axis, -1))
             with np.errstate(all="ignore"):
+                products = np.where(p == 0, 0, p * values[piece].astype(np.float64))  # also where a value is infinite
+                products = np.ascontiguousarray(np.moveaxis(products, rows.axis, -1))
                 y[without(piece, rows.axis)] = products.sum(axis=-1)
         return
     values = np.ascontiguousarray(values)
@@ -405,7 +440,7 @@ def _mean(call: _Call, values: Array, y: Array) -> None:
         _mean_of_readable(rows, values, y)
         return
     for part, chosen in _parts(rows, moved=False):
-        own = np.empty(without(part.x.shape, part.axis), part.compute if part.compute == np.float64 else call.dtype)
+        own = np.empty(without(part.x.shape, part.axis), part.compute if part.compute == np.float64 else y.dtype)
         _mean_of_readable(part, values.astype(part.compute), own)
         with np.errstate(all="ignore"):
             y[chosen] = own

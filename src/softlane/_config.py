@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from softlane import _core, _threads
-
-__version__ = version("softlane")
+from softlane._version import __version__
 
 
 def choose_isa() -> None:
     wanted = os.environ.get("SOFTLANE_ISA")
-    if wanted and not _core.use_isa(wanted):
+    if wanted and not _core.use_isa(wanted.strip().lower()):
         available = ", ".join(_core.available_isas())
         raise ImportError(f"SOFTLANE_ISA={wanted!r} is not available; this build on this processor has: {available}")
 

@@ -422,6 +422,9 @@ def fast_select(int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True
         first = <const int64_t *>cnp.PyArray_DATA(index)
         if sl_active().wrong_target(first, cnp.PyArray_SIZE(index), job.n, 0, &counted) >= 0:  # 0 is a class
             return None
+        if type_num != cnp.NPY_DOUBLE:  # one number for each row is worth 32 bits
+            type_num = cnp.NPY_FLOAT
+            job.y_dtype = SL_FLOAT32
     else:
         index = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, cnp.NPY_INT64, 0)
     y = None

@@ -62,6 +62,7 @@ def binary_cross_entropy_with_logits(
     weight: object,
     pos_weight: object,
     reduction: str,
+    loss_dtype: object,
     with_grad: bool,
     grad_out: object,
 ) -> Any:
@@ -69,7 +70,9 @@ def binary_cross_entropy_with_logits(
     _losses._check_reduction(name, reduction)
     a = _arguments.as_array(name, logits, "logits")
     dtype = _arguments.result_dtype(name, a.dtype, "logits")
-    compute, storage = _arguments.compute_dtype(dtype), _arguments.storage(dtype)
+    wanted = _losses.dtype_of_loss(name, loss_dtype, dtype)
+    kernel = _losses.kernel_dtype(dtype, wanted)
+    compute, storage = _arguments.compute_dtype(kernel), _arguments.storage(kernel)
     others: list[Array | None] = [_broadcast(name, "target", target, a.shape, "logits")]
     for what, b in (("weight", weight), ("pos_weight", pos_weight)):
         others.append(None if b is None else _broadcast(name, what, b, a.shape, "logits"))
@@ -83,7 +86,7 @@ def binary_cross_entropy_with_logits(
         a = a.copy() if _arguments.overlaps(a, grad) else a
         others = [b if b is None or not np.may_share_memory(b, grad) else b.copy() for b in others]
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
-    losses = np.empty(a.shape, dtype) if reduction == "none" else None
+    losses = np.empty(a.shape, wanted) if reduction == "none" else None
 
     def run(x: Array, y: Array | None, others: list[Array | None], loss: Array | None) -> Array:
         sums = np.empty(0 if loss is not None else -(-x.size // _core.BLOCK))
@@ -93,48 +96,53 @@ def binary_cross_entropy_with_logits(
         _core.elementwise(op, storage, storage, x, y, target, weight, pos_weight, loss, kept, scale)
         return sums
 
-    plain = a.dtype == dtype and _arguments.is_plain(a) and (grad is None or _arguments.is_plain(grad))
-    plain = plain and (losses is None or dtype == compute)
+    plain = all(b is None or (b.dtype == kernel and _arguments.is_plain(b)) for b in (a, grad))
+    plain = plain and (losses is None or wanted == compute)
     if plain and all(b is None or (b.dtype == compute and _arguments.is_plain(b)) for b in others):
         sums = run(a, grad, others, losses)
     else:
         parts = [np.empty(0)]
         for piece in _pieces(a.shape):
-            x = np.array(a[piece], dtype=dtype, order="C", ndmin=1)
+            x = np.array(a[piece], dtype=kernel, order="C", ndmin=1)
             loss = None if losses is None else np.empty(x.shape, compute)
             parts.append(run(x, x if with_grad else None, [_contiguous(b, piece, compute) for b in others], loss))
             if losses is not None and loss is not None:
-                losses[piece] = _losses._rounded(loss, dtype).reshape(losses[piece].shape)
+                losses[piece] = _losses._rounded(loss, wanted).reshape(losses[piece].shape)
             if grad is not None:
                 grad[piece] = x.reshape(grad[piece].shape)
         sums = np.concatenate(parts)
-    result = _losses._finish(sums, reduction, a.size, dtype) if losses is None else losses[()]
+    result = _losses._finish(sums, reduction, a.size, wanted) if losses is None else losses[()]
     if not with_grad:
         return result
     return result, grad[()] if grad_out is None and grad is not None else grad_out
 
 
-def binary_cross_entropy(name: str, probs: object, target: object, weight: object, reduction: str) -> Any:
+def binary_cross_entropy(
+    name: str, probs: object, target: object, weight: object, reduction: str, loss_dtype: object
+) -> Any:
     _losses._check_reduction(name, reduction)
     a = _arguments.as_array(name, probs, "probs")
     dtype = _arguments.result_dtype(name, a.dtype, "probs")
     t = _broadcast(name, "target", target, a.shape, "probs")
     w = np.broadcast_to(1.0, a.shape) if weight is None else _broadcast(name, "weight", weight, a.shape, "probs")
-    compute = _arguments.compute_dtype(dtype)
-    losses = np.empty(a.shape, dtype) if reduction == "none" else None
+    wanted = _losses.dtype_of_loss(name, loss_dtype, dtype)
+    compute = _arguments.compute_dtype(dtype, wanted)
+    losses = np.empty(a.shape, wanted) if reduction == "none" else None
+    domain = _losses.Domain(name, "probs", dtype, "binary_cross_entropy_with_logits")
     sums = [0.0]
     with np.errstate(all="ignore"):
         for piece in _pieces(a.shape):
             x, y, v = (b[piece].astype(compute).astype(np.float64) for b in (a, t, w))
+            x = domain.clip(x, piece=piece)
             loss = _losses._weighed(v * y, x, np.log) + _losses._weighed(v * (1 - y), x, lambda p: np.log1p(-p))
             loss = np.where(np.isnan(loss), np.nan, loss)
             if losses is not None:
-                losses[piece] = _losses._rounded(loss, dtype)
+                losses[piece] = _losses._rounded(loss, wanted)
             else:
                 sums.append(_core.total(np.ascontiguousarray(loss)))
     if losses is not None:
         return losses[()]
-    return _losses._finish(np.array(sums), reduction, a.size, dtype)
+    return _losses._finish(np.array(sums), reduction, a.size, wanted)
 
 
 # ---- vector-Jacobian products ---------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ from softlane._rows import as_float
 _REDUCTIONS = ("mean", "sum", "none")
 _INT64 = np.iinfo(np.int64)
 
+# The distance from 1 to the next number
+_EPSILON = {np.dtype(t): float(np.finfo(t).eps) for t in (np.float16, np.float32, np.float64)}
+
 # Elements of a piece of which float64 copies are made.
 _PIECE = 1 << 15
 
@@ -34,15 +37,24 @@ def _real(name: str, what: str, a: object) -> Array:
     return b
 
 
+def dtype_of_loss(name: str, dtype: object, native: np.dtype[Any]) -> np.dtype[Any]:
+    """One number for each sample, or for all, is worth 32 bits also where logits have 16."""
+    return _arguments.output_dtype(name, dtype, _arguments.compute_dtype(native))
+
+
+def kernel_dtype(dtype: np.dtype[Any], loss_dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """float64 where losses of other logits are wanted in float64."""
+    return np.dtype(np.float64) if np.float64 in (dtype, loss_dtype) else dtype
+
+
 def _finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) -> Any:
     """float64 losses to what the caller gets; rounded once."""
-    compute = _arguments.compute_dtype(dtype)
     if reduction == "none":
         return _rounded(losses, dtype)
     with np.errstate(all="ignore"):
         total = np.float64(_core.total(losses))
         result = total / np.float64(divisor or np.nan) if reduction == "mean" else total
-        return compute.type(np.nan if np.isnan(result) else result)
+        return _rounded(np.array(np.nan if np.isnan(result) else result), dtype)
 
 
 def _rounded(losses: Array, dtype: np.dtype[Any]) -> Any:
@@ -58,7 +70,8 @@ class _Call(NamedTuple):
 
     x: Array
     axis: int
-    dtype: np.dtype[Any]  # of the result
+    dtype: np.dtype[Any]  # of the gradient
+    loss_dtype: np.dtype[Any]
     classes: Array | None
     dense: Array | None
     weight: Array | None  # of the compute dtype
@@ -68,6 +81,11 @@ class _Call(NamedTuple):
     @property
     def batch(self) -> tuple[int, ...]:
         return _arguments.without(self.x.shape, self.axis)
+
+    @property
+    def kernel(self) -> np.dtype[Any]:
+        """What the kernels read x, and write the gradient, as."""
+        return kernel_dtype(self.dtype, self.loss_dtype)
 
 
 def _check(
@@ -79,10 +97,12 @@ def _check(
     weight: object,
     ignore_index: object,
     reduction: object,
+    loss_dtype: object,
 ) -> _Call:
     _check_reduction(name, reduction)
     a = _arguments.as_array(name, x, what)
     dtype = _arguments.result_dtype(name, a.dtype, what)
+    wanted = dtype_of_loss(name, loss_dtype, dtype)
     if a.ndim == 0:
         raise ValueError(f"{name}: {what} has no dimension, expected one of classes at least")
     k = _arguments.normalise_axis(name, axis, a.ndim)
@@ -90,7 +110,7 @@ def _check(
     if n == 0:
         raise ValueError(f"{name}: {what} has shape {a.shape}, without a class along axis {k}")
     ignore = _arguments.integer(name, "ignore_index", ignore_index)
-    compute = _arguments.compute_dtype(dtype)
+    compute = _arguments.compute_dtype(dtype, wanted)
     w = None
     if weight is not None:
         w = _real(name, "weight", weight)
@@ -102,12 +122,15 @@ def _check(
     if t.ndim == a.ndim:
         if t.shape != a.shape:
             raise ValueError(
-                f"{name}: target has shape {t.shape}, expected {a.shape} for class probabilities, as {what}"
+                f"{name}: target has shape {t.shape}, expected {a.shape} for class probabilities, as {what}, "
+                f"or {batch} for class indices"
             )
         if ignore >= 0:
             raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
+        if t.dtype.kind in "iu":
+            _check_one_hot(name, what, t, k)
         samples = int(np.prod(batch, dtype=np.int64))
-        return _Call(a, k, dtype, None, t, w, ignore, samples)
+        return _Call(a, k, dtype, wanted, None, t, w, ignore, samples)
     if t.shape != batch:
         raise ValueError(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices "
@@ -115,7 +138,21 @@ def _check(
         )
     index, ignore, counted = _indices(name, t, n, ignore)
     divisor = counted if w is None else _core.total_weight(index, ignore, w.astype(np.float64, copy=False))
-    return _Call(a, k, dtype, index, None, w, ignore, divisor)
+    return _Call(a, k, dtype, wanted, index, None, w, ignore, divisor)
+
+
+def _check_one_hot(name: str, what: str, target: Array, axis: int) -> None:
+    """Integers in the shape of x are rows of zeros with a 1, not class indices or labels of a binary problem."""
+    totals = target.sum(axis=axis, dtype=np.float64)
+    if (totals == 1).all():
+        return
+    where, total = _arguments.element("row", totals, int(np.argmax(totals != 1)))
+    binary = "binary_cross_entropy" if what == "probs" else "binary_cross_entropy_with_logits"
+    raise ValueError(
+        f"{name}: target has dtype {target.dtype} and the shape of {what}, {target.shape}, so it must be one-hot along "
+        f"axis {axis}, but {where} adds up to {total:g}, not 1. Class indices have the shape "
+        f"{_arguments.without(target.shape, axis)}; for labels 0 and 1 of every element use {binary}"
+    )
 
 
 def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int, int]:
@@ -123,7 +160,9 @@ def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int,
     if target.size == 0 and target.dtype == np.float64:
         target = target.astype(np.int64)  # what an empty list becomes
     if target.dtype.kind not in "iu":
-        raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers")
+        whole = target.dtype.kind in "fb" and bool(np.all(target == np.round(target.astype(np.float64))))
+        hint = ": target.astype(int)" if whole else ""
+        raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers{hint}")
     none = _INT64.min  # stands for ignore_index where that is no int64
     known = ignore if _INT64.min <= ignore <= _INT64.max else none
     index = target
@@ -157,11 +196,12 @@ def cross_entropy(
     ignore_index: object,
     label_smoothing: object,
     reduction: str,
+    dtype: object,
     with_grad: bool,
     grad_out: object,
 ) -> Any:
     """The loss, or (loss, gradient) where `with_grad` is set."""
-    call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction)
+    call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction, dtype)
     if not isinstance(label_smoothing, numbers.Real):
         raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}")
     smoothing = float(as_float(label_smoothing))  # type: ignore[arg-type]
@@ -170,7 +210,7 @@ def cross_entropy(
     losses = np.empty(call.batch)
     if not with_grad:
         _run(call, None, smoothing, 1.0, losses)
-        return _finish(losses, reduction, call.divisor, call.dtype)
+        return _finish(losses, reduction, call.divisor, call.loss_dtype)
     grad = None if grad_out is None else _arguments.check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
     with np.errstate(all="ignore"):
         scale = float(1 / np.float64(call.divisor or np.nan)) if reduction == "mean" else 1.0
@@ -179,7 +219,7 @@ def cross_entropy(
     else:
         call = _apart(call, grad)
     _run(call, grad, smoothing, scale, losses)
-    return _finish(losses, reduction, call.divisor, call.dtype), grad if grad_out is None else grad_out
+    return _finish(losses, reduction, call.divisor, call.loss_dtype), grad if grad_out is None else grad_out
 
 
 def _apart(call: _Call, grad: Array) -> _Call:
@@ -191,15 +231,12 @@ def _apart(call: _Call, grad: Array) -> _Call:
     return call._replace(**shared)  # type: ignore[arg-type]
 
 
-def _is_native(call: _Call, a: Array) -> bool:
-    return a.dtype == call.dtype and _arguments.is_plain(a)
-
-
 def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses: Array) -> None:
     """All at once where the kernels can read everything as it is, else piece by piece through copies."""
-    storage, compute, dense = _arguments.storage(call.dtype), _arguments.compute_dtype(call.dtype), call.dense
-    plain = _is_native(call, call.x) and (grad is None or _arguments.is_plain(grad))
-    if plain and (dense is None or (dense.dtype in (compute, call.dtype) and _arguments.is_plain(dense))):
+    kernel, dense = call.kernel, call.dense
+    storage, compute = _arguments.storage(kernel), _arguments.compute_dtype(kernel)
+    plain = all(a is None or (a.dtype == kernel and _arguments.is_plain(a)) for a in (call.x, grad))
+    if plain and (dense is None or (dense.dtype in (compute, kernel) and _arguments.is_plain(dense))):
         kind = storage if dense is None else _arguments.storage(dense.dtype)
         args = (call.classes, call.ignore, dense, kind, call.weight, smoothing, scale, losses)
         _core.cross_entropy(storage, call.x, grad, call.axis, *args)
@@ -207,7 +244,7 @@ def _run(call: _Call, grad: Array | None, smoothing: float, scale: float, losses
     kind = _arguments.storage(compute)
     for piece in _arguments.pieces(call.x.shape, call.axis):
         rows = _arguments.without(piece, call.axis)
-        x = np.empty(call.x[piece].shape, call.dtype)
+        x = np.empty(call.x[piece].shape, kernel)
         np.copyto(x, call.x[piece], casting="unsafe")
         y = None if dense is None else _arguments.contiguous(dense[piece], compute)
         classes = None if call.classes is None else np.ascontiguousarray(call.classes[rows])
@@ -232,17 +269,21 @@ def nll_loss(
     weight: object,
     ignore_index: object,
     reduction: str,
+    dtype: object,
     take_log: bool,
 ) -> Any:
     """-weight * x of the target, or -weight * log(x)."""
-    call = _check(name, what, x, target, axis, weight, ignore_index, reduction)
+    call = _check(name, what, x, target, axis, weight, ignore_index, reduction, dtype)
     losses = np.empty(call.batch)
     log = np.log if take_log else np.positive
+    domain = Domain(name, what, call.dtype, "cross_entropy", is_log=not take_log)
     with np.errstate(all="ignore"):
         if call.classes is not None:
             ignored = call.classes == call.ignore
-            index = np.expand_dims(np.where(ignored, 0, call.classes), call.axis)
+            classes = np.where(ignored, 0, call.classes)
+            index = np.expand_dims(classes, call.axis)
             picked = np.take_along_axis(call.x, index, call.axis).squeeze(call.axis)
+            picked = domain.clip(np.where(ignored, np.float64(take_log), picked), call.axis, classes)
             w = np.float64(1) if call.weight is None else call.weight[index.squeeze(call.axis)].astype(np.float64)
             losses[...] = np.where(ignored, 0, _weighed(w, picked, log))
         else:
@@ -252,10 +293,37 @@ def nll_loss(
             for piece in _arguments.pieces(call.x.shape, call.axis, _PIECE):
                 rows = _arguments.without(piece, call.axis)
                 y = call.dense[piece].astype(_arguments.compute_dtype(call.dtype)).astype(np.float64)
-                terms = _weighed(w * y, call.x[piece], log)
+                terms = _weighed(w * y, domain.clip(call.x[piece], piece=piece), log)
                 losses[rows] = np.ascontiguousarray(np.moveaxis(terms, call.axis, -1)).sum(axis=-1)  # in pairs
         losses[np.isnan(losses)] = np.nan
-    return _finish(losses, reduction, call.divisor, call.dtype)
+    return _finish(losses, reduction, call.divisor, call.loss_dtype)
+
+
+class Domain(NamedTuple):
+    """Where probabilities, or their logarithms, may lie. They are clipped to it, but only by a rounding error."""
+
+    name: str
+    what: str
+    dtype: np.dtype[Any]
+    for_logits: str
+    is_log: bool = False
+
+    def clip(self, x: Array, axis: int = 0, classes: Array | None = None, piece: tuple[slice, ...] = ()) -> Array:
+        """As float64. x: the class of each row, or a piece of an array; NaN is left."""
+        x = x.astype(np.float64, copy=False)
+        low, high = (-np.inf, 0.0) if self.is_log else (0.0, 1.0)
+        slack = 4 * _EPSILON.get(self.dtype, 2.0**-7)  # of bfloat16
+        wrong = (x < low - slack) | (x > high + slack)
+        if wrong.any():
+            place = [int(i) for i in np.unravel_index(int(wrong.argmax()), x.shape)]
+            value = x[tuple(place)]
+            if classes is not None:
+                place.insert(axis, int(classes[tuple(place)]))
+            place = [i + (s.start or 0) for i, s in zip(place, piece, strict=True)] if piece else place
+            expected = "a logarithm of a probability, at most 0" if self.is_log else "a probability, 0 to 1"
+            at = f"{self.what}[{', '.join(map(str, place))}]" if place else self.what
+            raise ValueError(f"{self.name}: {at} is {value:g}, expected {expected}; for logits use {self.for_logits}")
+        return np.asarray(np.clip(x, low, high))
 
 
 def _weighed(weight: Any, x: Array, log: Callable[[Array], Array]) -> Array:

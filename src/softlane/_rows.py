@@ -116,10 +116,8 @@ def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: t
     wrong = ~((t > 0) & (t < np.inf))
     if wrong.any():
         what, value = element("temperature", t, int(wrong.argmax()))
-        raise ValueError(
-            f"{name}: {what} is {value}, expected positive, finite numbers; "
-            f"the limit towards 0 is the class with the largest logit: argmax"
-        )
+        limit = "; the limit towards 0 is the class with the largest logit: argmax" if value == 0 else ""
+        raise ValueError(f"{name}: {what} is {value}, expected positive, finite numbers{limit}")
     is_one = t.ndim == 0 and t.item() == 1
     t = per_row(name, "temperature", t, kept, batch)
     return None if is_one else t

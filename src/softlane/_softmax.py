@@ -203,7 +203,9 @@ def weighted_logsumexp(
     a = as_array(name, x)
     native = result_dtype(name, a.dtype)
     factor = as_array(name, 1.0 if b is None else b, "b")
-    result_dtype(name, factor.dtype, "b")
+    dtype_of_b = result_dtype(name, factor.dtype, "b")
+    if b is not None and not isinstance(b, (int, float)):  # numbers of Python have no dtype
+        native = _promoted(native, dtype_of_b)
     wanted = output_dtype(name, dtype, native)
     shape = broadcast_shapes(name, a.shape, "b", factor.shape)
     asked = options(name, shape, axis, where, temperature)
@@ -229,6 +231,11 @@ def weighted_logsumexp(
             y[...] = log.reshape(result_shape)
             result = out
         return (result, sign.astype(wanted).reshape(result_shape)[()]) if return_sign else result
+
+
+def _promoted(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
+    """float32 for float16 and bfloat16, which NumPy does not promote."""
+    return np.dtype(np.float32) if a != b and a.itemsize == b.itemsize else max(a, b, key=lambda d: d.itemsize)
 
 
 def _signed(

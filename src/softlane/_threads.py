@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager, suppress
 from contextvars import Token
 from pathlib import Path
@@ -11,6 +12,7 @@ from softlane import _core
 from softlane._arguments import integer
 
 _origin = ""
+_forked = False
 
 
 def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
@@ -46,11 +48,12 @@ def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc
 
 
 def _default() -> tuple[int, str]:
-    if _core.thread_engine() == "none":
-        return 1, "built without threads"
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    wanted = value.split(",")[0].strip()
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted), "OMP_NUM_THREADS"
+    if wanted:
+        warnings.warn(f"OMP_NUM_THREADS={value!r} is ignored: expected a number of threads from 1 on", stacklevel=2)
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -62,8 +65,6 @@ def _default() -> tuple[int, str]:
 
 
 def _thread_count(name: str, n: object) -> int:
-    if isinstance(n, bool):  # an integer to Python
-        raise TypeError(f"{name}: n must be an integer, got {n} (bool)")
     count = integer(name, "n", n)
     if not 1 <= count <= 1024:
         raise ValueError(f"{name}: n must be between 1 and 1024, got {count}")
@@ -77,7 +78,8 @@ def get_num_threads() -> int:
     -------
     int
         In a block of `num_threads` its number, else that of the process. At import that is the first number in
-        ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow.
+        ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow. It is 1 where there can be no more: in
+        a build without threads, and in a child of `fork` of a build with OpenMP.
 
     Examples
     --------
@@ -85,7 +87,7 @@ def get_num_threads() -> int:
     >>> softlane.get_num_threads() >= 1
     True
     """
-    return _core.thread_limit.get(_core.get_threads())
+    return 1 if _why_serial() else _core.thread_limit.get(_core.get_threads())
 
 
 def set_num_threads(n: int) -> int:
@@ -182,12 +184,29 @@ class _ThreadLimit(AbstractContextManager[None]):
             _core.thread_limit.reset(token)
 
 
+def _why_serial() -> str | None:
+    """Why no call can use several threads; None where calls can."""
+    engine = _core.thread_engine()
+    if engine == "none":
+        return "built without threads"
+    return "OpenMP in a child of fork" if engine == "openmp" and _forked else None  # libgomp does not survive fork
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
 def origin() -> str:
     """Where the number of threads comes from."""
+    if why := _why_serial():
+        return why
     return _origin if _core.thread_limit.get(None) is None else "num_threads"
 
 
 def initialise() -> None:
     global _origin
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_note_fork)
     count, _origin = _default()
     _core.set_threads(min(count, 1024))

@@ -1,0 +1,311 @@
+"""What a new user tries first, with the values and errors that are right: from theory, or from another library."""
+
+import decimal
+import pickle
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import reference
+from interpreter import printed, run
+
+import softlane
+
+BINARY = np.array([0.9, 0.2, 0.7, 0.6, 0.4, 0.1]), np.array([1, 0, 1, 1, 0, 0])
+
+
+# ---- results with one number for each row, of logits of 16 bits ----
+
+
+@pytest.mark.parametrize("dtype", [np.float16, reference.BFLOAT16], ids=lambda d: np.dtype(d).name)
+def test_one_number_for_each_row_has_32_bits(dtype):
+    x, chosen = np.zeros((300, 32000), dtype), np.zeros(300, int)
+    log_probs = softlane.take_log_probs(x, chosen)
+    assert log_probs.dtype == np.float32
+    np.testing.assert_allclose(log_probs.sum(), -300 * np.log(32000), rtol=1e-6)
+    losses = softlane.cross_entropy(x, chosen, reduction="none")
+    assert losses.dtype == np.float32
+    np.testing.assert_array_equal(losses, -log_probs)
+    _, drawn = softlane.sample(x[:2], rng=0, return_log_probs=True)
+    assert drawn.dtype == np.float32
+    assert softlane.expectation(x[:2, :16], np.arange(16)).dtype == np.float32
+    assert softlane.binary_cross_entropy_with_logits(x[:2], 1, reduction="none").dtype == np.float32
+    # one number for each class keeps the dtype, and so does what stands for a softmax
+    for kept in (softlane.softmax(x[:2]), softlane.topk(x[:2], 3).values, softlane.argmax(x[:2], return_probs=True)[1]):
+        assert kept.dtype == dtype
+
+
+CALLS_WITH_DTYPE = {
+    "argmax": lambda x, **k: softlane.argmax(x, return_probs=True, **k)[1],
+    "topk": lambda x, **k: softlane.topk(x, 2, **k).values,
+    "topk logits": lambda x, **k: softlane.topk(x, 2, kind="logits", **k).values,
+    "take_log_probs": lambda x, **k: softlane.take_log_probs(x, np.zeros(len(x), int), **k),
+    "sample": lambda x, **k: softlane.sample(x, rng=0, return_log_probs=True, **k)[1],
+    "expectation": lambda x, **k: softlane.expectation(x, np.arange(x.shape[1]), **k),
+    "cross_entropy": lambda x, **k: softlane.cross_entropy(x, np.zeros(len(x), int), **k),
+    "cross_entropy none": lambda x, **k: softlane.cross_entropy(x, np.zeros(len(x), int), reduction="none", **k),
+    "cross_entropy_with_grad": lambda x, **k: softlane.cross_entropy_with_grad(x, np.zeros(len(x), int), **k)[0],
+    "nll_loss": lambda x, **k: softlane.nll_loss(-abs(x), np.zeros(len(x), int), **k),
+    "log_loss": lambda x, **k: softlane.log_loss(1 / (1 + abs(x)), np.zeros(len(x), int), reduction="none", **k),
+    "binary_cross_entropy": lambda x, **k: softlane.binary_cross_entropy(1 / (1 + abs(x)), 1, **k),
+    "binary_cross_entropy_with_logits": lambda x, **k: softlane.binary_cross_entropy_with_logits(x, 1, **k),
+    "binary_cross_entropy_with_logits_with_grad": lambda x, **k: softlane.binary_cross_entropy_with_logits_with_grad(
+        x, 1, reduction="none", **k
+    )[0],
+}
+
+
+FROM_PROBABILITIES = ("log_loss", "binary_cross_entropy")  # made by the test, in the dtype itself
+BITS = {
+    np.dtype(np.float16): 2.0**-11,
+    np.dtype(reference.BFLOAT16): 2.0**-8,
+    np.dtype(np.float32): 2.0**-24,
+    np.dtype(np.float64): 2.0**-53,
+}
+DTYPES = [*BITS, np.dtype(np.int8)]
+
+
+@pytest.mark.parametrize("name", CALLS_WITH_DTYPE)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+def test_dtype_of_results_with_one_number_for_each_row(name, dtype, isa):
+    """As if the logits had been converted before; rounded at the end where the result is narrower."""
+    x = np.random.default_rng(1).integers(-6, 7, (7, 40)).astype(dtype)
+    f = CALLS_WITH_DTYPE[name]
+    wide = f(x.astype(np.float64))
+    for wanted in (np.float16, reference.BFLOAT16, np.float32, np.float64):
+        got = f(x, dtype=wanted)
+        assert got.dtype == wanted
+        if wanted == np.float64 and name not in FROM_PROBABILITIES:
+            np.testing.assert_array_equal(got, wide)
+        worst = max(BITS[np.dtype(wanted)], 2.0**-6 if name in FROM_PROBABILITIES else 0)
+        np.testing.assert_allclose(got.astype(np.float64), wide, rtol=8 * worst)
+    with pytest.raises(TypeError, match="dtype"):
+        f(x, dtype=np.int32)
+
+
+# ---- targets and domains ----
+
+
+def test_labels_of_a_binary_problem():
+    probs, labels = BINARY
+    np.testing.assert_allclose(softlane.binary_cross_entropy(probs, labels), 0.3020318, rtol=1e-6)
+    words = r"log_loss: target .* row adds up to 3, not 1.* use binary_cross_entropy$"
+    with pytest.raises(ValueError, match=words):
+        softlane.log_loss(probs, labels)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "cross_entropy_with_grad"])
+def test_integer_targets_of_the_shape_of_the_logits_are_one_hot(name):
+    f = getattr(softlane, name)
+    x, y = np.zeros((4, 3), np.float32), np.array([0, 2, 1, 1])
+    with pytest.raises(
+        ValueError, match=r"row\[0\] adds up to 0, not 1.*shape \(4,\).*binary_cross_entropy_with_logits"
+    ):
+        f(x[:, :1], y[:, None])
+    one_hot = np.eye(3, dtype=int)[y]
+    loss, same = f(x, one_hot), f(x, y)
+    assert (loss if name == "cross_entropy" else loss[0]) == (same if name == "cross_entropy" else same[0])
+    f(x, one_hot.astype(bool))
+    f(x, one_hot * 0.3)  # probabilities may be anything
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=lambda d: np.dtype(d).name)
+def test_numbers_outside_the_domain(dtype):
+    logits = np.array([[0.25, 1.75], [0.5, -3.0]], dtype)
+    for f, target, place, value in [
+        (softlane.log_loss, [1, 0], r"probs\[0, 1\] is 1\.75", "cross_entropy"),
+        (softlane.log_loss, [[0.5, 0.5]] * 2, r"probs\[0, 1\] is 1\.75", "cross_entropy"),
+        (softlane.log_loss, [0, 1], r"probs\[1, 1\] is -3", "cross_entropy"),
+        (softlane.nll_loss, [1, 0], r"log_probs\[0, 1\] is 1\.75", "cross_entropy"),
+        (softlane.nll_loss, [[0.5, 0.5]] * 2, r"log_probs\[0, 0\] is 0\.25", "cross_entropy"),
+        (softlane.binary_cross_entropy, 1, r"probs\[0, 1\] is 1\.75", "binary_cross_entropy_with_logits"),
+    ]:
+        with pytest.raises(ValueError, match=place + ".*for logits use " + value + "$"):
+            f(logits, target)
+    near = np.array([1 + 4 * np.finfo(dtype).eps, -np.finfo(dtype).eps], dtype)  # rounding errors
+    assert softlane.log_loss(near[:1].reshape(1, 1), [0]) == 0
+    np.testing.assert_array_equal(softlane.binary_cross_entropy(near, [1, 0], reduction="none"), 0)
+    assert softlane.nll_loss(np.array([[np.finfo(dtype).eps]], dtype), [0]) == 0
+    assert softlane.nll_loss(np.array([[5, -1]], dtype), [-100]) != softlane.nll_loss(np.array([[5, -1]], dtype), [1])
+
+
+# ---- temperatures, infinite values, coefficients ----
+
+
+@pytest.mark.parametrize("shape", [(2,), (40,), (70,), (5000,)])
+def test_differences_beyond_the_largest_number(shape, isa):
+    """x - max is no float32, but (x - max) / T is."""
+    x = np.full(shape, -3e38, np.float32)
+    x[0] = 3e38
+    expected = np.full(shape, -6e37, np.float32)
+    expected[0] = 0
+    for rows in (x, np.tile(x, (3, 1))):
+        np.testing.assert_array_equal(
+            softlane.log_softmax(rows, temperature=10.0), np.broadcast_to(expected, rows.shape)
+        )
+    columns = np.ascontiguousarray(np.tile(x, (20, 1)).T)
+    np.testing.assert_array_equal(softlane.log_softmax(columns, axis=0, temperature=10.0)[:, 7], expected)
+    assert softlane.take_log_probs(x, np.array(1), temperature=10.0) == expected[1]
+    assert softlane.topk(x, 2, kind="log_probs", temperature=10.0).values[1] == expected[1]
+
+
+def test_entropy_from_an_expectation_where_a_logit_is_minus_infinity():
+    x = np.array([0.0, 0.0, -np.inf])
+    np.testing.assert_allclose(softlane.expectation(x, -softlane.log_softmax(x)), np.log(2), rtol=1e-15)
+    assert softlane.expectation(np.zeros((2, 2)), [0, np.inf]).tolist() == [np.inf, np.inf]
+    with pytest.raises(ValueError, match=r"values\[1\] is nan"):
+        softlane.expectation(np.zeros(2), [0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("b", "dtype"),
+    [
+        (np.ones(2), np.float64),
+        (np.ones(2, np.float32), np.float32),
+        (np.ones(2, np.float16), np.float32),
+        ([1, 1], np.float64),
+        (2.0, np.float32),
+        (1, np.float32),
+    ],
+)
+def test_coefficients_count_in_the_dtype_of_logsumexp(b, dtype):
+    x = np.array([1.0, 2.0], np.float32)
+    assert softlane.logsumexp(x, b=b).dtype == dtype
+    assert softlane.logsumexp(x, b=b, dtype=np.float16).dtype == np.float16
+
+
+class Zeros(np.random.Generator):
+    """Draws the smallest uniform number that there is."""
+
+    def __init__(self):
+        super().__init__(np.random.PCG64(0))
+
+    def random(self, size=None):
+        return np.zeros(size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("options", [{}, {"top_p": 1 - 1e-9}, {"top_k": 3000}, {"top_k": 1001}])
+def test_the_uniform_number_0(dtype, options, isa):
+    """The first class whose probability is a float64 above 0, as rng.choice finds it."""
+    x = np.zeros(3000, dtype)
+    x[:2000] = -800
+    assert softlane.sample(x, rng=Zeros(), **options) == 2000
+    x[1000] = -700
+    expected = 1000 if "top_p" not in options else 2000
+    assert softlane.sample(x, rng=Zeros(), **options) == expected
+
+
+# ---- arguments, names, the environment ----
+
+
+@pytest.mark.parametrize("true", [True, np.True_])
+def test_bool_is_no_integer(true):
+    for f in (softlane.softmax, softlane.argmax, softlane.log_softmax):
+        with pytest.raises(TypeError, match=re.escape(f"{f.__name__}: axis must be an integer, got")):
+            f(np.zeros((2, 3)), axis=true)
+    with pytest.raises(TypeError, match="n must be an integer"):
+        softlane.set_num_threads(true)
+    with pytest.raises(TypeError, match="k must be an integer"):
+        softlane.topk(np.zeros(3), true)
+    with pytest.raises(TypeError, match="ignore_index must be an integer"):
+        softlane.cross_entropy(np.zeros((1, 3)), [0], ignore_index=true)
+
+
+def test_public_names_belong_to_the_package():
+    for name in softlane.__all__:
+        if name != "__version__":
+            assert getattr(softlane, name).__module__ == "softlane"
+    assert pickle.loads(pickle.dumps(softlane.softmax)) is softlane.softmax
+    assert b"softlane._" not in pickle.dumps(softlane.TopK)
+
+
+def test_the_environment():
+    active = "from softlane import _core; print(_core.active_isa())"
+    assert printed(active, SOFTLANE_ISA=" Portable") == "portable"
+    warned = run("import softlane", OMP_NUM_THREADS="abc")
+    assert warned.returncode == 0 and "UserWarning: OMP_NUM_THREADS='abc' is ignored" in warned.stderr
+    imported = "import softlane, sys; print('importlib.metadata' in sys.modules)"
+    without_numpy = "import numpy, sys; print('importlib.metadata' in sys.modules)"
+    assert printed(imported) == printed(without_numpy)
+
+
+# ---- errors say what came and what would do ----
+
+
+class Frame:
+    """As a data frame with nullable columns: an array of objects, with a method that makes numbers of them."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1.0, None], object)
+
+    def to_numpy(self, dtype):
+        raise NotImplementedError
+
+
+class Sparse(Frame):
+    """As a sparse matrix, which NumPy takes for one object."""
+
+    to_numpy = None
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.toarray, object)
+
+    def toarray(self):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (None, "x is NoneType"),
+        ({"a": 1}, "x is dict"),
+        (Frame(), r"x is Frame, an array of objects \(float\).*; x\.to_numpy\(float\) makes numbers of it"),
+        (Sparse(), r"x is Sparse.*; x\.toarray\(\) makes a plain array of it"),
+        ([decimal.Decimal(1), 2], r"x is list, an array of objects \(Decimal\), dtype object"),
+        (np.array([1, None]), r"x is ndarray of objects \(int\)"),
+    ],
+)
+def test_objects(x, words):
+    with pytest.raises(TypeError, match="softmax: " + words):
+        softlane.softmax(x)
+
+
+def test_errors_of_targets_name_what_would_do():
+    x = np.zeros((6, 4), np.float32)
+    for error, words, target in [
+        (
+            ValueError,
+            r"target has shape \(6, 1\), expected \(6, 4\) .* or \(6,\) for class indices",
+            np.zeros((6, 1), int),
+        ),
+        (TypeError, r"target is a masked array.*target\.filled\(ignore_index\)$", np.ma.masked_array([0] * 6, [1] * 6)),
+        (TypeError, r"target has dtype float64; class indices must be integers: target\.astype\(int\)$", np.ones(6)),
+        (TypeError, "target has dtype float64; class indices must be integers$", np.full(6, 0.5)),
+    ]:
+        with pytest.raises(error, match="cross_entropy: " + words):
+            softlane.cross_entropy(x, target)
+
+
+def test_errors_of_options_name_what_would_do():
+    for t in (-1, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"temperature is {float(t)}, expected positive, finite numbers$"):
+            softlane.softmax([1.0, 2.0], temperature=t)
+    with pytest.raises(ValueError, match=r"argmax$"):
+        softlane.softmax([1.0, 2.0], temperature=0)
+    with pytest.raises(ValueError, match=r"top_p is 0.*top_k=1 leaves the first class alone$"):
+        softlane.sample([1.0, 2.0], top_p=0)
+    with pytest.raises(TypeError, match="expected a NumPy dtype"):
+        softlane.softmax([1.0, 2.0], dtype=object())
+
+
+def test_the_self_check_refuses_a_file_that_it_cannot_write(tmp_path):
+    missing = tmp_path / "missing" / "check.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "softlane", "--json", str(missing)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and f"--json {missing} cannot be written" in done.stderr and not done.stdout
+    done = subprocess.run([sys.executable, "-m", "softlane", "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"softlane {softlane.__version__}\n"
