@@ -88,7 +88,9 @@ def test_axis_out_of_bounds(name):
 @every
 def test_axis_must_be_an_integer(name):
     wrong = [1.0, "1", [0], np.float32(0), (0, 1.0), ((0,),)]
-    for axis in wrong if name in FUNCTIONS else [*wrong, None, (0, 1), (0,)]:
+    if name not in FUNCTIONS:
+        wrong += [(0, 1), (0,), *([None] if name != "argmax" else [])]
+    for axis in wrong:
         with pytest.raises(TypeError, match=f"{name}: axis must be an integer, got "):
             call(name, X, axis=axis)
 
@@ -125,6 +127,8 @@ OPTIONS_OF_SOFTMAX = [
 def test_wrong_options(name, error, words, options):
     if name == "rank" and "temperature" in options:  # an order has no temperature
         error, words = TypeError, ".*temperature"
+    if name == "sample" and options == {"temperature": 0}:  # the class of argmax
+        return
     with pytest.raises(error, match=f"{name}: {words}" if name != "rank" else words):
         call(name, X, **options)
 
@@ -155,7 +159,7 @@ def test_positions_and_keywords(name):
 @pytest.mark.parametrize(
     ("name", "args", "options"),
     [
-        ("argmax", (X, -1, True), {}), ("argmax", (X,), {"keepdims": True}), ("topk", (X, 1, -1, "probs"), {}),
+        ("argmax", (X, -1, True), {}), ("topk", (X, 1, -1, "probs"), {}),
         ("topk", (X,), {}), ("take_log_probs", (X, [0, 0], -1, None), {}), ("take_log_probs", (X,), {}),
         ("rank", (X, [0, 0], -1, None), {}), ("rank", (X,), {}), ("expectation", (X, [0, 0, 0], -1, None), {}),
         ("expectation", (X,), {}), ("sample", (X, -1), {}),

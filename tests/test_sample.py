@@ -519,9 +519,8 @@ def test_temperatures_towards_0_and_infinity():
 @pytest.mark.parametrize(
     ("words", "call"),
     [
-        ("top_k", {"top_k": 0}),
         ("top_k", {"top_k": -3}),
-        (r"top_k\[1\]", {"top_k": [3, 0]}),
+        (r"top_k\[1\]", {"top_k": [3, -1]}),
         (r"top_k\[1, 0\]", {"top_k": [[3], [-1]]}),
         ("top_k", {"top_k": [1, 2, 3]}),
         ("top_p", {"top_p": 0}),
@@ -537,7 +536,6 @@ def test_temperatures_towards_0_and_infinity():
         ("min_p", {"min_p": np.nan}),
         (r"min_p\[1\]", {"min_p": [0.5, np.inf]}),
         ("min_p", {"min_p": [[0.5, 0.1]]}),
-        ("temperature is 0.0", {"temperature": 0}),
         (r"temperature\[1\] is -1.0", {"temperature": [1, -1]}),
     ],
 )  # fmt: skip
@@ -564,3 +562,58 @@ def test_wrong_types_of_options():
             softlane.sample(x, rng=wrong)
     with pytest.raises(ValueError, match="sample: rng must be"):
         softlane.sample(x, rng=-1)
+
+
+# ---- numbers, filters that are off, temperature 0 ------------------------------------------------------------------
+
+
+def test_uniform_numbers_and_generators_for_each_row():
+    x = np.random.default_rng(1).standard_normal((3, 4, 50))
+    numbers = np.random.default_rng(7).random((3, 4))
+    drawn = softlane.sample(x, rng=7)
+    np.testing.assert_array_equal(softlane.sample(x, uniform=numbers), drawn)
+    np.testing.assert_array_equal(softlane.sample(x, uniform=numbers[..., None]), drawn)
+    np.testing.assert_array_equal(softlane.sample(x[0, 0], uniform=0.25), softlane.sample(x[0, :1], uniform=[0.25])[0])
+    of_rows = [np.random.default_rng(seed) for seed in range(12)]
+    each = [softlane.sample(row, rng=seed) for seed, row in enumerate(x.reshape(12, 50))]
+    np.testing.assert_array_equal(softlane.sample(x, rng=of_rows).ravel(), each)
+    np.testing.assert_array_equal(softlane.sample(x, rng=tuple(range(12))).ravel(), each)
+    for wrong, words in [
+        ({"uniform": 1.0}, r"uniform is 1\.0, expected numbers from 0 to 1, without 1"),
+        ({"uniform": np.full((3, 4), -0.5)}, r"uniform\[0, 0\] is -0\.5"),
+        ({"uniform": np.zeros(5)}, r"uniform has shape \(5,\)"),
+        ({"uniform": 0.5, "rng": 1}, "both given"),
+        ({"rng": [1, 2]}, "2 generators or seeds, expected one for each of 12 rows"),
+    ]:
+        with pytest.raises(ValueError, match=f"sample: .*{words}"):
+            softlane.sample(x, **wrong)
+
+
+def test_filters_that_are_off():
+    x = np.random.default_rng(2).standard_normal((6, 3000))
+    plain = softlane.sample(x, rng=3)
+    for off in ({"top_k": 0}, {"top_k": None}, {"top_k": np.zeros(6, int)}, {"top_p": 1}, {"min_p": 0}):
+        np.testing.assert_array_equal(softlane.sample(x, rng=3, **off), plain)
+    some = np.array([0, 1, 0, 5, 0, 2])
+    got = softlane.sample(x, rng=3, top_k=some)
+    np.testing.assert_array_equal(got[some == 0], plain[some == 0])
+    np.testing.assert_array_equal(got[some > 0], softlane.sample(x, rng=3, top_k=np.maximum(some, 1))[some > 0])
+
+
+def test_a_temperature_of_0_is_argmax():
+    x = np.random.default_rng(3).standard_normal((6, 30)).astype(np.float32)
+    for zero in (0, 0.0, np.zeros(6), np.float32(0)):
+        index, log_prob = softlane.sample(x, temperature=zero, rng=1, return_log_probs=True)
+        np.testing.assert_array_equal(index, softlane.argmax(x))
+        np.testing.assert_array_equal(log_prob, 0)
+    t = np.array([0, 0.5, 0, 2, 1, 0])
+    for options in ({}, {"top_k": 4}, {"top_k": [0, 1, 2, 3, 4, 5]}, {"top_p": 0.9}):
+        got = softlane.sample(x, temperature=t, rng=1, **options)
+        np.testing.assert_array_equal(got[t == 0], softlane.argmax(x)[t == 0])
+        usual = softlane.sample(x, temperature=np.where(t == 0, 1, t), rng=1, **options)
+        np.testing.assert_array_equal(got[t > 0], usual[t > 0])
+    np.testing.assert_array_equal(
+        softlane.sample(x, temperature=t[:, None], rng=1), softlane.sample(x, temperature=t, rng=1)
+    )
+    with pytest.raises(ValueError, match="temperature"):
+        softlane.sample(x, temperature=-1.0)

@@ -704,3 +704,70 @@ def test_log_probs_and_ranks_of_all_classes(problem):
     assert_same_bits(places, np.argsort(ref.the_order(x, axis, where), axis))
     log_p = softlane.take_log_probs(x, every, axis, where=where)
     assert_close(log_p, ref.exact_values("log_probs", x, axis, where))
+
+
+# ---- options of single functions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8], ids=lambda d: np.dtype(d).name)
+def test_the_smallest_classes(dtype):
+    """As the largest of -x, in order and among equals; values are those of x."""
+    x = np.random.default_rng(6).integers(0, 60, (5, 7, 300)).astype(dtype)
+    hidden = np.random.default_rng(7).random(x.shape) < 0.8
+    for axis, where in itertools.product((0, 1, 2), (None, hidden)):
+        for k in {1, 3, x.shape[axis]}:
+            values, indices = softlane.topk(x, k, axis, largest=False, where=where)
+            expected = ref.the_order(-x.astype(np.float64), axis, where).take(range(k), axis)
+            np.testing.assert_array_equal(indices, expected)
+            probs = softlane.softmax(
+                np.moveaxis(x, axis, -1), where=None if where is None else np.moveaxis(where, axis, -1)
+            )
+            np.testing.assert_allclose(
+                values, np.take_along_axis(np.moveaxis(probs, -1, axis), indices, axis), rtol=1e-2
+            )
+            logits = softlane.topk(x, k, axis, kind="logits", largest=False, where=where).values
+            shown = np.take_along_axis(x, indices, axis).astype(logits.dtype)
+            visible = True if where is None else np.take_along_axis(where, indices, axis)
+            np.testing.assert_array_equal(logits, np.where(visible, shown, -np.inf))
+            loose = softlane.topk(x, k, axis, largest=False, sorted=False, where=where).indices
+            np.testing.assert_array_equal(np.sort(loose, axis), np.sort(indices, axis))
+    x = np.array([1.0, np.nan, -np.inf, np.inf])
+    assert softlane.topk(x, 4, largest=False).indices.tolist() == [1, 2, 0, 3]
+
+
+def test_argmax_of_all_elements_and_with_dimensions_kept():
+    x = np.random.default_rng(8).standard_normal((3, 4, 5)).astype(np.float32)
+    index, prob = softlane.argmax(x, None, return_probs=True)
+    assert index == x.argmax() and type(index) is np.int64
+    assert_same_bits(prob, softlane.softmax(x.ravel()).max())
+    index, prob = softlane.argmax(x, None, return_probs=True, keepdims=True)
+    assert index.shape == prob.shape == (1, 1, 1) and index == x.argmax()
+    visible = x < 1
+    assert softlane.argmax(x, None, where=visible) == np.where(visible, x, -np.inf).argmax()
+    assert softlane.argmax(x, None, where=visible[:, :1]) == np.where(visible[:, :1], x, -np.inf).argmax()
+    for axis in range(3):
+        index, prob = softlane.argmax(x, axis, return_probs=True, keepdims=True)
+        np.testing.assert_array_equal(index, x.argmax(axis, keepdims=True))
+        assert_same_bits(prob.squeeze(axis), softlane.argmax(x, axis, return_probs=True)[1])
+        np.testing.assert_array_equal(softlane.argmax(x, axis, keepdims=True), index)
+    assert softlane.argmax(np.float32(3), None) == softlane.argmax(np.float32(3), keepdims=True) == 0
+
+
+def test_indices_that_stand_for_no_class():
+    x = np.random.default_rng(9).standard_normal((4, 6, 10))
+    for ignore in (-100, -1, 10, 3):
+        indices = np.random.default_rng(10).integers(10, size=(4, 6))
+        padded = np.where(np.random.default_rng(11).random((4, 6)) < 0.4, ignore, indices)
+        kept = padded != ignore
+        log_probs = softlane.take_log_probs(x, padded, ignore_index=ignore)
+        np.testing.assert_array_equal(log_probs, np.where(kept, softlane.take_log_probs(x, indices), 0))
+        ranks = softlane.rank(x, padded, ignore_index=ignore)
+        np.testing.assert_array_equal(ranks, np.where(kept, softlane.rank(x, indices), -1))
+        losses = softlane.cross_entropy(x, padded, ignore_index=ignore, reduction="none")
+        np.testing.assert_allclose(losses, -log_probs)
+    several = np.array([[0, -1, 2]])
+    got = softlane.take_log_probs(x[0], np.tile(several, (6, 1)), ignore_index=-1)
+    assert (got[:, 1] == 0).all() and (got[:, [0, 2]] < 0).all()
+    with pytest.raises(IndexError, match=r"indices\[1\] = -2 is outside \[0, 10\)"):
+        softlane.take_log_probs(x[0, :2], [-1, -2], ignore_index=-1)
+    assert not softlane.take_log_probs(x[0], np.full(6, -1), ignore_index=-1).any()

@@ -12,9 +12,10 @@ from softlane._choice import TopK
 
 def argmax(
     x: ArrayLike,
-    axis: int = -1,
+    axis: int | None = -1,
     *,
     return_probs: bool = False,
+    keepdims: bool = False,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -25,10 +26,12 @@ def argmax(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int or None, optional
+        The class axis, the last one by default. None counts all elements as the classes of one row.
     return_probs : bool, optional
         Return the probability of the class too, as `softmax` gives it.
+    keepdims : bool, optional
+        Leave the axis in the results, with length 1.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`.
     temperature : float or array_like, optional
@@ -39,7 +42,7 @@ def argmax(
     Returns
     -------
     index : ndarray of int64
-        The shape of `x` without `axis`; a NumPy scalar where no dimension is left.
+        The shape of `x` without `axis`, or with length 1 there; a NumPy scalar where no dimension is left.
     prob : ndarray
         Only with `return_probs`: the same shape, of `dtype`.
 
@@ -71,11 +74,11 @@ def argmax(
     >>> softlane.argmax(x, return_probs=True, temperature=t[:, None])[1]
     array([0.73105858, 0.62245933])
     """
-    if where is None and temperature is None and dtype is None:
+    if where is None and temperature is None and dtype is None and not keepdims:
         plain = _core.fast_select(_core.TOPK_PROBS if return_probs else _core.TOPK, x, axis, 1, False)
         if plain is not None:
             return plain if return_probs else plain[0]
-    return _choice.argmax(x, axis, bool(return_probs), where, temperature, dtype)
+    return _choice.argmax(x, axis, bool(return_probs), bool(keepdims), where, temperature, dtype)
 
 
 def topk(
@@ -85,6 +88,7 @@ def topk(
     *,
     kind: str = "probs",
     sorted: bool = True,
+    largest: bool = True,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -103,6 +107,8 @@ def topk(
         What the values are: as `softmax` or `log_softmax` of the whole rows gives them, or `x` itself.
     sorted : bool, optional
         Largest first; if False, in any order.
+    largest : bool, optional
+        If False, the k classes with the smallest logits, smallest first; NaN still comes first.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`. The others come last, with probability 0.
     temperature : float or array_like, optional
@@ -151,6 +157,7 @@ def topk(
         and temperature is None
         and dtype is None
         and type(k) is int
+        and largest
         and 0 < k < 1 << 32
         and kind in ("probs", "log_probs")
     ):
@@ -158,7 +165,7 @@ def topk(
         plain = _core.fast_select(op, x, axis, k, True, bool(sorted))
         if plain is not None:
             return TopK(plain[1], plain[0])
-    return _choice.topk(x, k, axis, kind, bool(sorted), where, temperature, dtype)
+    return _choice.topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype)
 
 
 def take_log_probs(
@@ -166,6 +173,7 @@ def take_log_probs(
     indices: ArrayLike,
     axis: int = -1,
     *,
+    ignore_index: int | None = None,
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
@@ -181,6 +189,8 @@ def take_log_probs(
         one dimension less: one class for each row. The other axes broadcast against those of `x`.
     axis : int, optional
         The class axis, the last one by default.
+    ignore_index : int, optional
+        An index that stands for no class, such as -100 or -1 of padding: the result there is 0.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`. The others give -inf.
     temperature : float or array_like, optional
@@ -197,7 +207,7 @@ def take_log_probs(
     Raises
     ------
     IndexError
-        If an index is outside ``[0, C)``; negative ones are, too.
+        If an index is outside ``[0, C)`` and not `ignore_index`; negative ones are outside, too.
     TypeError, ValueError
         As `softmax`, and if `indices` are no integers or their shape does not fit.
 
@@ -218,14 +228,21 @@ def take_log_probs(
     >>> softlane.take_log_probs(x, [0, 0], temperature=t[:, None])
     array([-1.31326169, -0.97407698])
     """
-    if where is None and temperature is None and dtype is None:
+    if where is None and temperature is None and dtype is None and ignore_index is None:
         plain = _core.fast_select(_core.TAKE_LOG_PROBS, x, axis, 1, False, given=indices)
         if plain is not None:
             return plain
-    return _choice.take_log_probs(x, indices, axis, where, temperature, dtype)
+    return _choice.take_log_probs(x, indices, axis, ignore_index, where, temperature, dtype)
 
 
-def rank(x: ArrayLike, indices: ArrayLike, axis: int = -1, *, where: ArrayLike | None = None) -> Any:
+def rank(
+    x: ArrayLike,
+    indices: ArrayLike,
+    axis: int = -1,
+    *,
+    ignore_index: int | None = None,
+    where: ArrayLike | None = None,
+) -> Any:
     """How many classes come before a given one: 0 for the greedy choice.
 
     Parameters
@@ -236,6 +253,8 @@ def rank(x: ArrayLike, indices: ArrayLike, axis: int = -1, *, where: ArrayLike |
         As in `take_log_probs`.
     axis : int, optional
         The class axis, the last one by default.
+    ignore_index : int, optional
+        An index that stands for no class, such as -100 or -1 of padding: the result there is -1.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`. The others come last.
 
@@ -259,7 +278,7 @@ def rank(x: ArrayLike, indices: ArrayLike, axis: int = -1, *, where: ArrayLike |
     >>> softlane.rank(np.array([[0.5, 3.0, 1.0], [2.0, 2.0, 2.0]]), [2, 2])
     array([1, 2])
     """
-    return _choice.rank(x, indices, axis, where)
+    return _choice.rank(x, indices, axis, ignore_index, where)
 
 
 def sample(
@@ -271,6 +290,7 @@ def sample(
     top_p: ArrayLike | None = None,
     min_p: ArrayLike | None = None,
     rng: Any = None,
+    uniform: ArrayLike | None = None,
     where: ArrayLike | None = None,
     return_log_probs: bool = False,
     dtype: DTypeLike | None = None,
@@ -285,16 +305,20 @@ def sample(
         The class axis, the last one by default.
     temperature : float or array_like, optional
         Classes have the probabilities of ``softmax(x / temperature)``. Like all parameters one number, or one
-        for each row.
+        for each row. A temperature of 0 takes the class that `argmax` takes.
     top_k : int or array_like of int, optional
-        Only the first so many classes in the order of `topk`; exactly so many, also where logits are equal.
+        Only the first so many classes in the order of `topk`; exactly so many, also where logits are equal. 0 is
+        no filter.
     top_p : float or array_like, optional
         Then only the shortest run of the first classes whose probability, among what `top_k` has left, is at least
         this, above 0 and at most 1. The class that reaches it is kept, and so is the first one.
     min_p : float or array_like, optional
         Then only classes whose probability is at least this part, 0 to 1, of the largest one.
     rng : numpy.random.Generator or seed, optional
-        Whatever `numpy.random.default_rng` takes. Draws ``rng.random(batch shape)``: one number for each row.
+        Whatever `numpy.random.default_rng` takes: ``rng.random(batch shape)`` is drawn, one number for each row. A list
+        or tuple has one generator or seed for each row, which draws one number.
+    uniform : array_like, optional
+        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`.
     return_log_probs : bool, optional
@@ -340,7 +364,7 @@ def sample(
     >>> softlane.sample(x, temperature=t[:, None], rng=0)
     array([1, 0])
     """
-    return _choice.sample(x, axis, temperature, top_k, top_p, min_p, rng, where, bool(return_log_probs), dtype)
+    return _choice.sample(x, axis, temperature, top_k, top_p, min_p, rng, uniform, where, bool(return_log_probs), dtype)
 
 
 def expectation(

@@ -53,7 +53,7 @@ class TopK(NamedTuple):
 
 _TAKE = {"probs": _core.TAKE_PROBS, "log_probs": _core.TAKE_LOG_PROBS}
 _TOPK = {None: _core.TOPK, "probs": _core.TOPK_PROBS, "log_probs": _core.TOPK_LOG_PROBS}
-_ON_ANY_AXIS = {*_TAKE.values(), *_TOPK.values()}  # for one class
+_ON_ANY_AXIS = {*_TAKE.values(), *_TOPK.values(), _core.TOPK_OF_NEGATED}  # for one class
 _KINDS = ("probs", "log_probs", "logits")
 
 
@@ -141,7 +141,7 @@ def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
             own = own._replace(y=np.empty(own.y.shape))
         _select(op, part, own, in_order)
         with np.errstate(all="ignore"):
-            if op is None or op in _TOPK.values():
+            if op is None or op in _TOPK.values() or op == _core.TOPK_OF_NEGATED:
                 a.chosen[chosen] = own.chosen
             if a.rank is not None:
                 a.rank[chosen] = own.rank
@@ -213,12 +213,33 @@ def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tu
     return index, y
 
 
-def argmax(x: object, axis: object, return_probs: bool, where: object, temperature: object, dtype: object) -> Any:
+def _smallest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tuple[Array, Array | None]:
+    """The first k classes of each row of -x, and their values under x unless kind is None."""
+    index = np.empty((*call.batch, k), np.int64)
+    _run(_core.TOPK_OF_NEGATED, call.rows._replace(temperature=None), _Arrays(index), in_order)
+    return index, None if kind is None else _values_of(kind, call, call.rows, index)
+
+
+def argmax(
+    x: object, axis: object, return_probs: bool, keepdims: bool, where: object, temperature: object, dtype: object
+) -> Any:
+    kept: Any = None
+    if axis is None:  # all axes as one
+        a = as_array("argmax", x)
+        kept = (1,) * a.ndim
+        if where is not None:
+            where = broadcast("argmax", "where", as_array("argmax", where, "where"), a.shape, "x").reshape(-1)
+        x, axis = a.reshape(-1), 0
     call = _call("argmax", x, axis, where, temperature, dtype)
     _check_classes("argmax", call)
     index, y = _largest(call, 1, "probs" if return_probs else None)
-    found = call.result(index, has_axis=False)
-    return found if y is None else (found, call.values(y, has_axis=False))
+    has_axis = keepdims and not call.is_scalar
+    results = [call.result(index, has_axis=has_axis)]
+    if y is not None:
+        results.append(call.values(y, has_axis=has_axis))
+    if keepdims and kept is not None:
+        results = [r.reshape(kept) for r in results]
+    return results[0] if y is None else tuple(results)
 
 
 def topk(
@@ -227,6 +248,7 @@ def topk(
     axis: object,
     kind: object,
     in_order: bool,
+    largest: bool,
     where: object,
     temperature: object,
     dtype: object,
@@ -238,7 +260,7 @@ def topk(
     count = integer("topk", "k", k)
     if not 0 <= count <= call.classes:
         raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
-    index, y = _largest(call, count, None if kind == "logits" else kind, in_order)
+    index, y = (_largest if largest else _smallest)(call, count, None if kind == "logits" else kind, in_order)
     if y is None:
         y = _logits_of(call, index)
     if call.is_scalar:
@@ -262,8 +284,16 @@ def _logits_of(call: _Call, index: Array) -> Array:
 # ---- given classes --------------------------------------------------------------------------------------------------
 
 
-def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]:
-    """The rows and the indices in one batch, and whether these have the class axis."""
+class _Given(NamedTuple):
+    """The rows and the indices, (*batch, k), in one batch; whether these have the class axis, and which to ignore."""
+
+    call: _Call
+    classes: Array
+    has_axis: bool
+    ignored: Array | None
+
+
+def _given(name: str, call: _Call, indices: object, ignore_index: object) -> _Given:
     a = as_array(name, indices, "indices")
     rows = call.rows
     if a.dtype.kind not in "iu":
@@ -274,7 +304,11 @@ def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]
             f"{name}: indices has {a.ndim} dimensions, expected {ndim} as x, or one less: a class for each row"
         )
     has_axis = a.ndim == rows.x.ndim and not (call.is_scalar and a.ndim == 0)
-    _check_range(name, a, call.classes)
+    ignored = None if ignore_index is None else a == integer(name, "ignore_index", ignore_index)
+    if ignored is not None:
+        a = np.where(ignored, 0, a)
+    if ignored is None or not ignored.all():
+        _check_range(name, a, call.classes)
     index = np.moveaxis(a, rows.axis, -1) if has_axis else a[..., None]
     try:
         batch = np.broadcast_shapes(call.batch, index.shape[:-1])
@@ -284,6 +318,9 @@ def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]
             f"but for axis {rows.axis}"
         ) from None
     index = np.ascontiguousarray(np.broadcast_to(index, (*batch, index.shape[-1])), dtype=np.int64)
+    if ignored is not None:
+        ignored = np.moveaxis(ignored, rows.axis, -1) if has_axis else ignored[..., None]
+        ignored = np.broadcast_to(ignored, index.shape)
     if batch != call.batch:
         x = np.broadcast_to(np.moveaxis(rows.x, rows.axis, -1), (*batch, call.classes))
         mask = rows.mask
@@ -296,7 +333,7 @@ def _given(name: str, call: _Call, indices: object) -> tuple[_Call, Array, bool]
         rows = Rows(np.moveaxis(x, -1, axis), len(batch) + 1 + axis, rows.compute,
                     None if mask is None else np.moveaxis(mask, -1, axis), t)  # fmt: skip
         call = call._replace(rows=rows, batch=batch)
-    return call, index, has_axis
+    return _Given(call, index, has_axis, ignored)
 
 
 def _check_range(name: str, indices: Array, n: int) -> None:
@@ -306,16 +343,30 @@ def _check_range(name: str, indices: Array, n: int) -> None:
     raise IndexError(f"{name}: {what} = {value} is outside [0, {n})")
 
 
-def take_log_probs(x: object, indices: object, axis: object, where: object, temperature: object, dtype: object) -> Any:
+def take_log_probs(
+    x: object,
+    indices: object,
+    axis: object,
+    ignore_index: object,
+    where: object,
+    temperature: object,
+    dtype: object,
+) -> Any:
     name = "take_log_probs"
-    call, index, has_axis = _given(name, _call(name, x, axis, where, temperature, dtype, per_row=True), indices)
-    return call.values(_values_of("log_probs", call, call.rows, index), has_axis=has_axis)
+    rows = _call(name, x, axis, where, temperature, dtype, per_row=True)
+    call, index, has_axis, ignored = _given(name, rows, indices, ignore_index)
+    y = _values_of("log_probs", call, call.rows, index)
+    if ignored is not None:
+        y[ignored] = 0
+    return call.values(y, has_axis=has_axis)
 
 
-def rank(x: object, indices: object, axis: object, where: object) -> Any:
-    call, index, has_axis = _given("rank", _call("rank", x, axis, where, None), indices)
+def rank(x: object, indices: object, axis: object, ignore_index: object, where: object) -> Any:
+    call, index, has_axis, ignored = _given("rank", _call("rank", x, axis, where, None), indices, ignore_index)
     found = np.empty_like(index)
     _run(_core.RANK, call.rows, _Arrays(index, rank=found))
+    if ignored is not None:
+        found[ignored] = -1
     return call.result(found, has_axis=has_axis)
 
 
@@ -327,7 +378,7 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
     if value is None:
         return None
     whole = what == "top_k"
-    if type(value) is (int if whole else float) and low < value <= high:
+    if type(value) is (int if whole else float) and max(low, 0) < value <= high:
         return np.array(min(value, call.classes) if whole else value)
     a = as_array(name, value if whole else as_float(value), what)
     if a.dtype.kind not in ("iu" if whole else "fiu") and (whole or not is_bfloat16(a.dtype)):
@@ -338,14 +389,53 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
     wrong = ~((a >= low) & (a <= high)) if what != "top_p" else ~((a > low) & (a <= high))
     if wrong.any():
         at, found = element(what, a, int(wrong.argmax()))
-        expected = {"top_k": "at least 1", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
+        expected = {"top_k": "at least 0", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
         if what == "top_p" and found == 0:
             expected += "; top_k=1 leaves the first class alone"
         raise ValueError(f"{name}: {at} is {found}, expected {expected}")
     if whole:
-        a = np.minimum(a.astype(np.uint64), np.uint64(call.classes)).astype(np.int64)
+        a = np.where(a == 0, call.classes, np.minimum(a.astype(np.uint64), np.uint64(call.classes))).astype(np.int64)
     kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
     return per_row(name, what, np.asarray(a), kept, call.batch)
+
+
+def _without_zeros(temperature: object) -> tuple[object, Array | None]:
+    """Temperatures with 1 for 0, and where they are 0; None where they are nowhere."""
+    if temperature is None or (type(temperature) is float and temperature != 0):
+        return temperature, None
+    t = np.asarray(temperature) if not hasattr(temperature, "__dlpack_device__") else as_array("sample", temperature)
+    if t.dtype.kind not in "fiu" or not (t == 0).any():
+        return temperature, None
+    return np.where(t == 0, 1, t), t == 0
+
+
+def _uniform(rng: object, uniform: object, call: _Call) -> Array:
+    """A number from 0 to 1 for each row: those given, or drawn from one generator or from one for each row."""
+    if uniform is not None:
+        if rng is not None:
+            raise ValueError("sample: rng and uniform are both given, expected one of them")
+        u = as_array("sample", uniform, "uniform")
+        result_dtype("sample", u.dtype, "uniform")
+        u = u.astype(np.float64)
+        wrong = ~((u >= 0) & (u < 1))
+        if wrong.any():
+            what, value = element("uniform", u, int(wrong.argmax()))
+            raise ValueError(f"sample: {what} is {value}, expected numbers from 0 to 1, without 1")
+        kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
+        u = per_row("sample", "uniform", u, kept, call.batch)
+        return np.ascontiguousarray(np.broadcast_to(u, call.batch))
+    seeds, shape = [rng], call.batch
+    if isinstance(rng, (list, tuple)):
+        seeds, shape = list(rng), ()
+        rows = int(np.prod(call.batch, dtype=np.int64))
+        if len(seeds) != rows:
+            raise ValueError(f"sample: rng has {len(seeds)} generators or seeds, expected one for each of {rows} rows")
+    try:
+        drawn = [np.random.default_rng(seed).random(shape) for seed in seeds]  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        wrong_rng = f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
+        raise type(error)(wrong_rng) from None
+    return np.asarray(drawn, np.float64).reshape(call.batch)
 
 
 def sample(
@@ -356,26 +446,28 @@ def sample(
     top_p: object,
     min_p: object,
     rng: object,
+    uniform: object,
     where: object,
     return_log_probs: bool,
     dtype: object,
 ) -> Any:
+    temperature, greedy = _without_zeros(temperature)
     call = _call("sample", x, axis, where, temperature, dtype, per_row=True)
     _check_classes("sample", call)
     filters = [
-        _parameter("sample", "top_k", top_k, call, 1, np.inf),
+        _parameter("sample", "top_k", top_k, call, 0, np.inf),
         _parameter("sample", "top_p", top_p, call, 0, 1),
         _parameter("sample", "min_p", min_p, call, 0, 1),
     ]
-    try:
-        uniform = np.asarray(np.random.default_rng(rng).random(call.batch))  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        wrong = f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
-        raise type(error)(wrong) from None
+    if greedy is not None:
+        kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
+        first = per_row("sample", "temperature", greedy, kept, call.batch)
+        filters[0] = np.where(first, 1, call.classes if filters[0] is None else filters[0]).astype(np.int64)
+    numbers = _uniform(rng, uniform, call)
     index = np.empty((*call.batch, 1), np.int64)
     y = np.empty(index.shape, call.stored) if return_log_probs else None
     # (*batch, 1) like the others, that a batch without dimensions is one number for each row as well
-    draw = _Arrays(index, None, y, uniform[..., None], *filters)
+    draw = _Arrays(index, None, y, numbers[..., None], *filters)
     _run(None, call.rows, draw)
     found = call.result(index, has_axis=False)
     return found if y is None else (found, call.values(y, has_axis=False))
