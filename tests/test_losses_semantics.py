@@ -404,3 +404,66 @@ def test_indices_in_the_memory_of_grad_out():
         got = softlane.cross_entropy_with_grad(x, inside, grad_out=out)
         assert_same_bits(got[0], loss)
         assert_same_bits(out, grad)
+
+
+# ---- weights of samples ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*OVER_CLASSES, WITH_GRAD[0]])
+@pytest.mark.parametrize("kind", ["index", "ignored", "weighted", "probabilities"])
+@stored
+def test_weights_of_samples(name, kind, dtype):
+    """Losses and gradients of all samples times the weights; the mean divides by their sum."""
+    x = made_for(name, random((6, 9, 5), dtype))
+    target = indices(x.shape, 1, ignored=-100 if kind == "ignored" else None)
+    class_weight = weights(9) if kind == "weighted" else None
+    counts = np.where(target == -100, 0, 1.0 if class_weight is None else class_weight.astype(np.float64)[target])
+    if kind == "probabilities":
+        target, counts = probabilities(x.shape, 1), np.ones((6, 5))
+    options = {"axis": 1, "weight": class_weight}
+    sample_weight = np.random.default_rng(1).random((6, 5)) * (np.random.default_rng(2).random((6, 5)) < 0.7)
+    each = call(name, x, target, reduction="none", dtype=np.float64, **options)
+    each, grad = each if name in WITH_GRAD else (each, None)
+    for given in (sample_weight, sample_weight.astype(np.float32), sample_weight[:1], 2):
+        w = np.broadcast_to(np.asarray(given, np.float64), (6, 5))
+        total = (counts * w).sum()
+        for reduction, expected in (("none", each * w), ("sum", (each * w).sum()), ("mean", (each * w).sum() / total)):
+            got = call(name, x, target, reduction=reduction, sample_weight=given, dtype=np.float64, **options)
+            if name in WITH_GRAD:
+                got, got_grad = got
+                scale = 1 / total if reduction == "mean" else 1
+                allowed = 8 * eps(dtype) * w[:, None] * scale + (6e-8 if dtype == np.float16 else 1e-38)
+                assert (abs(got_grad - grad * w[:, None] * scale) <= allowed).all()
+                assert not np.moveaxis(got_grad, 1, -1)[w == 0].any()
+            np.testing.assert_allclose(got, expected, rtol=1e-6 if dtype != np.float64 else 1e-13)
+
+
+@pytest.mark.parametrize("name", [*OVER_CLASSES, WITH_GRAD[0]])
+def test_samples_of_weight_0_may_hold_anything(name):
+    x = made_for(name, random((4, 7), np.float32))
+    for target in (indices(x.shape, 1), probabilities(x.shape, 1)):
+        kept = [0, 2, 3]
+        for fill in (np.nan, np.inf, -np.inf, 5):
+            x[1] = fill
+            got = call(name, x, target, sample_weight=[1, 0, 1, 1])
+            expected = call(name, x[kept], target[kept])
+            if name in WITH_GRAD:
+                assert not got[1][1].any()
+                assert_same_bits(got[1][kept], expected[1])
+                got, expected = got[0], expected[0]
+            assert_same_bits(got, expected)
+    assert all_nan(softlane.cross_entropy(x[kept], [0, 1, 2], sample_weight=[0, 0, 0]))
+
+
+def test_wrong_weights_of_samples():
+    x = np.zeros((4, 7), np.float32)
+    for error, words, wrong in [
+        (ValueError, r"sample_weight\[1\] is -1.0, expected finite numbers from 0 on", [1, -1, 1, 1]),
+        (ValueError, r"sample_weight\[0\] is inf", [np.inf, 1, 1, 1]),
+        (ValueError, r"sample_weight has shape \(7,\), which does not broadcast to \(4,\)", np.ones(7)),
+        (TypeError, "sample_weight has dtype complex128", np.ones(4, complex)),
+    ]:
+        out = np.full(x.shape, 7, np.float32)
+        with pytest.raises(error, match=words):
+            softlane.cross_entropy_with_grad(x, [0, 1, 2, 3], sample_weight=wrong, grad_out=out)
+        assert (out == 7).all()

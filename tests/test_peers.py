@@ -116,6 +116,9 @@ def test_log_loss_of_scikit_learn(normalize):
     np.testing.assert_allclose(softlane.log_loss(p, y, reduction=reduction), expected, rtol=1e-12)
     one_hot = np.eye(5, dtype=int)[y]
     np.testing.assert_allclose(softlane.log_loss(p, one_hot, reduction=reduction), expected, rtol=1e-12)
+    w = RNG.random(40)
+    expected = metrics.log_loss(y, p, labels=range(5), normalize=normalize, sample_weight=w)
+    np.testing.assert_allclose(softlane.log_loss(p, y, sample_weight=w, reduction=reduction), expected, rtol=1e-12)
     p, y = RNG.random(40), RNG.integers(2, size=40)
     expected = metrics.log_loss(y, p, labels=[0, 1], normalize=normalize)
     np.testing.assert_allclose(softlane.binary_cross_entropy(p, y, reduction=reduction), expected, rtol=1e-12)

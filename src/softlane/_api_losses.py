@@ -18,6 +18,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
 ) -> Any:
     """Cross-entropy between logits and class indices or class probabilities.
@@ -40,6 +41,10 @@ def cross_entropy(
     reduction : {"mean", "sum", "none"}, optional
         "none" returns one loss for each sample. "mean" divides the sum by the sum of the weights of the targets that
         count (class indices) or by the number of samples (class probabilities), as PyTorch does.
+    sample_weight : array_like, optional
+        A number from 0 on for each sample, which its loss and gradient are multiplied by; broadcasts to the shape of
+        `logits` without `axis`. 0 leaves a sample out, whatever its logits are, as of padding. "mean" divides by the
+        sum of these weights, times those of the classes.
     dtype : data-type, optional
         Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
         computed in that.
@@ -79,7 +84,18 @@ def cross_entropy(
     0.757821
     """
     return _losses.cross_entropy(
-        "cross_entropy", logits, target, axis, weight, ignore_index, label_smoothing, reduction, dtype, False, None
+        "cross_entropy",
+        logits,
+        target,
+        axis,
+        weight,
+        ignore_index,
+        label_smoothing,
+        reduction,
+        sample_weight,
+        dtype,
+        False,
+        None,
     )
 
 
@@ -92,6 +108,7 @@ def cross_entropy_with_grad(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     grad_out: NDArray[Any] | None = None,
 ) -> tuple[Any, Any]:
@@ -106,6 +123,7 @@ def cross_entropy_with_grad(
     ignore_index : int, optional
     label_smoothing : float, optional
     reduction : {"mean", "sum", "none"}, optional
+    sample_weight : array_like, optional
     dtype : data-type, optional
         All of them as in `cross_entropy`.
     grad_out : ndarray, optional
@@ -146,6 +164,7 @@ def cross_entropy_with_grad(
         ignore_index,
         label_smoothing,
         reduction,
+        sample_weight,
         dtype,
         True,
         grad_out,
@@ -161,6 +180,7 @@ def nll_loss(
     weight: ArrayLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
+    sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
 ) -> Any:
     """Negative log-likelihood: what `cross_entropy` is, from log-probabilities.
@@ -174,6 +194,7 @@ def nll_loss(
     weight : array_like, optional
     ignore_index : int, optional
     reduction : {"mean", "sum", "none"}, optional
+    sample_weight : array_like, optional
     dtype : data-type, optional
         All of them as in `cross_entropy`.
 
@@ -199,7 +220,7 @@ def nll_loss(
     array([0.41703002])
     """
     return _losses.nll_loss(
-        "nll_loss", "log_probs", log_probs, target, axis, weight, ignore_index, reduction, dtype, False
+        "nll_loss", "log_probs", log_probs, target, axis, weight, ignore_index, reduction, sample_weight, dtype, False
     )
 
 
@@ -211,6 +232,7 @@ def log_loss(
     weight: ArrayLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
+    sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
 ) -> Any:
     """Cross-entropy of probabilities: ``-log(probs)`` of the target.
@@ -226,6 +248,7 @@ def log_loss(
     weight : array_like, optional
     ignore_index : int, optional
     reduction : {"mean", "sum", "none"}, optional
+    sample_weight : array_like, optional
     dtype : data-type, optional
         All of them as in `cross_entropy`.
 
@@ -245,7 +268,9 @@ def log_loss(
     >>> softlane.log_loss(np.array([[0.7, 0.2, 0.1]]), [[1, 0, 0]], reduction="none")
     array([0.35667494])
     """
-    return _losses.nll_loss("log_loss", "probs", probs, target, axis, weight, ignore_index, reduction, dtype, True)
+    return _losses.nll_loss(
+        "log_loss", "probs", probs, target, axis, weight, ignore_index, reduction, sample_weight, dtype, True
+    )
 
 
 def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:

@@ -77,6 +77,22 @@ class _Call(NamedTuple):
     weight: Array | None  # of the compute dtype
     ignore: int
     divisor: float  # of the mean
+    sample_weight: Array | None  # float64, of the batch
+
+    def weigh(self, losses: Array) -> Array:
+        """Losses of all samples, times their weights; 0 where that is 0, whatever the loss is."""
+        if self.sample_weight is None:
+            return losses
+        with np.errstate(all="ignore"):
+            return np.where(self.sample_weight == 0, 0, losses * self.sample_weight)
+
+    def weigh_gradient(self, grad: Array) -> None:
+        if self.sample_weight is None:
+            return
+        weight = np.expand_dims(self.sample_weight, self.axis).astype(_arguments.compute_dtype(self.dtype))
+        with np.errstate(all="ignore"):
+            np.multiply(grad, weight, out=grad, casting="unsafe")
+        np.moveaxis(grad, self.axis, -1)[self.sample_weight == 0] = 0
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -97,6 +113,7 @@ def _check(
     weight: object,
     ignore_index: object,
     reduction: object,
+    sample_weight: object,
     loss_dtype: object,
 ) -> _Call:
     _check_reduction(name, reduction)
@@ -119,6 +136,7 @@ def _check(
         w = _arguments.contiguous(w, compute)
     t = _real(name, "target", target)
     batch = _arguments.without(a.shape, k)
+    samples = None if sample_weight is None else _weights_of_samples(name, sample_weight, batch)
     if t.ndim == a.ndim:
         if t.shape != a.shape:
             raise ValueError(
@@ -129,16 +147,31 @@ def _check(
             raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
         if t.dtype.kind in "iu":
             _check_one_hot(name, what, t, k)
-        samples = int(np.prod(batch, dtype=np.int64))
-        return _Call(a, k, dtype, wanted, None, t, w, ignore, samples)
+        count = float(np.prod(batch, dtype=np.int64)) if samples is None else float(samples.sum())
+        return _Call(a, k, dtype, wanted, None, t, w, ignore, count, samples)
     if t.shape != batch:
         raise ValueError(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices "
             f"or {a.shape} for class probabilities"
         )
     index, ignore, counted = _indices(name, t, n, ignore)
-    divisor = counted if w is None else _core.total_weight(index, ignore, w.astype(np.float64, copy=False))
-    return _Call(a, k, dtype, wanted, index, None, w, ignore, divisor)
+    if samples is not None:
+        weights = np.ones(n) if w is None else w.astype(np.float64)
+        counts = index != ignore
+        divisor = float((weights[np.where(counts, index, 0)] * samples * counts).sum())
+    else:
+        divisor = counted if w is None else _core.total_weight(index, ignore, w.astype(np.float64, copy=False))
+    return _Call(a, k, dtype, wanted, index, None, w, ignore, divisor, samples)
+
+
+def _weights_of_samples(name: str, sample_weight: object, batch: tuple[int, ...]) -> Array:
+    w = _real(name, "sample_weight", sample_weight).astype(np.float64)
+    w = _arguments.broadcast(name, "sample_weight", w, batch, "the samples")
+    wrong = ~((w >= 0) & (w < np.inf))
+    if wrong.any():
+        what, value = _arguments.element("sample_weight", w, int(wrong.argmax()))
+        raise ValueError(f"{name}: {what} is {value}, expected finite numbers from 0 on")
+    return w
 
 
 def _check_one_hot(name: str, what: str, target: Array, axis: int) -> None:
@@ -196,12 +229,13 @@ def cross_entropy(
     ignore_index: object,
     label_smoothing: object,
     reduction: str,
+    sample_weight: object,
     dtype: object,
     with_grad: bool,
     grad_out: object,
 ) -> Any:
     """The loss, or (loss, gradient) where `with_grad` is set."""
-    call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction, dtype)
+    call = _check(name, "logits", logits, target, axis, weight, ignore_index, reduction, sample_weight, dtype)
     if not isinstance(label_smoothing, numbers.Real):
         raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}")
     smoothing = float(as_float(label_smoothing))  # type: ignore[arg-type]
@@ -210,7 +244,7 @@ def cross_entropy(
     losses = np.empty(call.batch)
     if not with_grad:
         _run(call, None, smoothing, 1.0, losses)
-        return _finish(losses, reduction, call.divisor, call.loss_dtype)
+        return _finish(call.weigh(losses), reduction, call.divisor, call.loss_dtype)
     grad = None if grad_out is None else _arguments.check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
     with np.errstate(all="ignore"):
         scale = float(1 / np.float64(call.divisor or np.nan)) if reduction == "mean" else 1.0
@@ -219,6 +253,8 @@ def cross_entropy(
     else:
         call = _apart(call, grad)
     _run(call, grad, smoothing, scale, losses)
+    call.weigh_gradient(grad)
+    losses = call.weigh(losses)
     return _finish(losses, reduction, call.divisor, call.loss_dtype), grad if grad_out is None else grad_out
 
 
@@ -269,17 +305,20 @@ def nll_loss(
     weight: object,
     ignore_index: object,
     reduction: str,
+    sample_weight: object,
     dtype: object,
     take_log: bool,
 ) -> Any:
     """-weight * x of the target, or -weight * log(x)."""
-    call = _check(name, what, x, target, axis, weight, ignore_index, reduction, dtype)
+    call = _check(name, what, x, target, axis, weight, ignore_index, reduction, sample_weight, dtype)
     losses = np.empty(call.batch)
     log = np.log if take_log else np.positive
     domain = Domain(name, what, call.dtype, "cross_entropy", is_log=not take_log)
     with np.errstate(all="ignore"):
         if call.classes is not None:
             ignored = call.classes == call.ignore
+            if call.sample_weight is not None:
+                ignored |= call.sample_weight == 0
             classes = np.where(ignored, 0, call.classes)
             index = np.expand_dims(classes, call.axis)
             picked = np.take_along_axis(call.x, index, call.axis).squeeze(call.axis)
@@ -293,10 +332,13 @@ def nll_loss(
             for piece in _arguments.pieces(call.x.shape, call.axis, _PIECE):
                 rows = _arguments.without(piece, call.axis)
                 y = call.dense[piece].astype(_arguments.compute_dtype(call.dtype)).astype(np.float64)
-                terms = _weighed(w * y, domain.clip(call.x[piece], piece=piece), log)
+                p = call.x[piece]
+                if call.sample_weight is not None:
+                    p = np.where(np.expand_dims(call.sample_weight[rows] == 0, call.axis), np.float64(take_log), p)
+                terms = _weighed(w * y, domain.clip(p, piece=piece), log)
                 losses[rows] = np.ascontiguousarray(np.moveaxis(terms, call.axis, -1)).sum(axis=-1)  # in pairs
         losses[np.isnan(losses)] = np.nan
-    return _finish(losses, reduction, call.divisor, call.loss_dtype)
+    return _finish(call.weigh(losses), reduction, call.divisor, call.loss_dtype)
 
 
 class Domain(NamedTuple):
