@@ -111,6 +111,11 @@ def test_integer_targets_of_the_shape_of_the_logits_are_one_hot(name):
     f(x, one_hot * 0.3)  # probabilities may be anything
 
 
+def test_integers_that_add_up_to_1_but_are_not_one_hot():
+    with pytest.raises(ValueError, match=r"target\[1, 1\] is -1, expected 0 or 1"):
+        softlane.cross_entropy(np.zeros((2, 3)), [[0, 1, 0], [2, -1, 0]])
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=lambda d: np.dtype(d).name)
 def test_numbers_outside_the_domain(dtype):
     logits = np.array([[0.25, 1.75], [0.5, -3.0]], dtype)
@@ -281,7 +286,7 @@ def test_errors_of_targets_name_what_would_do():
             r"target has shape \(6, 1\), expected \(6, 4\) .* or \(6,\) for class indices",
             np.zeros((6, 1), int),
         ),
-        (TypeError, r"target is a masked array.*target\.filled\(ignore_index\)$", np.ma.masked_array([0] * 6, [1] * 6)),
+        (TypeError, r"target is a masked array.*target\.filled\(ignore_index\)", np.ma.masked_array([0] * 6, [1] * 6)),
         (TypeError, r"target has dtype float64; class indices must be integers: target\.astype\(int\)$", np.ones(6)),
         (TypeError, "target has dtype float64; class indices must be integers$", np.full(6, 0.5)),
     ]:
@@ -309,3 +314,13 @@ def test_the_self_check_refuses_a_file_that_it_cannot_write(tmp_path):
     assert done.returncode == 2 and f"--json {missing} cannot be written" in done.stderr and not done.stdout
     done = subprocess.run([sys.executable, "-m", "softlane", "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"softlane {softlane.__version__}\n"
+
+
+def test_small_things():
+    x = np.array([[1.0, 2.0, 3.0], [0.0, 5.0, -1.0]])
+    zero = np.array([0, 1]).astype(reference.BFLOAT16)
+    assert softlane.sample(x, temperature=zero, rng=0)[0] == 2
+    assert softlane.take_log_probs(np.zeros((0, 3)), []).shape == softlane.rank(np.zeros((0, 3)), []).shape == (0,)
+    assert softlane.argmax(x, None, temperature=[[2.0]]) == 4
+    exact = softlane.nll_loss(np.log(np.float32([[0.7, 0.3]])), [[1 / 3, 2 / 3]], dtype=np.float64)
+    np.testing.assert_allclose(exact, -(np.log(np.float32([0.7, 0.3])).astype(float) @ [1 / 3, 2 / 3]), rtol=1e-15)

@@ -141,12 +141,12 @@ SL_INLINE int x_is_native(const sl_job *job) { return job->x_dtype == OWN_DTYPE 
 SL_INLINE int y_is_native(const sl_job *job) { return job->y_dtype == OWN_DTYPE; }
 
 /* n elements from index i on: where they are, or converted into scratch */
-SL_INLINE const real *load_source(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *scratch) {
+static const real *load_source(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *scratch) {
     if (source_is_native(s)) return (const real *)s->x + i;
     convert_block(s, i, n, scratch);
     return scratch;
 }
-SL_INLINE const real *load_block(const sl_job *job, ptrdiff_t i, ptrdiff_t n, real *scratch) {
+static const real *load_block(const sl_job *job, ptrdiff_t i, ptrdiff_t n, real *scratch) {
     const struct source s = source_of(job);
     return load_source(&s, i, n, scratch);
 }
@@ -173,7 +173,7 @@ static const real *load_column(const sl_job *job, ptrdiff_t at, ptrdiff_t n, rea
     return scratch;
 }
 /* n classes of a row from class k on, side by side */
-SL_INLINE const real *load_row_block(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, real *scratch) {
+static const real *load_row_block(const sl_job *job, ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, real *scratch) {
     const ptrdiff_t at = start_of_row(job, row) + k * job->inner;
     return job->inner == 1 ? load_block(job, at, n, scratch) : load_column(job, at, n, scratch);
 }

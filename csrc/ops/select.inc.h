@@ -28,11 +28,13 @@ static void *take_select_scratch(const sl_job *job, struct arena *arena) {
 static real max_or_nan(const sl_job *job, ptrdiff_t row, real *block) {
     vec nan = v_set1(0);
     real max = -INFINITY;
-    for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
-        const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
-        const real m = v_reduce_max(max_and_nan(load_row_block(job, row, b, n, block), n, &nan));
-        max = m > max ? m : max;
-    }
+    if (x_is_native(job) && job->inner == 1) max = v_reduce_max(max_and_nan((const real *)job->x + row * job->n, job->n, &nan));
+    else
+        for (ptrdiff_t b = 0; b < job->n; b += SL_BLOCK) {
+            const ptrdiff_t n = job->n - b < SL_BLOCK ? job->n - b : SL_BLOCK;
+            const real m = v_reduce_max(max_and_nan(load_row_block(job, row, b, n, block), n, &nan));
+            max = m > max ? m : max;
+        }
     return v_any_nan(nan) || max == -INFINITY ? (real)NAN : max;
 }
 

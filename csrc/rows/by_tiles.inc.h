@@ -149,7 +149,10 @@ static void planes_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
     struct temperature_params memory;
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
     b.has_all_classes = job->n <= SL_BLOCK;
-    const int direct = b.has_all_classes && job->inner >= LANES && y_is_native(job) && writes_classes(b.op); /* from the tile to y */
+    const int direct = b.has_all_classes && job->inner >= LANES && y_is_native(job) && writes_classes(b.op);        /* from the tile to y */
+    const int fetches = b.has_all_classes && job->inner >= 2 * LANES && x_is_native(job) && !output_is_cached(job); /* the next tile */
+    b.prefetched_vector = LANES;
+    b.prefetched_class = job->inner;
     struct packed_tile p;
     p.job = job;
     p.width = tile_width(job);
@@ -164,6 +167,7 @@ static void planes_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t last, 
             b.to = (struct tile_output){b.tile, b.stride, left};
             if (direct) b.to = (struct tile_output){(real *)job->y + start_of_row(job, p.first + j), job->inner, left};
             start_batch(&b, p.first + j, left, shared);
+            if (fetches) b.prefetched[0] = (const real *)job->x + start_of_row(job, p.first) + p.width + j;
             if (b.has_all_classes) run_batch(&b, p.max + j);
             else run_column_blocks(&b, &s.blocks);
         }
@@ -204,6 +208,8 @@ static void short_rows_by_tiles(const sl_job *job, ptrdiff_t first, ptrdiff_t la
     b.tile = s.tile;
     b.stride = step;
     b.has_all_classes = 1;
+    b.prefetched_vector = n * LANES;
+    b.prefetched_class = LANES;
     struct temperature_params memory;
     const struct temperature_params *shared = load_shared_temperature(job, &memory);
     for (ptrdiff_t row = first; row < last; row += step) {

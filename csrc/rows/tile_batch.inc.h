@@ -21,9 +21,10 @@ struct tile_batch {
     int has_all_classes;
     real *tile; /* class k of the first vector at tile + k * stride; x, then e or results */
     ptrdiff_t stride;
-    const real *x;             /* short rows, as they lie; or NULL */
-    real *spare;               /* all classes of one vector of rows */
-    const real *prefetched[2]; /* what to prefetch meanwhile: n classes for each row; or NULL */
+    const real *x;                                 /* short rows, as they lie; or NULL */
+    real *spare;                                   /* all classes of one vector of rows */
+    const real *prefetched[2];                     /* what to prefetch meanwhile: n lines for each vector; or NULL */
+    ptrdiff_t prefetched_vector, prefetched_class; /* from one vector, and from one class, to the next */
     struct tile_output to;
     struct row_group groups[TILE_VECTORS];
     struct row_stats stats[TILE_VECTORS];
@@ -80,7 +81,8 @@ static void reduce_ranges(struct tile_batch *b, const real *max) {
 
 static void prefetch_next(const struct tile_batch *b, int j) {
     for (int i = 0; i < 2; i++)
-        for (ptrdiff_t k = 0; b->prefetched[i] && k < b->job->n; k++) sl_prefetch(b->prefetched[i] + (j * b->job->n + k) * LANES);
+        for (ptrdiff_t k = 0; b->prefetched[i] && k < b->job->n; k++)
+            sl_prefetch(b->prefetched[i] + j * b->prefetched_vector + k * b->prefetched_class);
 }
 
 static void collect_columns(const struct tile_batch *b, int j) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"softlane {__version__}")
     options = parser.parse_args(arguments)
     if options.json:
-        is_new = not options.json.exists()
+        is_new = not os.path.lexists(options.json)  # a link that leads nowhere is there
         try:
             options.json.open("a", encoding="utf-8").close()
         except OSError as error:

@@ -244,8 +244,8 @@ def logsumexp(
         The class axis, the last one by default; several count as one, None is all.
     b : array_like, optional
         Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none,
-        whatever `x` is. NaN where the sum is negative. An array counts in the dtype of the result, as NumPy promotes
-        it with `x`; a number does not.
+        whatever `x` is. NaN where the sum is negative. The dtype of the result is the wider of those that `x` and
+        `b` alone would give; a Python number as `b` does not count.
     keepdims : bool, optional
         Leave the axis in the result, with length 1.
     return_sign : bool, optional

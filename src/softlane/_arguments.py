@@ -116,7 +116,11 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
     if type(x) is np.ndarray and x.dtype != np.object_:
         return x
     if isinstance(x, np.ma.MaskedArray):
-        advice = f"{what}.filled(ignore_index)" if what == "target" else f"{what}.data, and where=~{what}.mask"
+        advice = f"{what}.filled(...)"
+        if what in ("x", "where"):
+            advice = f"{what}.data, and where=~{what}.mask to functions that have it"
+        elif what in ("target", "indices"):
+            advice = f"{what}.filled(ignore_index) to functions that have it"
         raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
     try:
         if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):

@@ -229,6 +229,8 @@ def argmax(
         kept = (1,) * a.ndim
         if where is not None:
             where = broadcast("argmax", "where", as_array("argmax", where, "where"), a.shape, "x").reshape(-1)
+        if temperature is not None and np.size(temperature) == 1:  # type: ignore[arg-type]
+            temperature = as_array("argmax", temperature, "temperature").reshape(())
         x, axis = a.reshape(-1), 0
     call = _call("argmax", x, axis, where, temperature, dtype)
     _check_classes("argmax", call)
@@ -296,6 +298,8 @@ class _Given(NamedTuple):
 def _given(name: str, call: _Call, indices: object, ignore_index: object) -> _Given:
     a = as_array(name, indices, "indices")
     rows = call.rows
+    if a.size == 0 and a.dtype == np.float64:
+        a = a.astype(np.int64)  # what an empty list becomes
     if a.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices has dtype {a.dtype}, expected integers")
     ndim = 0 if call.is_scalar else rows.x.ndim
@@ -403,8 +407,8 @@ def _without_zeros(temperature: object) -> tuple[object, Array | None]:
     """Temperatures with 1 for 0, and where they are 0; None where they are nowhere."""
     if temperature is None or (type(temperature) is float and temperature != 0):
         return temperature, None
-    t = np.asarray(temperature) if not hasattr(temperature, "__dlpack_device__") else as_array("sample", temperature)
-    if t.dtype.kind not in "fiu" or not (t == 0).any():
+    t = as_array("sample", as_float(temperature), "temperature")
+    if (t.dtype.kind not in "fiu" and not is_bfloat16(t.dtype)) or not (t == 0).any():
         return temperature, None
     return np.where(t == 0, 1, t), t == 0
 
@@ -424,18 +428,17 @@ def _uniform(rng: object, uniform: object, call: _Call) -> Array:
         kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
         u = per_row("sample", "uniform", u, kept, call.batch)
         return np.ascontiguousarray(np.broadcast_to(u, call.batch))
-    seeds, shape = [rng], call.batch
-    if isinstance(rng, (list, tuple)):
-        seeds, shape = list(rng), ()
-        rows = int(np.prod(call.batch, dtype=np.int64))
-        if len(seeds) != rows:
-            raise ValueError(f"sample: rng has {len(seeds)} generators or seeds, expected one for each of {rows} rows")
+    rows = int(np.prod(call.batch, dtype=np.int64))
+    if isinstance(rng, (list, tuple)) and len(rng) != rows:
+        raise ValueError(f"sample: rng has {len(rng)} generators or seeds, expected one for each of {rows} rows")
     try:
-        drawn = [np.random.default_rng(seed).random(shape) for seed in seeds]  # type: ignore[arg-type]
+        if isinstance(rng, (list, tuple)):
+            generators = [np.random.default_rng(seed) for seed in rng]
+            return np.array([generator.random() for generator in generators]).reshape(call.batch)
+        return np.asarray(np.random.default_rng(rng).random(call.batch))  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         wrong_rng = f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
         raise type(error)(wrong_rng) from None
-    return np.asarray(drawn, np.float64).reshape(call.batch)
 
 
 def sample(

@@ -86,12 +86,14 @@ class _Call(NamedTuple):
         with np.errstate(all="ignore"):
             return np.where(self.sample_weight == 0, 0, losses * self.sample_weight)
 
-    def weigh_gradient(self, grad: Array) -> None:
+    def weigh_gradient(self, grad: Array, reduction: str) -> None:
+        """The gradients of the samples' own losses become those of the weighed loss."""
         if self.sample_weight is None:
             return
-        weight = np.expand_dims(self.sample_weight, self.axis).astype(_arguments.compute_dtype(self.dtype))
         with np.errstate(all="ignore"):
-            np.multiply(grad, weight, out=grad, casting="unsafe")
+            factor = self.sample_weight / (self.divisor if reduction == "mean" else 1)
+            factor = np.expand_dims(factor, self.axis).astype(_arguments.compute_dtype(self.dtype))
+            np.multiply(grad, factor, out=grad, casting="unsafe")
         np.moveaxis(grad, self.axis, -1)[self.sample_weight == 0] = 0
 
     @property
@@ -137,6 +139,8 @@ def _check(
     t = _real(name, "target", target)
     batch = _arguments.without(a.shape, k)
     samples = None if sample_weight is None else _weights_of_samples(name, sample_weight, batch)
+    if samples is not None and reduction == "mean":
+        samples = samples / (samples.max(initial=0) or 1)  # lest their sum overflows
     if t.ndim == a.ndim:
         if t.shape != a.shape:
             raise ValueError(
@@ -177,8 +181,11 @@ def _weights_of_samples(name: str, sample_weight: object, batch: tuple[int, ...]
 def _check_one_hot(name: str, what: str, target: Array, axis: int) -> None:
     """Integers in the shape of x are rows of zeros with a 1, not class indices or labels of a binary problem."""
     totals = target.sum(axis=axis, dtype=np.float64)
-    if (totals == 1).all():
+    if (totals == 1).all() and target.min(initial=0) >= 0:
         return
+    if (totals == 1).all():
+        where, total = _arguments.element("target", target, int(np.argmax(target < 0)))
+        raise ValueError(f"{name}: {where} is {total}, expected 0 or 1 in integer targets of the shape of {what}")
     where, total = _arguments.element("row", totals, int(np.argmax(totals != 1)))
     binary = "binary_cross_entropy" if what == "probs" else "binary_cross_entropy_with_logits"
     raise ValueError(
@@ -193,7 +200,8 @@ def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int,
     if target.size == 0 and target.dtype == np.float64:
         target = target.astype(np.int64)  # what an empty list becomes
     if target.dtype.kind not in "iu":
-        whole = target.dtype.kind in "fb" and bool(np.all(target == np.round(target.astype(np.float64))))
+        numbers_only = target.astype(np.float64) if target.dtype.kind in "fb" else np.array(np.nan)
+        whole = bool(np.all(np.isfinite(numbers_only) & (numbers_only == np.round(numbers_only))))
         hint = ": target.astype(int)" if whole else ""
         raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers{hint}")
     none = _INT64.min  # stands for ignore_index where that is no int64
@@ -247,13 +255,14 @@ def cross_entropy(
         return _finish(call.weigh(losses), reduction, call.divisor, call.loss_dtype)
     grad = None if grad_out is None else _arguments.check_out(name, grad_out, call.x.shape, call.dtype, "grad_out")
     with np.errstate(all="ignore"):
-        scale = float(1 / np.float64(call.divisor or np.nan)) if reduction == "mean" else 1.0
+        averages = reduction == "mean" and call.sample_weight is None
+        scale = float(1 / np.float64(call.divisor or np.nan)) if averages else 1.0
     if grad is None:
         grad = np.empty(call.x.shape, call.dtype)
     else:
         call = _apart(call, grad)
     _run(call, grad, smoothing, scale, losses)
-    call.weigh_gradient(grad)
+    call.weigh_gradient(grad, reduction)
     losses = call.weigh(losses)
     return _finish(losses, reduction, call.divisor, call.loss_dtype), grad if grad_out is None else grad_out
 
@@ -331,7 +340,8 @@ def nll_loss(
             w = w.reshape(-1, *(1,) * (call.x.ndim - call.axis - 1))
             for piece in _arguments.pieces(call.x.shape, call.axis, _PIECE):
                 rows = _arguments.without(piece, call.axis)
-                y = call.dense[piece].astype(_arguments.compute_dtype(call.dtype)).astype(np.float64)
+                compute = _arguments.compute_dtype(call.dtype, call.loss_dtype)
+                y = call.dense[piece].astype(compute).astype(np.float64)
                 p = call.x[piece]
                 if call.sample_weight is not None:
                     p = np.where(np.expand_dims(call.sample_weight[rows] == 0, call.axis), np.float64(take_log), p)
@@ -364,7 +374,9 @@ class Domain(NamedTuple):
             place = [i + (s.start or 0) for i, s in zip(place, piece, strict=True)] if piece else place
             expected = "a logarithm of a probability, at most 0" if self.is_log else "a probability, 0 to 1"
             at = f"{self.what}[{', '.join(map(str, place))}]" if place else self.what
-            raise ValueError(f"{self.name}: {at} is {value:g}, expected {expected}; for logits use {self.for_logits}")
+            raise ValueError(
+                f"{self.name}: {at} is {float(value)!r}, expected {expected}; for logits use {self.for_logits}"
+            )
         return np.asarray(np.clip(x, low, high))
 
 

@@ -204,7 +204,7 @@ def weighted_logsumexp(
     native = result_dtype(name, a.dtype)
     factor = as_array(name, 1.0 if b is None else b, "b")
     dtype_of_b = result_dtype(name, factor.dtype, "b")
-    if b is not None and not isinstance(b, (int, float)):  # numbers of Python have no dtype
+    if b is not None and type(b) not in (int, float, bool):  # numbers of Python have no dtype
         native = _promoted(native, dtype_of_b)
     wanted = output_dtype(name, dtype, native)
     shape = broadcast_shapes(name, a.shape, "b", factor.shape)
