@@ -5,6 +5,7 @@ Inside, everything about k classes of each row has the shape (*batch, k). It kno
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -428,12 +429,13 @@ def _uniform(rng: object, uniform: object, call: _Call) -> Array:
         kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
         u = per_row("sample", "uniform", u, kept, call.batch)
         return np.ascontiguousarray(np.broadcast_to(u, call.batch))
-    rows = int(np.prod(call.batch, dtype=np.int64))
-    if isinstance(rng, (list, tuple)) and len(rng) != rows:
-        raise ValueError(f"sample: rng has {len(rng)} generators or seeds, expected one for each of {rows} rows")
+    each = list(rng) if isinstance(rng, (list, tuple)) else None
+    if each is not None and len(each) != math.prod(call.batch):
+        rows = math.prod(call.batch)
+        raise ValueError(f"sample: rng has {len(each)} generators or seeds, expected one for each of {rows} rows")
     try:
-        if isinstance(rng, (list, tuple)):
-            generators = [np.random.default_rng(seed) for seed in rng]
+        if each is not None:
+            generators = [np.random.default_rng(seed) for seed in each]
             return np.array([generator.random() for generator in generators]).reshape(call.batch)
         return np.asarray(np.random.default_rng(rng).random(call.batch))  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
