@@ -75,6 +75,11 @@ class _Call(NamedTuple):
     def classes(self) -> int:
         return int(self.rows.x.shape[self.rows.axis])
 
+    def per_row(self, name: str, what: str, a: Array) -> Array:
+        """One number (0-d), or one for each row."""
+        kept = tuple(1 if i == self.rows.axis else n for i, n in enumerate(self.rows.x.shape))
+        return per_row(name, what, a, kept, self.batch)
+
     def values(self, a: Array, *, has_axis: bool) -> Any:
         """As `result`, in the dtype of values."""
         with np.errstate(all="ignore"):
@@ -400,8 +405,7 @@ def _parameter(name: str, what: str, value: object, call: _Call, low: float, hig
         raise ValueError(f"{name}: {at} is {found}, expected {expected}")
     if whole:
         a = np.where(a == 0, call.classes, np.minimum(a.astype(np.uint64), np.uint64(call.classes))).astype(np.int64)
-    kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
-    return per_row(name, what, np.asarray(a), kept, call.batch)
+    return call.per_row(name, what, np.asarray(a))
 
 
 def _without_zeros(temperature: object) -> tuple[object, Array | None]:
@@ -426,8 +430,7 @@ def _uniform(rng: object, uniform: object, call: _Call) -> Array:
         if wrong.any():
             what, value = element("uniform", u, int(wrong.argmax()))
             raise ValueError(f"sample: {what} is {value}, expected numbers from 0 to 1, without 1")
-        kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
-        u = per_row("sample", "uniform", u, kept, call.batch)
+        u = call.per_row("sample", "uniform", u)
         return np.ascontiguousarray(np.broadcast_to(u, call.batch))
     each = list(rng) if isinstance(rng, (list, tuple)) else None
     if each is not None and len(each) != math.prod(call.batch):
@@ -465,8 +468,7 @@ def sample(
         _parameter("sample", "min_p", min_p, call, 0, 1),
     ]
     if greedy is not None:
-        kept = tuple(1 if i == call.rows.axis else n for i, n in enumerate(call.rows.x.shape))
-        first = per_row("sample", "temperature", greedy, kept, call.batch)
+        first = call.per_row("sample", "temperature", greedy)
         filters[0] = np.where(first, 1, call.classes if filters[0] is None else filters[0]).astype(np.int64)
     numbers = _uniform(rng, uniform, call)
     index = np.empty((*call.batch, 1), np.int64)
