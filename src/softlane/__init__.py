@@ -1,8 +1,7 @@
 """Compiled softmax, logsumexp, losses with gradients and decisions over NumPy arrays, on any axis."""
 
 from softlane import _config, _threads
-from softlane._api import log_softmax, logsumexp, softmax, softmin
-from softlane._api_choice import argmax, expectation, rank, sample, take_log_probs, topk
+from softlane._api_choice import sample
 from softlane._api_losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -11,13 +10,14 @@ from softlane._api_losses import (
     cross_entropy_with_grad,
     log_loss,
     log_sigmoid,
-    log_softmax_grad,
     nll_loss,
     sigmoid,
-    softmax_grad,
 )
-from softlane._choice import TopK
 from softlane._config import show_config
+from softlane._expectation import expectation
+from softlane._gradients import log_softmax_grad, softmax_grad
+from softlane._select import TopK, argmax, rank, take_log_probs, topk
+from softlane._softmax import log_softmax, logsumexp, softmax, softmin
 from softlane._threads import get_num_threads, num_threads, set_num_threads
 from softlane._version import __version__
 

@@ -11,15 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softlane import _core, _softmax
+from softlane import _core
 from softlane._arguments import (
     Array,
     as_array,
-    broadcast,
-    check_out,
     compute_dtype,
     element,
-    integer,
     is_bfloat16,
     normalise_axis,
     output_dtype,
@@ -28,34 +25,7 @@ from softlane._arguments import (
     storage,
     without,
 )
-from softlane._rows import Rows, as_float, of_rows, options, per_row
-
-
-class TopK(NamedTuple):
-    """What `topk` returns: a tuple with names.
-
-    Parameters
-    ----------
-    values : ndarray
-        Probabilities, their logarithms or logits, with length `k` along the class axis.
-    indices : ndarray of int64
-        The classes, in the same shape.
-
-    Examples
-    --------
-    >>> import softlane
-    >>> softlane.topk([0.0, 2.0, 1.0], 2).indices
-    array([1, 2])
-    """
-
-    values: Any
-    indices: Any
-
-
-_TAKE = {"probs": _core.TAKE_PROBS, "log_probs": _core.TAKE_LOG_PROBS}
-_TOPK = {None: _core.TOPK, "probs": _core.TOPK_PROBS, "log_probs": _core.TOPK_LOG_PROBS}
-_ON_ANY_AXIS = {*_TAKE.values(), *_TOPK.values(), _core.TOPK_OF_NEGATED}  # for one class
-_KINDS = ("probs", "log_probs", "logits")
+from softlane._old_rows import Rows, as_float, of_rows, options, per_row
 
 
 class _Call(NamedTuple):
@@ -134,10 +104,9 @@ class _Arrays(NamedTuple):
 
 def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
     """Fills chosen, rank and y, as `_core.select` says; op is None for `_core.sample`."""
-    k = a.chosen.shape[-1]
     if a.chosen.size == 0:
         return
-    moved = not (k == 1 and op in _ON_ANY_AXIS) and rows.axis < rows.x.ndim - 1
+    moved = rows.axis < rows.x.ndim - 1
     if rows.is_readable and rows.far() is None and not moved:
         _select(op, rows, a, in_order)
         return
@@ -147,8 +116,7 @@ def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
             own = own._replace(y=np.empty(own.y.shape))
         _select(op, part, own, in_order)
         with np.errstate(all="ignore"):
-            if op is None or op in _TOPK.values() or op == _core.TOPK_OF_NEGATED:
-                a.chosen[chosen] = own.chosen
+            a.chosen[chosen] = own.chosen
             if a.rank is not None:
                 a.rank[chosen] = own.rank
             if a.y is not None:
@@ -162,8 +130,6 @@ def _select(op: int | None, rows: Rows, a: _Arrays, in_order: bool) -> None:
         filters = a.uniform, a.top_k, a.top_p, a.min_p
         _core.sample(*kinds, x, rows.axis, a.chosen, y, rows.mask, rows.temperature, *filters)
         return
-    k = a.chosen.shape[-1]
-    _core.select(op, *kinds, x, rows.axis, k, a.chosen, a.rank, y, rows.mask, rows.temperature, in_order)
 
 
 def _parts(rows: Rows, moved: bool) -> Iterator[tuple[Rows, Any]]:
@@ -194,193 +160,6 @@ def _parts(rows: Rows, moved: bool) -> Iterator[tuple[Rows, Any]]:
         scaled = flat.scaled()[0]
         mask = None if mask is None else mask.reshape(shape)
         yield scaled._replace(x=scaled.x.reshape(shape), axis=last, mask=mask).readable(), chosen
-
-
-def _values_of(kind: str, call: _Call, rows: Rows, index: Array) -> Array:
-    """Softmax or log_softmax of given classes."""
-    y = np.empty(index.shape, call.stored)
-    _run(_TAKE[kind], rows, _Arrays(index, y=y))
-    return y
-
-
-# ---- the largest ----------------------------------------------------------------------------------------------------
-
-
-def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tuple[Array, Array | None]:
-    """The first k classes of each row, and their values unless kind is None."""
-    index = np.empty((*call.batch, k), np.int64)
-    rows = call.rows
-    apart = kind is None or rows.far() is not None  # temperatures change no order, but may make equals
-    y = None if apart else np.empty(index.shape, call.stored)
-    which = rows._replace(temperature=None) if apart else rows
-    _run(_TOPK[None if apart else kind], which, _Arrays(index, y=y), in_order)
-    if apart and kind is not None:
-        y = _values_of(kind, call, rows, index)
-    return index, y
-
-
-def _smallest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tuple[Array, Array | None]:
-    """The first k classes of each row of -x, and their values under x unless kind is None."""
-    index = np.empty((*call.batch, k), np.int64)
-    _run(_core.TOPK_OF_NEGATED, call.rows._replace(temperature=None), _Arrays(index), in_order)
-    return index, None if kind is None else _values_of(kind, call, call.rows, index)
-
-
-def argmax(
-    x: object, axis: object, return_probs: bool, keepdims: bool, where: object, temperature: object, dtype: object
-) -> Any:
-    kept: Any = None
-    if axis is None:  # all axes as one
-        a = as_array("argmax", x)
-        kept = (1,) * a.ndim
-        if where is not None:
-            where = broadcast("argmax", "where", as_array("argmax", where, "where"), a.shape, "x").reshape(-1)
-        if temperature is not None and np.size(temperature) == 1:  # type: ignore[arg-type]
-            temperature = as_array("argmax", temperature, "temperature").reshape(())
-        x, axis = a.reshape(-1), 0
-    call = _call("argmax", x, axis, where, temperature, dtype)
-    _check_classes("argmax", call)
-    index, y = _largest(call, 1, "probs" if return_probs else None)
-    has_axis = keepdims and not call.is_scalar
-    results = [call.result(index, has_axis=has_axis)]
-    if y is not None:
-        results.append(call.values(y, has_axis=has_axis))
-    if keepdims and kept is not None:
-        results = [r.reshape(kept) for r in results]
-    return results[0] if y is None else tuple(results)
-
-
-def topk(
-    x: object,
-    k: object,
-    axis: object,
-    kind: object,
-    in_order: bool,
-    largest: bool,
-    where: object,
-    temperature: object,
-    dtype: object,
-) -> TopK:
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
-    call = _call("topk", x, axis, where, temperature, dtype)
-    _check_classes("topk", call, 0)
-    count = integer("topk", "k", k)
-    if not 0 <= count <= call.classes:
-        raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
-    index, y = (_largest if largest else _smallest)(call, count, None if kind == "logits" else kind, in_order)
-    if y is None:
-        y = _logits_of(call, index)
-    if call.is_scalar:
-        return TopK(y.astype(call.dtype, copy=False), index)
-    return TopK(call.values(y, has_axis=True), call.result(index, has_axis=True))
-
-
-def _logits_of(call: _Call, index: Array) -> Array:
-    """x itself at these classes: -inf where hidden, all NaN where a visible one is NaN, which then comes first."""
-    x = np.moveaxis(call.rows.x, call.rows.axis, -1)
-    with np.errstate(all="ignore"):
-        y = np.take_along_axis(x, index, -1).astype(call.dtype)
-    hidden: Any = False
-    if call.rows.mask is not None:
-        hidden = ~np.take_along_axis(np.moveaxis(call.rows.mask, call.rows.axis, -1), index, -1)
-        y[hidden] = -np.inf
-    np.copyto(y, np.nan, where=np.isnan(y[..., :1]) & ~np.asarray(hidden))
-    return y
-
-
-# ---- given classes --------------------------------------------------------------------------------------------------
-
-
-class _Given(NamedTuple):
-    """The rows and the indices, (*batch, k), in one batch; whether these have the class axis, and which to ignore."""
-
-    call: _Call
-    classes: Array
-    has_axis: bool
-    ignored: Array | None
-
-
-def _given(name: str, call: _Call, indices: object, ignore_index: object) -> _Given:
-    a = as_array(name, indices, "indices")
-    rows = call.rows
-    if a.size == 0 and a.dtype == np.float64:
-        a = a.astype(np.int64)  # what an empty list becomes
-    if a.dtype.kind not in "iu":
-        raise TypeError(f"{name}: indices has dtype {a.dtype}, expected integers")
-    ndim = 0 if call.is_scalar else rows.x.ndim
-    if a.ndim not in (ndim, rows.x.ndim - 1) and not (call.is_scalar and a.ndim == 1):
-        raise ValueError(
-            f"{name}: indices has {a.ndim} dimensions, expected {ndim} as x, or one less: a class for each row"
-        )
-    has_axis = a.ndim == rows.x.ndim and not (call.is_scalar and a.ndim == 0)
-    ignored = None if ignore_index is None else a == integer(name, "ignore_index", ignore_index)
-    if ignored is not None:
-        a = np.where(ignored, 0, a)
-    if ignored is None or not ignored.all():
-        _check_range(name, a, call.classes)
-    index = np.moveaxis(a, rows.axis, -1) if has_axis else a[..., None]
-    try:
-        batch = np.broadcast_shapes(call.batch, index.shape[:-1])
-    except ValueError:
-        raise ValueError(
-            f"{name}: indices has shape {a.shape}, which does not broadcast with {rows.x.shape}, that of x, "
-            f"but for axis {rows.axis}"
-        ) from None
-    index = np.ascontiguousarray(np.broadcast_to(index, (*batch, index.shape[-1])), dtype=np.int64)
-    if ignored is not None:
-        ignored = np.moveaxis(ignored, rows.axis, -1) if has_axis else ignored[..., None]
-        ignored = np.broadcast_to(ignored, index.shape)
-    if batch != call.batch:
-        x = np.broadcast_to(np.moveaxis(rows.x, rows.axis, -1), (*batch, call.classes))
-        mask = rows.mask
-        if mask is not None:
-            mask = np.broadcast_to(np.moveaxis(mask, rows.axis, -1), x.shape)
-        t = rows.temperature
-        if t is not None and t.ndim:
-            t = np.broadcast_to(t, batch)
-        axis = rows.axis - rows.x.ndim
-        rows = Rows(np.moveaxis(x, -1, axis), len(batch) + 1 + axis, rows.compute,
-                    None if mask is None else np.moveaxis(mask, -1, axis), t)  # fmt: skip
-        call = call._replace(rows=rows, batch=batch)
-    return _Given(call, index, has_axis, ignored)
-
-
-def _check_range(name: str, indices: Array, n: int) -> None:
-    if not indices.size or (int(indices.min()) >= 0 and int(indices.max()) < n):
-        return
-    what, value = element("indices", indices, int(np.argmax((indices < 0) | (indices >= n))))
-    raise IndexError(f"{name}: {what} = {value} is outside [0, {n})")
-
-
-def take_log_probs(
-    x: object,
-    indices: object,
-    axis: object,
-    ignore_index: object,
-    where: object,
-    temperature: object,
-    dtype: object,
-) -> Any:
-    name = "take_log_probs"
-    rows = _call(name, x, axis, where, temperature, dtype, per_row=True)
-    call, index, has_axis, ignored = _given(name, rows, indices, ignore_index)
-    y = _values_of("log_probs", call, call.rows, index)
-    if ignored is not None:
-        y[ignored] = 0
-    return call.values(y, has_axis=has_axis)
-
-
-def rank(x: object, indices: object, axis: object, ignore_index: object, where: object) -> Any:
-    call, index, has_axis, ignored = _given("rank", _call("rank", x, axis, where, None), indices, ignore_index)
-    found = np.empty_like(index)
-    _run(_core.RANK, call.rows, _Arrays(index, rank=found))
-    if ignored is not None:
-        found[ignored] = -1
-    return call.result(found, has_axis=has_axis)
-
-
-# ---- a draw ---------------------------------------------------------------------------------------------------------
 
 
 def _parameter(name: str, what: str, value: object, call: _Call, low: float, high: float) -> Array | None:
@@ -478,73 +257,3 @@ def sample(
     _run(None, call.rows, draw)
     found = call.result(index, has_axis=False)
     return found if y is None else (found, call.values(y, has_axis=False))
-
-
-# ---- the mean of values ---------------------------------------------------------------------------------------------
-
-
-def expectation(
-    x: object, values: object, axis: object, where: object, temperature: object, dtype: object, out: object
-) -> Any:
-    name = "expectation"
-    call = _call(name, x, axis, where, temperature, dtype, per_row=True)
-    rows, n = call.rows, call.classes
-    v = as_array(name, values, "values")
-    result_dtype(name, v.dtype, "values")
-    with np.errstate(all="ignore"):
-        given, v = v, v.astype(rows.compute)
-    wrong = np.isnan(v) | (np.isinf(v) & (v != given))
-    if wrong.any():
-        what, value = element("values", given, int(wrong.argmax()))
-        raise ValueError(f"{name}: {what} is {value}, expected numbers that fit into {rows.compute}")
-    v = v.reshape(1) if call.is_scalar and v.ndim == 0 else v
-    if v.shape[rows.axis :][:1] == (n,) == (v.size,) and v.ndim == rows.x.ndim:
-        v = v.reshape(n)
-    if v.shape != (n,):
-        if v.ndim != rows.x.ndim:
-            raise ValueError(
-                f"{name}: values has shape {v.shape}, expected {(n,)}, or one that broadcasts to that of x"
-            )
-        v = broadcast(name, "values", v, rows.x.shape, "x")
-    shape = () if call.is_scalar else call.batch
-    y = None if out is None else check_out(name, out, shape, call.dtype)
-    result = np.empty(call.batch, call.stored)
-    _mean(call, v, result)
-    with np.errstate(all="ignore"):
-        if y is None:
-            return result.astype(call.dtype, copy=False).reshape(shape)[()]
-        y[...] = result.reshape(shape)
-    return out
-
-
-def _mean(call: _Call, values: Array, y: Array) -> None:
-    rows, n = call.rows, call.classes
-    if y.size == 0 or n == 0:
-        y.fill(0)
-        return
-    if values.ndim == 1 and np.isinf(values).any():
-        values = values.reshape(-1, *(1,) * (rows.x.ndim - rows.axis - 1))
-        values = np.broadcast_to(values, rows.x.shape)
-    if values.ndim > 1 or np.isinf(values).any():
-        for piece in pieces(rows.x.shape, rows.axis):
-            p = np.empty(rows.x[piece].shape, rows.compute)
-            _softmax.run(_core.SOFTMAX, rows.part(piece), p)
-            with np.errstate(all="ignore"):
-                products = np.where(p == 0, 0, p * values[piece].astype(np.float64))  # also where a value is infinite
-                products = np.ascontiguousarray(np.moveaxis(products, rows.axis, -1))
-                y[without(piece, rows.axis)] = products.sum(axis=-1)
-        return
-    values = np.ascontiguousarray(values)
-    if rows.is_readable and rows.far() is None:
-        _mean_of_readable(rows, values, y)
-        return
-    for part, chosen in _parts(rows, moved=False):
-        own = np.empty(without(part.x.shape, part.axis), part.compute if part.compute == np.float64 else y.dtype)
-        _mean_of_readable(part, values.astype(part.compute), own)
-        with np.errstate(all="ignore"):
-            y[chosen] = own
-
-
-def _mean_of_readable(rows: Rows, values: Array, y: Array) -> None:
-    kinds = storage(rows.x.dtype), storage(y.dtype)
-    _core.run(_core.EXPECTATION, *kinds, rows.x, y, rows.axis, rows.mask, rows.temperature, values)

@@ -33,38 +33,51 @@ BOOL: int
 BLOCK: int
 thread_limit: ContextVar[int]
 
-def fast(
-    op: int, x: object, axis: object, out: object, keepdims: bool = ..., where: object = ..., temperature: object = ...
+AS_GIVEN: int
+CHECKED: int
+COPY: int
+MOST_COPIED: int
+TEMPERATURE_LIMITS: tuple[float, float]
+
+def rows(
+    op: int,
+    x: object,
+    axis: object,
+    dtype: object,
+    out: object,
+    keepdims: bool = ...,
+    where: object = ...,
+    temperature: object = ...,
+    other: object = ...,
+    mode: int = ...,
 ) -> Any: ...
-def fast_select(
-    op: int, x: object, axis: object, k: int, has_axis: bool, in_order: bool = ..., given: object = ...
+def topk(
+    op: int,
+    x: object,
+    axis: object,
+    k: object,
+    dtype: object = ...,
+    has_axis: bool = ...,
+    in_order: bool = ...,
+    where: object = ...,
+    temperature: object = ...,
+    mode: int = ...,
+    index_out: np.ndarray[Any, Any] | None = ...,
+    out: np.ndarray[Any, Any] | None = ...,
+) -> Any: ...
+def take(
+    op: int,
+    x: object,
+    axis: object,
+    given: object,
+    dtype: object = ...,
+    ignore: object = ...,
+    where: object = ...,
+    temperature: object = ...,
+    mode: int = ...,
+    out: np.ndarray[Any, Any] | None = ...,
 ) -> Any: ...
 def register_bfloat16(type_num: int) -> None: ...
-def run(
-    op: int,
-    x_dtype: int | None,
-    y_dtype: int | None,
-    x: np.ndarray[Any, Any],
-    y: np.ndarray[Any, Any],
-    axis: int,
-    mask: np.ndarray[Any, Any] | None = ...,
-    temperature: np.ndarray[Any, Any] | None = ...,
-    values: np.ndarray[Any, Any] | None = ...,
-) -> None: ...
-def select(
-    op: int,
-    x_dtype: int | None,
-    y_dtype: int | None,
-    x: np.ndarray[Any, Any],
-    axis: int,
-    k: int,
-    index: np.ndarray[Any, Any],
-    rank: np.ndarray[Any, Any] | None = ...,
-    y: np.ndarray[Any, Any] | None = ...,
-    mask: np.ndarray[Any, Any] | None = ...,
-    temperature: np.ndarray[Any, Any] | None = ...,
-    in_order: bool = ...,
-) -> None: ...
 def sample(
     x_dtype: int | None,
     y_dtype: int | None,
@@ -92,14 +105,6 @@ def cross_entropy(
     label_smoothing: float,
     scale: float,
     losses: np.ndarray[Any, Any],
-) -> None: ...
-def vjp(
-    op: int,
-    dtype: int | None,
-    grad: np.ndarray[Any, Any],
-    output: np.ndarray[Any, Any],
-    y: np.ndarray[Any, Any],
-    axis: int,
 ) -> None: ...
 def elementwise(
     op: int,

@@ -6,10 +6,17 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 """
 
 cimport numpy as cnp
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
 from cpython cimport contextvars
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.list cimport PyList_CheckExact
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_CheckExact
+
+import numpy as _numpy
 
 cnp.import_array()
 
@@ -144,11 +151,12 @@ BOOL = <int>SL_BOOL
 # Elements whose losses `elementwise` adds up to one number.
 BLOCK = <int>SL_BLOCK
 
-# Temperatures that the float32 kernels can take; those of float64 take more.
-cdef enum:
-    TEMPERATURE_LIMIT = 1 << 24
+# Temperatures that the kernels take are from 1 / limit to limit.
+cdef double TEMPERATURE_LIMIT_F32 = 2.0**24
+cdef double TEMPERATURE_LIMIT_F64 = 2.0**100
+TEMPERATURE_LIMITS = TEMPERATURE_LIMIT_F32, TEMPERATURE_LIMIT_F64
 
-# Rows of so many classes are left to the path that knows their compute type.
+# Classes of a row that the lists of the float32 kernels have no numbers for.
 cdef int64_t MOST_CLASSES = 1LL << 32
 
 # Elements from which a call is worth giving the GIL away: some 2 us of work.
@@ -212,6 +220,7 @@ cdef inline bint apart(const char *a, const char *b, Py_ssize_t size_a, Py_ssize
 
 
 cdef int bfloat16 = -1  # NumPy's number for it, once it has been seen
+cdef object float32_type = _numpy.float32, float64_type = _numpy.float64
 
 
 def register_bfloat16(int type_num):
@@ -219,156 +228,553 @@ def register_bfloat16(int type_num):
     bfloat16 = type_num
 
 
-cdef inline bint prepare_for(sl_job *job, int op, int type_num, int *result) noexcept:
-    """The dtypes of an input and its result; False for types that need conversion first."""
-    result[0] = cnp.NPY_FLOAT
+cdef inline bint is_in_range(double t, bint is_wide) noexcept:
+    cdef double limit = TEMPERATURE_LIMIT_F64 if is_wide else TEMPERATURE_LIMIT_F32
+    return t * limit >= 1 and t <= limit
+
+
+# ---- arguments ------------------------------------------------------------------------------------------------------
+# Public functions try `rows`, `select`, ... first, with their arguments as they came (AS_GIVEN). Where these are plain
+# the result comes back; None says that nothing was computed, and that the Python files have to check, convert or cut
+# something. They then call the same function with arrays that they have checked (CHECKED), or with chunks of them
+# (COPY).
+#
+# An argument has one of a few kinds, each read by one function: take_x, take_like_x, take_mask, take_per_class,
+# take_per_row, take_classes. Arrays of another layout or dtype are copied, up to MOST_COPIED elements.
+
+cdef enum mode:
+    _AS_GIVEN  # `out` may overlap anything or be read-only; results of shapes that do not fit are not plain
+    _CHECKED   # as the Python files have checked it; large arrays are not copied
+    _COPY      # the same, and arrays of any size are copied
+
+AS_GIVEN = <int>_AS_GIVEN
+CHECKED = <int>_CHECKED
+COPY = <int>_COPY
+
+# Elements of an array that may be copied: 1 MiB of float32, which the second-level cache holds
+MOST_COPIED = 1 << 18
+
+cdef struct call:
+    sl_job job
+    int mode
+    int ndim, first, last          # the class axes of x are first to last - 1
+    int y_type, result_type        # NumPy's numbers of the types that the kernels write and that the caller gets
+    bint is_wide                   # computed in float64
+    bint owns_x                    # x is a copy that nobody else has
+    double temperature             # where it is one number
+
+
+cdef inline int native_type(int type_num) noexcept:
+    """The type of results of an input's type; -1 where the kernels have none."""
+    if type_num in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_FLOAT16) or (type_num == bfloat16 and bfloat16 >= 0):
+        return type_num
+    if type_num <= cnp.NPY_USHORT:  # bool and integers of 8 and 16 bits
+        return cnp.NPY_FLOAT
+    return cnp.NPY_DOUBLE if type_num <= cnp.NPY_ULONGLONG else -1
+
+
+cdef inline int storage_of(int type_num, bint is_wide) noexcept:
+    """How the kernels of a compute type know a type; -1 where they do not."""
+    if is_wide:
+        return SL_FLOAT64 if type_num == cnp.NPY_DOUBLE else -1
     if type_num == cnp.NPY_FLOAT:
-        prepare(job, op, SL_FLOAT32, SL_FLOAT32)
-    elif type_num == cnp.NPY_DOUBLE:
-        prepare(job, op, SL_FLOAT64, SL_FLOAT64)
-        result[0] = type_num
-    elif type_num == cnp.NPY_FLOAT16:
-        prepare(job, op, SL_FLOAT16, SL_FLOAT16)
-        result[0] = type_num
-    elif type_num == bfloat16:
-        prepare(job, op, SL_BFLOAT16, SL_BFLOAT16)
-        result[0] = type_num
-    elif type_num == cnp.NPY_UBYTE:
-        prepare(job, op, SL_UINT8, SL_FLOAT32)
-    elif type_num == cnp.NPY_BYTE:
-        prepare(job, op, SL_INT8, SL_FLOAT32)
+        return SL_FLOAT32
+    if type_num == cnp.NPY_FLOAT16:
+        return SL_FLOAT16
+    if type_num == cnp.NPY_UBYTE:
+        return SL_UINT8
+    if type_num == cnp.NPY_BYTE:
+        return SL_INT8
+    if type_num == cnp.NPY_USHORT:
+        return SL_UINT16
+    if type_num == cnp.NPY_SHORT:
+        return SL_INT16
+    if type_num == cnp.NPY_BOOL:
+        return SL_BOOL
+    return SL_BFLOAT16 if type_num == bfloat16 and bfloat16 >= 0 else -1
+
+
+cdef int type_of(dtype) noexcept:
+    """NumPy's number of a dtype argument that results may have; -1 for any other."""
+    cdef cnp.dtype d
+    if dtype is float32_type:
+        return cnp.NPY_FLOAT
+    if dtype is float64_type:
+        return cnp.NPY_DOUBLE
+    if not isinstance(dtype, cnp.dtype):
+        return -1
+    d = <cnp.dtype>dtype
+    if d.type_num in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_FLOAT16) and d.byteorder in (c"=", c"|"):
+        return d.type_num
+    return d.type_num if d.type_num == bfloat16 and bfloat16 >= 0 else -1
+
+
+cdef cnp.ndarray as_plain(a, int type_num, int mode):
+    """An array in memory that the kernels can read, of a type; None where it is none, or too large to be copied."""
+    cdef cnp.ndarray array = <cnp.ndarray>a
+    if cnp.PyArray_TYPE(array) == type_num and cnp.PyArray_ISCARRAY_RO(array):
+        return array
+    if mode != _COPY and cnp.PyArray_SIZE(array) > MOST_COPIED or native_type(cnp.PyArray_TYPE(array)) < 0:
+        return None
+    if type_num == cnp.NPY_FLOAT and native_type(cnp.PyArray_TYPE(array)) == cnp.NPY_DOUBLE:
+        return narrowed(copy_of(array, cnp.NPY_DOUBLE))
+    return copy_of(array, type_num)
+
+
+cdef cnp.ndarray copy_of(cnp.ndarray a, int type_num):
+    cdef cnp.ndarray copy = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), type_num, 0)
+    cnp.PyArray_CopyInto(copy, a)
+    return copy
+
+
+cdef cnp.ndarray narrowed(cnp.ndarray wide):
+    """float64 as float32, without the warnings of NumPy about what overflows."""
+    cdef cnp.ndarray narrow = <cnp.ndarray>cnp.PyArray_EMPTY(
+        cnp.PyArray_NDIM(wide), cnp.PyArray_DIMS(wide), cnp.NPY_FLOAT, 0
+    )
+    cdef const double *source = <const double *>cnp.PyArray_DATA(wide)
+    cdef float *to = <float *>cnp.PyArray_DATA(narrow)
+    cdef Py_ssize_t i
+    for i in range(cnp.PyArray_SIZE(wide)):
+        to[i] = <float>source[i]
+    return narrow
+
+
+cdef cnp.ndarray array_or_list(x):
+    """x as an array of numbers; None where it is neither an array, exactly, nor a list that makes one."""
+    if cnp.PyArray_CheckExact(x):
+        return <cnp.ndarray>x
+    if not PyList_CheckExact(x):
+        return None
+    try:
+        return cnp.PyArray_FROM_O(x)
+    except Exception:
+        return None
+
+
+cdef inline bint take_axes(call *c, axis) noexcept:
+    """One class axis, several that lie together, or all."""
+    cdef int overflow = 0
+    cdef long k, least = c.ndim, most = -1
+    cdef unsigned long long seen = 0
+    if PyLong_CheckExact(axis):
+        least = most = PyLong_AsLongAndOverflow(axis, &overflow)
+        if least < 0:
+            least = most = least + c.ndim
+        if overflow or least < 0 or least >= c.ndim:
+            return False
+    elif axis is None:
+        least, most = 0, c.ndim - 1
+    elif PyTuple_CheckExact(axis):
+        for item in <tuple>axis:
+            if not PyLong_CheckExact(item):
+                return False
+            k = PyLong_AsLongAndOverflow(item, &overflow)
+            k += c.ndim if k < 0 else 0
+            if overflow or k < 0 or k >= c.ndim or seen >> k & 1:
+                return False
+            seen |= 1ULL << k
+            least, most = min(least, k), max(most, k)
+        if most - least + 1 != len(<tuple>axis):
+            return False
     else:
         return False
+    c.first, c.last = least, most + 1
+    return c.ndim > 0
+
+
+cdef inline bint is_one_axis(axis, int mode) noexcept:
+    return mode != _AS_GIVEN or PyLong_CheckExact(axis)
+
+
+cdef cnp.ndarray take_x(call *c, int op, x, axis, dtype, bint is_per_row, int mode):
+    """x and its class axes into the job. is_per_row: results are one number for each row, worth 32 bits at least."""
+    cdef cnp.ndarray a = array_or_list(x)
+    cdef int i, stored, type_num
+    if a is None:
+        return None
+    type_num = cnp.PyArray_TYPE(a)
+    c.result_type = native_type(type_num)
+    c.is_wide = c.result_type == cnp.NPY_DOUBLE
+    if c.result_type < 0:
+        return None
+    if dtype is not None:
+        c.result_type = type_of(dtype)
+        if c.result_type < 0:
+            return None
+        c.is_wide |= c.result_type == cnp.NPY_DOUBLE
+    elif is_per_row and not c.is_wide:
+        c.result_type = cnp.NPY_FLOAT
+    c.mode = mode
+    c.ndim = cnp.PyArray_NDIM(a)
+    if not take_axes(c, axis):
+        return None
+    c.owns_x = <PyObject *>a != <PyObject *>x
+    stored = storage_of(type_num, c.is_wide)
+    if stored < 0 or not cnp.PyArray_ISCARRAY_RO(a):
+        a = as_plain(a, type_num if stored >= 0 else cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT, mode)
+        if a is None:
+            return None
+        c.owns_x = True
+        stored = storage_of(cnp.PyArray_TYPE(a), c.is_wide)
+    c.y_type = cnp.NPY_DOUBLE if c.is_wide else c.result_type
+    prepare(&c.job, op, stored, storage_of(c.y_type, c.is_wide))
+    c.job.x = cnp.PyArray_DATA(a)
+    c.job.outer = c.job.n = c.job.inner = 1
+    for i in range(c.ndim):
+        if i < c.first:
+            c.job.outer *= cnp.PyArray_DIM(a, i)
+        elif i < c.last:
+            c.job.n *= cnp.PyArray_DIM(a, i)
+        else:
+            c.job.inner *= cnp.PyArray_DIM(a, i)
+    return a if c.job.outer > 0 and c.job.n > 0 and c.job.inner > 0 else None
+
+
+cdef cnp.ndarray take_like_x(call *c, cnp.ndarray a, b, int type_num):
+    """An array of the shape of a, as one of a type."""
+    if not cnp.PyArray_CheckExact(b) or not cnp.PyArray_SAMESHAPE(<cnp.ndarray>b, a):
+        return None
+    return as_plain(b, type_num, c.mode)
+
+
+cdef cnp.ndarray take_mask(call *c, cnp.ndarray a, where):
+    """The mask of a; a itself where there is none."""
+    if where is None:
+        return a
+    if not cnp.PyArray_CheckExact(where) or cnp.PyArray_TYPE(<cnp.ndarray>where) != cnp.NPY_BOOL:
+        return None
+    cdef cnp.ndarray mask = take_like_x(c, a, where, cnp.NPY_BOOL)
+    if mask is not None:
+        c.job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
+    return mask
+
+
+cdef bint has_row_shape(call *c, cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Has b a number for each row of a: its shape without the class axes, or with length 1 there?"""
+    cdef int i, j = 0
+    cdef bint kept = cnp.PyArray_NDIM(b) == c.ndim
+    if not kept and cnp.PyArray_NDIM(b) != c.ndim - (c.last - c.first):
+        return False
+    for i in range(c.ndim):
+        if c.first <= i < c.last:
+            if kept and cnp.PyArray_DIM(b, i) != 1:
+                return False
+            j += kept
+            continue
+        if cnp.PyArray_DIM(b, j) != cnp.PyArray_DIM(a, i):
+            return False
+        j += 1
     return True
 
 
-cdef inline bint take_plain(sl_job *job, int op, x, axis, int *result, long *k) noexcept:
-    """x and the axis into the job, where x is a plain C-contiguous array of a type that the kernels know."""
+cdef bint take_number(number, double *to) noexcept:
+    """A float or an integer of Python, or the one number of an array without dimensions."""
     cdef int overflow = 0
-    cdef cnp.ndarray a
-    if not cnp.PyArray_CheckExact(x) or not PyLong_CheckExact(axis):
+    if PyFloat_Check(number):  # also a float64 of NumPy
+        to[0] = PyFloat_AS_DOUBLE(number)
+        return True
+    if PyLong_CheckExact(number):
+        to[0] = <double>PyLong_AsLongAndOverflow(number, &overflow)
+        return not overflow
+    if not cnp.PyArray_CheckExact(number) or cnp.PyArray_NDIM(<cnp.ndarray>number) or not is_float64(number):
         return False
-    a = <cnp.ndarray>x
-    cdef int ndim = cnp.PyArray_NDIM(a)
-    if ndim == 0 or not cnp.PyArray_ISCARRAY_RO(a) or not prepare_for(job, op, cnp.PyArray_TYPE(a), result):
-        return False
-    k[0] = PyLong_AsLongAndOverflow(axis, &overflow)
-    if k[0] < 0:
-        k[0] += ndim
-    if overflow or k[0] < 0 or k[0] >= ndim:
-        return False
-    job.x = cnp.PyArray_DATA(a)
-    return split_shape(job, ndim, cnp.PyArray_DIMS(a), k[0])
+    to[0] = (<const double *>cnp.PyArray_DATA(<cnp.ndarray>number))[0]
+    return True
 
 
-cdef inline bint is_in_range(double t) noexcept:
-    return t * TEMPERATURE_LIMIT >= 1 and t <= TEMPERATURE_LIMIT
+cdef inline bint is_float64(a) noexcept:
+    return cnp.PyArray_TYPE(<cnp.ndarray>a) == cnp.NPY_DOUBLE and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a)
 
 
-cdef inline bint take_temperature(sl_job *job, temperature, cnp.ndarray a, long k, double *one) noexcept:
-    """A number, which stays in `one`, or a plain array of float64 of one for each row of a along axis k."""
-    cdef int i, j = 0, overflow = 0, ndim = cnp.PyArray_NDIM(a)
+cdef bint take_temperature(call *c, cnp.ndarray a, temperature) noexcept:
+    """One number, or a plain array of float64 of one for each row; nothing to do for None."""
     cdef Py_ssize_t row
     cdef cnp.ndarray t
-    cdef const double *numbers
-    if PyFloat_CheckExact(temperature):
-        one[0] = PyFloat_AS_DOUBLE(temperature)
-    elif PyLong_CheckExact(temperature):
-        one[0] = <double>PyLong_AsLongAndOverflow(temperature, &overflow)  # -1 where that is no long
-    else:
-        if not cnp.PyArray_CheckExact(temperature):
+    if temperature is None:
+        return True
+    if take_number(temperature, &c.temperature):
+        if c.temperature != 1:
+            c.job.temperature = &c.temperature
+        return is_in_range(c.temperature, c.is_wide)
+    if not cnp.PyArray_CheckExact(temperature) or not is_float64(temperature):
+        return False
+    t = <cnp.ndarray>temperature
+    if not has_row_shape(c, a, t):
+        return False
+    c.job.temperature = <const double *>cnp.PyArray_DATA(t)  # also where it is 1: other rows may have others
+    c.job.temperature_step = cnp.PyArray_SIZE(t) > 1
+    for row in range(cnp.PyArray_SIZE(t)):
+        if not is_in_range(c.job.temperature[row], c.is_wide):
             return False
-        t = <cnp.ndarray>temperature
-        if cnp.PyArray_TYPE(t) != cnp.NPY_DOUBLE or not cnp.PyArray_ISCARRAY_RO(t):
-            return False
-        if cnp.PyArray_NDIM(t) != ndim and cnp.PyArray_NDIM(t) != ndim - 1:
-            return False
-        for i in range(ndim):
-            if i == k and cnp.PyArray_NDIM(t) < ndim:
-                continue
-            if cnp.PyArray_DIM(t, j) != (1 if i == k else cnp.PyArray_DIM(a, i)):
-                return False
-            j += 1
-        numbers = <const double *>cnp.PyArray_DATA(t)
-        for row in range(cnp.PyArray_SIZE(t)):
-            if not is_in_range(numbers[row]):
-                return False
-        if cnp.PyArray_SIZE(t) > 1:
-            job.temperature = numbers
-            job.temperature_step = 1
-            return True
-        one[0] = numbers[0]
-        if cnp.PyArray_NDIM(t):  # a part of an array that has other temperatures too: 1 is not left out
-            job.temperature = one
-            return True
-    if one[0] != 1:
-        job.temperature = one
-    return is_in_range(one[0])
+    return True
 
 
-def fast(int op, x, axis, out, bint keepdims=False, where=None, temperature=None):
-    """The result where x, out, where and temperature are plain C-contiguous arrays of the right types, temperature may
-    also be a number, and every argument is in range.
-
-    None otherwise: then nothing was computed, and the general path decides.
-    """
-    cdef sl_job job
-    cdef cnp.ndarray a, y
-    cdef cnp.npy_intp dims[64]
-    cdef long k
-    cdef int i, j, ydim, type_num
-    if not take_plain(&job, op, x, axis, &type_num, &k):
+cdef cnp.ndarray take_per_class(call *c, values):
+    """A number for each class, of the compute type."""
+    cdef cnp.ndarray a = array_or_list(values)
+    if a is None or cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_DIM(a, 0) != c.job.n:
         return None
-    a = <cnp.ndarray>x
-    cdef int ndim = cnp.PyArray_NDIM(a)
-    ydim = 0
-    for i in range(ndim):
-        if op == SL_LOGSUMEXP and i == k:
-            if keepdims:
-                dims[ydim] = 1
-                ydim += 1
-        else:
-            dims[ydim] = cnp.PyArray_DIM(a, i)
-            ydim += 1
-    cdef cnp.ndarray mask
-    if where is not None:
-        if not cnp.PyArray_CheckExact(where):
+    return as_plain(a, cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT, c.mode)
+
+
+cdef cnp.ndarray take_classes(call *c, cnp.ndarray a, given, int64_t ignore, bint has_ignore, Py_ssize_t *k,
+                              Py_ssize_t *counted):
+    """Class indices as int64, all in range or to be ignored: k along the class axis, or one for each row (k is 0)."""
+    cdef cnp.ndarray index
+    cdef int i
+    if PyLong_CheckExact(given):
+        if c.ndim != c.last - c.first:
             return None
-        mask = <cnp.ndarray>where
-        if (cnp.PyArray_TYPE(mask) != cnp.NPY_BOOL or not cnp.PyArray_ISCARRAY_RO(mask)
-                or not cnp.PyArray_SAMESHAPE(mask, a)):
-            return None
-        job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
-    cdef double one
-    if temperature is not None:
-        if not take_temperature(&job, temperature, a, k, &one):
-            return None
-    if out is None:
-        y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
-        job.y = cnp.PyArray_DATA(y)
+        index = _numpy.array(given)
     else:
-        if not cnp.PyArray_CheckExact(out):
+        index = array_or_list(given)
+    if index is None or not cnp.PyArray_ISINTEGER(index):
+        return None
+    index = as_plain(index, cnp.NPY_INT64, c.mode)
+    if index is None:
+        return None
+    k[0] = 0
+    if not has_row_shape(c, a, index):
+        if cnp.PyArray_NDIM(index) != c.ndim or c.last - c.first != 1:
             return None
-        y = <cnp.ndarray>out
-        if cnp.PyArray_TYPE(y) != type_num or not cnp.PyArray_ISCARRAY(y) or cnp.PyArray_NDIM(y) != ydim:
-            return None
-        for j in range(ydim):
-            if cnp.PyArray_DIM(y, j) != dims[j]:
+        for i in range(c.ndim):
+            if i != c.first and cnp.PyArray_DIM(index, i) != cnp.PyArray_DIM(a, i):
                 return None
-        job.y = cnp.PyArray_DATA(y)
-        if job.mask and not apart(<const char *>job.mask, <char *>job.y,
-                                  cnp.PyArray_NBYTES(mask), cnp.PyArray_NBYTES(y)):
+    if cnp.PyArray_NDIM(index) == c.ndim:
+        k[0] = cnp.PyArray_DIM(index, c.first)
+    cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(index)
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(index)
+    if size == 0 or sl_active().wrong_target(first, size, c.job.n, ignore if has_ignore else 0, counted) >= 0:
+        return None  # without ignore_index 0 is a class as good as any
+    if not has_ignore:
+        counted[0] = size
+    return index
+
+
+# ---- results --------------------------------------------------------------------------------------------------------
+
+cdef int row_dims(call *c, cnp.ndarray a, bint keepdims, Py_ssize_t k, cnp.npy_intp *dims) noexcept:
+    """The shape of one result for each row, or, with keepdims, of k along the class axes; how many dimensions it has"""
+    cdef int i, ndim = 0
+    for i in range(c.ndim):
+        if not c.first <= i < c.last:
+            dims[ndim] = cnp.PyArray_DIM(a, i)
+            ndim += 1
+        elif keepdims:
+            dims[ndim] = k if i == c.first else 1
+            ndim += 1
+    return ndim
+
+
+cdef bint is_out(call *c, out, int ndim, cnp.npy_intp *dims) noexcept:
+    """Is it an array for results of that shape? Where nobody has checked it, it has to be plain as well."""
+    cdef int i
+    if not cnp.PyArray_CheckExact(out):
+        return False
+    cdef cnp.ndarray y = <cnp.ndarray>out
+    if cnp.PyArray_TYPE(y) != c.result_type or cnp.PyArray_NDIM(y) != ndim:
+        return False
+    if c.mode == _AS_GIVEN and not cnp.PyArray_ISCARRAY(y):
+        return False
+    for i in range(ndim):
+        if cnp.PyArray_DIM(y, i) != dims[i]:
+            return False
+    return c.mode == _COPY or cnp.PyArray_SIZE(y) <= MOST_COPIED or cnp.PyArray_ISCARRAY(y)
+
+
+cdef inline bint has_result(call *c) noexcept:
+    """Can results get the type that the caller wants? float64 as a 16-bit float is left to NumPy."""
+    return c.y_type == c.result_type or c.result_type == cnp.NPY_FLOAT
+
+
+cdef cnp.ndarray memory_of(out, int type_num, int ndim, cnp.npy_intp *dims):
+    """What the kernels write to: out where they can, else a new array."""
+    if out is not None and cnp.PyArray_TYPE(<cnp.ndarray>out) == type_num and cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
+        return <cnp.ndarray>out
+    return <cnp.ndarray>cnp.PyArray_EMPTY(ndim, dims, type_num, 0)
+
+
+cdef bint is_apart(cnp.ndarray y, b) noexcept:
+    """Do two plain arrays, or one and None, share no memory?"""
+    if b is None or not cnp.PyArray_CheckExact(b):
+        return True
+    return apart(<const char *>cnp.PyArray_DATA(y), <const char *>cnp.PyArray_DATA(<cnp.ndarray>b),
+                 cnp.PyArray_NBYTES(y), cnp.PyArray_NBYTES(<cnp.ndarray>b))
+
+
+cdef inline bint is_apart_or_same(cnp.ndarray y, b) noexcept:
+    """The same, or are they the same elements of one type?"""
+    if b is not None and cnp.PyArray_DATA(y) == cnp.PyArray_DATA(<cnp.ndarray>b):
+        return cnp.PyArray_TYPE(y) == cnp.PyArray_TYPE(<cnp.ndarray>b) and cnp.PyArray_SAMESHAPE(y, <cnp.ndarray>b)
+    return is_apart(y, b)
+
+
+cdef cnp.ndarray as_result(call *c, cnp.ndarray y):
+    """What the kernels wrote, in the type that the caller wants."""
+    return y if c.y_type == c.result_type else narrowed(y)
+
+
+cdef give(cnp.ndarray y, out):
+    """y as the caller gets it: in out, or as a scalar where it has no dimension."""
+    if out is None:
+        return y if cnp.PyArray_NDIM(y) else y[()]
+    if <PyObject *>y != <PyObject *>out:
+        cnp.PyArray_CopyInto(<cnp.ndarray>out, y)
+    return out
+
+
+# ---- rows -------------------------------------------------------------------------------------------------------------
+
+def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperature=None, other=None,
+         int mode=_AS_GIVEN):
+    """Operations whose result is like x or one number for each row; None where an argument is not plain.
+
+    other: of `expectation` its values; of vector-Jacobian products the output, like x.
+    """
+    cdef call c
+    cdef cnp.npy_intp dims[64]
+    cdef bint is_like_x = op not in (SL_LOGSUMEXP, SL_EXPECTATION)
+    cdef bint is_vjp = op in (SL_SOFTMAX_VJP, SL_LOG_SOFTMAX_VJP)
+    cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, op == SL_EXPECTATION, mode), mask, y, second = None
+    cdef const void *args
+    cdef int ndim
+    if a is None or not has_result(&c) or other is not None and not is_one_axis(axis, mode):
+        return None
+    mask = take_mask(&c, a, where)
+    if mask is None or not take_temperature(&c, a, temperature):
+        return None
+    if other is not None:
+        if is_vjp and cnp.PyArray_CheckExact(other) and cnp.PyArray_TYPE(<cnp.ndarray>other) == cnp.PyArray_TYPE(a):
+            second = take_like_x(&c, a, other, cnp.PyArray_TYPE(a))
+        elif op == SL_EXPECTATION:
+            second = take_per_class(&c, other)
+        if second is None or op == SL_EXPECTATION and not all_finite(second):
             return None
-        if job.temperature_step and not apart(<const char *>job.temperature, <char *>job.y,
-                                              cnp.PyArray_NBYTES(<cnp.ndarray>temperature), cnp.PyArray_NBYTES(y)):
+        args = cnp.PyArray_DATA(second)  # the only member of sl_expectation_args and of sl_vjp_args
+        c.job.args = &args
+    if is_like_x:
+        ndim = c.ndim
+        memcpy(dims, cnp.PyArray_DIMS(a), ndim * sizeof(cnp.npy_intp))
+    else:
+        ndim = row_dims(&c, a, keepdims, 1, dims)
+    if out is not None and not is_out(&c, out, ndim, dims):
+        return None
+    if out is None and is_like_x and c.owns_x and cnp.PyArray_TYPE(a) == c.y_type:
+        y = a
+    else:
+        y = memory_of(out, c.y_type, ndim, dims)
+    if mode == _AS_GIVEN and out is not None:
+        if not (is_apart_or_same(y, a) if is_like_x else is_apart(y, a)):
             return None
-        if not ((job.y == job.x and op != SL_LOGSUMEXP and job.x_dtype == job.y_dtype)
-                or apart(<char *>job.x, <char *>job.y, cnp.PyArray_NBYTES(a), cnp.PyArray_NBYTES(y))):
+        if where is not None and not is_apart(y, mask) or not is_apart(y, temperature):
             return None
-    execute(&job)
-    if ydim == 0 and out is None:
-        return y[()]
-    return y
+        if not (is_apart_or_same(y, second) if is_vjp else is_apart(y, second)):
+            return None
+    c.job.y = cnp.PyArray_DATA(y)
+    execute(&c.job)
+    return give(as_result(&c, y), out)
+
+
+cdef bint all_finite(cnp.ndarray a) noexcept:
+    """Of float32 or float64"""
+    cdef Py_ssize_t i
+    cdef const float *narrow = <const float *>cnp.PyArray_DATA(a)
+    cdef const double *wide = <const double *>cnp.PyArray_DATA(a)
+    for i in range(cnp.PyArray_SIZE(a)):
+        if not isfinite(wide[i] if cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE else narrow[i]):
+            return False
+    return True
+
+
+# ---- classes --------------------------------------------------------------------------------------------------------
+
+def topk(int op, x, axis, k, dtype=None, bint has_axis=True, bint in_order=True, where=None, temperature=None,
+         int mode=_AS_GIVEN, index_out=None, out=None):
+    """(indices, values) of the first k classes of each row, values None for SL_TOPK; None where an argument is not plain.
+
+    has_axis: results have an axis of length k in the place of the class axis.
+    """
+    cdef call c
+    cdef sl_select_args args
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, False, mode), mask, index, y = None
+    cdef int ndim, overflow = 0
+    if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not PyLong_CheckExact(k):
+        return None
+    if axis is not None and not is_one_axis(axis, mode):
+        return None
+    args.k = PyLong_AsLongAndOverflow(k, &overflow)
+    if args.k < 1 or args.k > c.job.n or args.k != 1 and c.job.inner != 1:
+        return None
+    mask = take_mask(&c, a, where)
+    if mask is None or not take_temperature(&c, a, temperature):
+        return None
+    ndim = row_dims(&c, a, has_axis, args.k, dims)
+    index = memory_of(index_out, cnp.NPY_INT64, ndim, dims)
+    if op % NEGATE != SL_TOPK:
+        y = memory_of(out, c.y_type, ndim, dims)
+    args.index = <int64_t *>cnp.PyArray_DATA(index)
+    args.rank = NULL
+    args.sorted = in_order
+    c.job.y = data(y)
+    c.job.args = &args
+    execute(&c.job)
+    return give(index, index_out), None if y is None else give(as_result(&c, y), out)
+
+
+def take(int op, x, axis, given, dtype=None, ignore=None, where=None, temperature=None, int mode=_AS_GIVEN, out=None):
+    """Values, or ranks, of given classes of each row, 0 or -1 for those to ignore; None where one is not plain."""
+    cdef call c
+    cdef sl_select_args args
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, True, mode), mask, index, y
+    cdef int64_t ignored = 0
+    cdef int ndim, overflow = 0
+    cdef Py_ssize_t counted
+    cdef bint is_rank = op == SL_RANK
+    if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
+        return None
+    if ignore is not None:
+        if not PyLong_CheckExact(ignore):
+            return None
+        ignored = PyLong_AsLongLongAndOverflow(ignore, &overflow)
+    index = take_classes(&c, a, given, ignored, ignore is not None, &args.k, &counted)
+    mask = take_mask(&c, a, where)
+    if index is None or mask is None or overflow or not take_temperature(&c, a, temperature):
+        return None
+    ndim = row_dims(&c, a, args.k > 0, args.k, dims)
+    if args.k == 0:
+        args.k = 1
+    if args.k > 1 and c.job.inner != 1:
+        return None
+    y = memory_of(out, cnp.NPY_INT64 if is_rank else c.y_type, ndim, dims)
+    args.index = <int64_t *>cnp.PyArray_DATA(index)
+    args.rank = <int64_t *>cnp.PyArray_DATA(y) if is_rank else NULL
+    c.job.y = NULL if is_rank else cnp.PyArray_DATA(y)
+    c.job.args = &args
+    if counted == cnp.PyArray_SIZE(index):
+        execute(&c.job)
+    else:
+        run_without_ignored(&c, &args, index, y, ignored)
+    return give(y if is_rank else as_result(&c, y), out)
+
+
+cdef int run_without_ignored(call *c, sl_select_args *args, cnp.ndarray index, cnp.ndarray y,
+                             int64_t ignored) except -1:
+    """Class 0 takes the place of those to ignore; the result there is 0, or -1 for a rank."""
+    cdef cnp.ndarray classes = copy_of(index, cnp.NPY_INT64)
+    cdef Py_ssize_t i, each = cnp.PyArray_ITEMSIZE(y)
+    cdef const int64_t *given = <const int64_t *>cnp.PyArray_DATA(index)
+    args.index = <int64_t *>cnp.PyArray_DATA(classes)
+    for i in range(cnp.PyArray_SIZE(index)):
+        if given[i] == ignored:
+            args.index[i] = 0
+    execute(&c.job)
+    for i in range(cnp.PyArray_SIZE(index)):
+        if given[i] == ignored:
+            memset(<char *>cnp.PyArray_DATA(y) + i * each, 255 if args.rank else 0, each)
+    return 0
 
 
 cdef inline void set_options(sl_job *job, mask, temperature) noexcept:
@@ -382,67 +788,6 @@ cdef inline Py_ssize_t step_of(array) noexcept:
     return array is not None and cnp.PyArray_SIZE(<cnp.ndarray>array) > 1
 
 
-def fast_select(int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True, given=None):
-    """(index, values) of k classes of each row, or values alone of given classes, where x and these are plain.
-
-    None otherwise, as for `fast`. has_axis: the results have an axis of length k.
-    """
-    cdef sl_job job
-    cdef sl_select_args args
-    cdef bint takes = op == SL_TAKE_PROBS or op == SL_TAKE_LOG_PROBS
-    cdef cnp.ndarray a, y, index
-    cdef cnp.npy_intp dims[64]
-    cdef long place
-    cdef int i, ydim, type_num
-    cdef Py_ssize_t counted
-    cdef const int64_t *first
-    if not take_plain(&job, op, x, axis, &type_num, &place):
-        return None
-    a = <cnp.ndarray>x
-    if takes:
-        if not cnp.PyArray_CheckExact(given):
-            return None
-        index = <cnp.ndarray>given
-        if cnp.PyArray_TYPE(index) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(index):
-            return None
-        has_axis = cnp.PyArray_NDIM(index) == cnp.PyArray_NDIM(a)
-        k = cnp.PyArray_DIM(index, place) if has_axis else 1
-    if k < 1 or k > job.n and not takes or k != 1 and job.inner != 1 or job.n >= MOST_CLASSES:
-        return None
-    ydim = 0
-    for i in range(cnp.PyArray_NDIM(a)):
-        if i != place or has_axis:
-            dims[ydim] = k if i == place else cnp.PyArray_DIM(a, i)
-            ydim += 1
-    if takes:
-        if cnp.PyArray_NDIM(index) != ydim:
-            return None
-        for i in range(ydim):
-            if cnp.PyArray_DIM(index, i) != dims[i]:
-                return None
-        first = <const int64_t *>cnp.PyArray_DATA(index)
-        if sl_active().wrong_target(first, cnp.PyArray_SIZE(index), job.n, 0, &counted) >= 0:  # 0 is a class
-            return None
-        if type_num != cnp.NPY_DOUBLE:  # one number for each row is worth 32 bits
-            type_num = cnp.NPY_FLOAT
-            job.y_dtype = SL_FLOAT32
-    else:
-        index = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, cnp.NPY_INT64, 0)
-    y = None
-    if op != SL_TOPK:
-        y = <cnp.ndarray>cnp.PyArray_EMPTY(ydim, dims, type_num, 0)
-    job.y = data(y)
-    job.args = &args
-    args.k = k
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.rank = NULL
-    args.sorted = in_order
-    execute(&job)
-    if takes:
-        return y if ydim else y[()]
-    return (index, y) if ydim else (index[()], None if y is None else y[()])
-
-
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
@@ -452,24 +797,6 @@ cdef inline int run_on(sl_job *job, cnp.ndarray x, int axis) except -1:
     if split_shape(job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
         execute(job)
     return 0
-
-
-def run(int op, int x_dtype, int y_dtype, cnp.ndarray x, cnp.ndarray y, int axis, mask=None, temperature=None,
-        values=None):
-    """Run one job on arrays that the caller has checked: C-contiguous, aligned, native, of the given dtypes.
-
-    y has the shape of x (or, for logsumexp and expectation, its size without the axis) and is x itself or does not
-    overlap it. mask is an array of bool like x, temperature one float64, or one for each row. values, for expectation,
-    are one for each class and of the compute type.
-    """
-    cdef sl_job job
-    cdef sl_expectation_args args
-    prepare(&job, op, x_dtype, y_dtype)
-    set_options(&job, mask, temperature)
-    job.y = cnp.PyArray_DATA(y)
-    args.values = data(values)
-    job.args = &args
-    run_on(&job, x, axis)
 
 
 def cross_entropy(int dtype, cnp.ndarray x, grad, int axis, target, int64_t ignore_index, mass, int mass_dtype,
@@ -495,25 +822,6 @@ def cross_entropy(int dtype, cnp.ndarray x, grad, int axis, target, int64_t igno
     run_on(&job, x, axis)
 
 
-def select(int op, int x_dtype, int y_dtype, cnp.ndarray x, int axis, Py_ssize_t k, cnp.ndarray index, rank=None,
-           y=None, mask=None, temperature=None, bint in_order=True):
-    """Select k classes of each row of x, an array as for `run`; k is 1 unless axis is the last one.
-
-    index, rank (int64) and y have k elements for each row. softlane.h has what they become.
-    """
-    cdef sl_job job
-    cdef sl_select_args args
-    prepare(&job, op, x_dtype, y_dtype)
-    set_options(&job, mask, temperature)
-    job.y = data(y)
-    job.args = &args
-    args.k = k
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.rank = <int64_t *>data(rank)
-    args.sorted = in_order
-    run_on(&job, x, axis)
-
-
 def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, cnp.ndarray index, y, mask, temperature, uniform, top_k,
            top_p, min_p):
     """Draw one class of each row of x, an array as for `run`, whose axis is the last one.
@@ -536,17 +844,6 @@ def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, cnp.ndarray index,
     args.top_p_step = step_of(top_p)
     args.min_p_step = step_of(min_p)
     run_on(&job, x, axis)
-
-
-def vjp(int op, int dtype, cnp.ndarray grad, cnp.ndarray output, cnp.ndarray y, int axis):
-    """A vector-Jacobian product; all arrays as for `run`, of one shape, y may be one of the others."""
-    cdef sl_job job
-    cdef sl_vjp_args args
-    prepare(&job, op, dtype, dtype)
-    job.y = cnp.PyArray_DATA(y)
-    job.args = &args
-    args.output = cnp.PyArray_DATA(output)
-    run_on(&job, grad, axis)
 
 
 def elementwise(int op, int x_dtype, int y_dtype, cnp.ndarray x, y, target=None, weight=None, pos_weight=None,

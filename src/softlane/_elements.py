@@ -143,30 +143,3 @@ def binary_cross_entropy(
     if losses is not None:
         return losses[()]
     return _losses._finish(np.array(sums), reduction, a.size, wanted)
-
-
-# ---- vector-Jacobian products ---------------------------------------------------------------------------------------
-
-
-def vjp(op: int, name: str, grad: object, y: object, axis: object, out: object) -> Any:
-    """softmax_grad and log_softmax_grad."""
-    g, a = _arguments.as_array(name, grad, "grad"), _arguments.as_array(name, y, "y")
-    dtype = _arguments.result_dtype(name, a.dtype, "y")
-    if (other := _arguments.result_dtype(name, g.dtype, "grad")) != dtype:
-        raise TypeError(f"{name}: grad is computed in {other} and y in {dtype}, expected the same dtype")
-    if g.shape != a.shape:
-        raise ValueError(f"{name}: grad has shape {g.shape}, expected that of y, {a.shape}")
-    k = _arguments.normalise_axis(name, axis, a.ndim)
-    result = np.empty(a.shape, dtype) if out is None else _arguments.check_out(name, out, a.shape, dtype)
-    z = result.reshape(1) if a.ndim == 0 else result
-    g, a = (b.reshape(1) if b.ndim == 0 else b for b in (g, a))
-    g, a = (b.copy() if _arguments.overlaps(b, z) else b for b in (g, a))
-    storage = _arguments.storage(dtype)
-    if all(b.dtype == dtype and _arguments.is_plain(b) for b in (g, a, z)):
-        _core.vjp(op, storage, g, a, z, k)
-    else:
-        for piece in _arguments.pieces(a.shape, k):
-            part = np.array(g[piece], dtype=dtype, order="C")
-            _core.vjp(op, storage, part, _arguments.contiguous(a[piece], dtype), part, k)
-            z[piece] = part
-    return result[()] if out is None else out

@@ -13,7 +13,7 @@ import numpy as np
 
 from softlane import _arguments, _core
 from softlane._arguments import Array
-from softlane._rows import as_float
+from softlane._old_rows import as_float
 
 _REDUCTIONS = ("mean", "sum", "none")
 _INT64 = np.iinfo(np.int64)

@@ -1,6 +1,6 @@
-"""Decide what x, class axes, a mask and temperatures mean together: the rows that all functions over classes have.
+"""Run: operations with a result like x or one number for each row, on arguments of any layout and dtype.
 
-And whether the kernels can read them where they are. It knows no operation.
+What `_core.rows` does not take as it came is checked here, and goes on as one call or chunk by chunk.
 """
 
 from __future__ import annotations
@@ -10,146 +10,158 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softlane._arguments import Array, as_array, broadcast, element, is_plain, normalise_axes, storage, without
+from softlane import _core
+from softlane._chunks import Axes, apply_to_rows, are_far
+from softlane._validate import (
+    Array,
+    as_array,
+    check_out,
+    compute_dtype,
+    is_plain,
+    options,
+    output_dtype,
+    overlaps,
+    result_dtype,
+)
 
-# Temperatures whose powers the kernels can take: beyond, rows are scaled by a power of two first.
-_TEMPERATURES = {np.dtype(np.float32): 2.0**24, np.dtype(np.float64): 2.0**100}
+# Operations with one number for each row, and what a row without a class gives
+_OF_NO_CLASS = {_core.LOGSUMEXP: -math.inf, _core.EXPECTATION: 0.0}
 
 
 class Rows(NamedTuple):
-    """Checked. mask is bool and like x; temperature is float64, one number (0-d) or one for each row."""
+    """Checked: an x with at least one dimension, its class axes side by side, and what goes with it (see `Options`)."""
 
     x: Array
-    axis: int
-    compute: np.dtype[Any]
+    axes: Axes
     mask: Array | None
     temperature: Array | None
-
-    def part(self, piece: tuple[slice, ...]) -> Rows:
-        """Some of the rows."""
-        mask = None if self.mask is None else self.mask[piece]
-        temperature = of_rows(self.temperature, without(piece, self.axis))
-        return self._replace(x=self.x[piece], mask=mask, temperature=temperature)
-
-    def readable(self) -> Rows:
-        """The same in memory that the kernels can read; a copy where this is not."""
-        mask = None if self.mask is None else np.ascontiguousarray(self.mask)
-        temperature = None if self.temperature is None else np.ascontiguousarray(self.temperature)
-        return self._replace(x=_readable(self.x, self.compute), mask=mask, temperature=temperature)
+    compute: np.dtype[Any]
 
     @property
-    def is_readable(self) -> bool:
-        return is_plain(self.x) and reads(self.x, self.compute) and (self.mask is None or is_plain(self.mask))
+    def arrays(self) -> tuple[Array, Array | None, Array | None]:
+        return self.x, self.mask, self.temperature
 
-    def far(self) -> Array | None:
-        """Which temperatures the kernels do not take; None where they take all."""
-        if self.temperature is None:
-            return None
-        limit = _TEMPERATURES[self.compute]
-        far: Array = (self.temperature < 1 / limit) | (self.temperature > limit)
-        return far if far.any() else None
-
-    def scaled(self) -> tuple[Rows, Array]:
-        """Rows of a 2-d x with temperatures 2^e f: the rows times 2^-e, in float64, with f; and what was taken off.
-
-        A row that overflows is less its maximum first: what is left of it near the maximum is exact.
-        """
-        assert self.temperature is not None
-        fraction, exponent = np.frexp(self.temperature)
-        exponent = exponent[:, None]
-        x = self.x.astype(np.float64)
-        with np.errstate(all="ignore"):
-            visible = x if self.mask is None else np.where(self.mask, x, -np.inf)
-            top = visible.max(axis=1, keepdims=True)
-            overflows = (np.isfinite(visible) & np.isinf(np.ldexp(visible, -exponent))).any(axis=1, keepdims=True)
-            top = np.where(overflows & np.isfinite(top), top, 0)
-            x = np.ldexp(x - top, -exponent)
-        return self._replace(x=x, compute=np.dtype(np.float64), temperature=fraction), top
+    @property
+    def classes(self) -> int:
+        return math.prod(self.x.shape[i] for i in self.axes)
 
 
-class Options(NamedTuple):
-    """What the arguments say beside x: the class axes in ascending order, the batch (and with length 1 along them)."""
+class Result(NamedTuple):
+    """Where results go: `array`, of the caller's shape, or memory of our own that `out` takes over at the end.
 
-    axes: tuple[int, ...]
-    kept: tuple[int, ...]
-    batch: tuple[int, ...]
-    mask: Array | None
-    temperature: Array | None
-
-
-def options(name: str, shape: tuple[int, ...], axis: object, where: object, temperature: object) -> Options:
-    """For an x of that shape; 0-d counts as one class."""
-    axes = normalise_axes(name, axis, len(shape))
-    rows = shape or (1,)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(rows))
-    batch = tuple(n for i, n in enumerate(rows) if i not in axes)
-    mask = None if where is None else _mask(name, where, shape).reshape(rows)
-    return Options(
-        axes, kept, batch, mask, None if temperature is None else _temperature(name, temperature, kept, batch)
-    )
-
-
-def of_rows(numbers: Array | None, index: Any) -> Array | None:
-    """Those of some rows, where there is not one number for all."""
-    return numbers if numbers is None or not numbers.ndim else numbers[index]
-
-
-def _mask(name: str, where: object, shape: tuple[int, ...]) -> Array:
-    mask = as_array(name, where, "where")
-    if mask.dtype != np.bool_:
-        raise TypeError(f"{name}: where has dtype {mask.dtype}, expected bool")
-    return broadcast(name, "where", mask, shape, "x")
-
-
-def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
-    """float64: one number, or one for each row; None for the number 1, but not for an array of it.
-
-    An array may be a part of a larger one, whose other rows have other temperatures: its rows have the bits of those.
+    view is the same memory as the kernels see it, beside x.
     """
-    if type(temperature) is float and 0 < temperature < np.inf:
-        return None if temperature == 1 else np.array(temperature)
-    t = as_array(name, as_float(temperature), "temperature")
-    if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
-        raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
-    with np.errstate(all="ignore"):
-        t = t.astype(np.float64)
-    wrong = ~((t > 0) & (t < np.inf))
-    if wrong.any():
-        what, value = element("temperature", t, int(wrong.argmax()))
-        limit = "; the limit towards 0 is the class with the largest logit: argmax" if value == 0 else ""
-        raise ValueError(f"{name}: {what} is {value}, expected positive, finite numbers{limit}")
-    is_one = t.ndim == 0 and t.item() == 1
-    t = per_row(name, "temperature", t, kept, batch)
-    return None if is_one else t
+
+    array: Array
+    view: Array
+    out: Array | None
+
+    def give(self) -> Any:
+        if self.out is None:
+            return self.array[()]
+        if self.array is not self.out:
+            self.out[...] = self.array
+        return self.out
 
 
-def as_float(number: object) -> object:
-    """A Python integer as the nearest float, or infinity, as NumPy has no type for large ones; all else as it is."""
-    if type(number) is not int:
-        return number
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
+def result_for(
+    name: str,
+    out: object,
+    shape: tuple[int, ...],
+    view: tuple[int, ...],
+    dtype: np.dtype[Any],
+    inputs: tuple[Array | None, ...],
+    in_place: tuple[Array, ...] = (),
+) -> Result:
+    """out, unless it overlaps what is still to be read: with `in_place` other than element by element."""
+    if out is None:
+        array = np.empty(shape, dtype)
+        return Result(array, array.reshape(view), None)
+    y = check_out(name, out, shape, dtype)
+    spoils = any(a is not None and np.may_share_memory(a, y) for a in inputs) or any(overlaps(a, y) for a in in_place)
+    if spoils or not np.may_share_memory(y.reshape(view), y):  # reshaping copies some layouts
+        array = np.empty(shape, dtype)
+        return Result(array, array.reshape(view), out)  # type: ignore[arg-type]
+    return Result(out, y.reshape(view), out)  # type: ignore[arg-type]
 
 
-def per_row(name: str, what: str, a: Array, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array:
-    """One number (0-d), or one for each row: given in the shape of the batch, or in `kept`, that of all axes."""
-    if a.size == 1 and a.ndim <= len(kept):
-        return a.reshape(())
-    for shape in (batch, kept):
-        try:
-            return np.ascontiguousarray(np.broadcast_to(a, shape).reshape(batch))
-        except ValueError:
-            continue
-    raise ValueError(f"{name}: {what} has shape {a.shape}, expected a number, or one for each row: {batch} or {kept}")
+def call(
+    op: int,
+    name: str,
+    x: object,
+    axis: object,
+    dtype: object,
+    out: object,
+    keepdims: bool,
+    where: object,
+    temperature: object,
+) -> Any:
+    """Any call of an operation without arguments of its own."""
+    a = as_array(name, x)
+    native = result_dtype(name, a.dtype)
+    wanted = output_dtype(name, dtype, native)
+    asked = options(name, a.shape, axis, where, temperature)
+    shape = a.shape or (1,)
+    compute = compute_dtype(native, wanted)
+    x = a.reshape(shape)
+    others = (asked.mask, asked.temperature)
+    if op in _OF_NO_CLASS:
+        result = () if not a.shape else asked.kept if keepdims else asked.batch
+        y = result_for(name, out, result, asked.kept, wanted, (x, *others))
+    else:
+        y = result_for(name, out, a.shape, shape, wanted, others, (x,))
+    rows, view = together(Rows(x, asked.axes, *others, compute), y.view)
+    run(op, rows, view)
+    return y.give()
 
 
-def reads(a: Array, compute: np.dtype[Any]) -> bool:
-    """Do the kernels of that compute type know the dtype?"""
-    return a.dtype == np.float64 if compute == np.float64 else a.dtype != np.float64 and storage(a.dtype) is not None
+def together(rows: Rows, *others: Array | None) -> tuple[Any, ...]:
+    """Class axes side by side: at the end, where they are not. Others are outputs, or inputs like x."""
+    axes = rows.axes
+    return (rows, *others) if axes == tuple(range(axes[0], axes[-1] + 1)) else at_the_end(rows, *others)
 
 
-def _readable(a: Array, compute: np.dtype[Any]) -> Array:
-    a = np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("="))
-    return a if is_plain(a) and reads(a, compute) else np.array(a, dtype=compute, order="C")
+def at_the_end(rows: Rows, *others: Array | None) -> tuple[Any, ...]:
+    """The same with the class axes at the end."""
+    ndim, axes = rows.x.ndim, rows.axes
+    last = tuple(range(ndim - len(axes), ndim))
+    arrays = (a if a is None or not a.ndim else np.moveaxis(a, axes, last) for a in (*rows.arrays, *others))
+    x, mask, temperature, *moved = arrays
+    assert x is not None
+    return (Rows(x, last, mask, temperature, rows.compute), *moved)
+
+
+def run(op: int, rows: Rows, y: Array, *others: Array, values: Array | None = None) -> None:
+    """Into y, like x or with length 1 along the class axes. others: inputs like x; values: one for each class."""
+    (x, mask, temperature), axes, compute = rows.arrays, rows.axes, rows.compute
+    if y.size == 0:
+        return
+    if x.size == 0:
+        y.fill(_OF_NO_CLASS[op])
+        return
+    is_read = is_plain(x) and (x.dtype == compute or x.dtype.itemsize <= 2)  # by the kernels, where it is
+    if op not in _OF_NO_CLASS and mask is None and not others and not is_read and is_plain(y) and y.dtype == compute:
+        np.copyto(y, x, casting="unsafe")  # then in place, without a temporary
+        x = y
+    if op == _core.SOFTMIN and are_far(temperature, compute):
+        op, x = _core.SOFTMAX, -x.astype(compute)
+    keepdims = op in _OF_NO_CLASS
+
+    def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, *arrays: Array) -> Any:
+        *like_x, y = arrays
+        arguments = (keepdims, mask, t, like_x[0] if like_x else values, mode)
+        if compute != np.float64 or y.dtype.itemsize > 2:
+            return _core.rows(op, x, axes, y.dtype, y, *arguments)
+        if mode == _core.CHECKED and y.size > _core.MOST_COPIED:
+            return None
+        wide = _core.rows(op, x, axes, np.float64, None, *arguments)
+        with np.errstate(all="ignore"):
+            np.copyto(y, wide, casting="unsafe")
+        return y
+
+    correct = _shift_logsumexp if op == _core.LOGSUMEXP else None
+    apply_to_rows(kernel, compute, axes, (x, mask, temperature), others, (y,), correct)
+
+
+def _shift_logsumexp(top: Array, temperature: Array, y: Array) -> None:
+    y += top / temperature

@@ -1,205 +1,321 @@
-"""Decide, for softmax, log_softmax and logsumexp: how arrays that the kernels cannot read, or write to, reach them.
-
-It knows nothing of how a softmax is computed.
-"""
+"""softmax, softmin, log_softmax and logsumexp."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from softlane import _core
-from softlane._arguments import (
-    Array,
-    as_array,
-    broadcast_shapes,
-    check_out,
-    compute_dtype,
-    is_plain,
-    is_same,
-    output_dtype,
-    overlaps,
-    pieces,
-    result_dtype,
-    storage,
-)
-from softlane._rows import Rows, of_rows, options, reads
+from softlane import _core, _rows
+from softlane._chunks import Axes, apply, for_numpy
+from softlane._rows import Rows, result_for, together
+from softlane._validate import Array, as_array, broadcast_shapes, options, output_dtype, result_dtype
 
 
-def call(
-    op: int,
-    name: str,
-    x: object,
-    axis: object,
-    out: object,
+def softmax(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
     *,
-    keepdims: bool = False,
-    dtype: object = None,
-    where: object = None,
-    temperature: object = None,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
-    """Any call that `_core.fast` does not take."""
-    a = as_array(name, x)
-    native = result_dtype(name, a.dtype)
-    wanted = output_dtype(name, dtype, native)
-    asked = options(name, a.shape, axis, where, temperature)
-    shape, axes = a.shape or (1,), asked.axes
-    reduces = op == _core.LOGSUMEXP
-    result_shape = a.shape if not reduces else () if not a.shape else asked.kept if keepdims else asked.batch
-    y = None if out is None else check_out(name, out, result_shape, wanted)
-    rows = Rows(a.reshape(shape), axes[0], compute_dtype(native, wanted), asked.mask, asked.temperature)
-    fresh = y is None or _spoils(rows, y) or (reduces and np.may_share_memory(rows.x, y))
-    result = np.empty(result_shape, wanted) if y is None or fresh else y
-    view = result.reshape(asked.kept if reduces else shape)
-    if len(axes) == 1:
-        run(op, rows, view)
-    else:
-        _run_axes(op, rows, axes, view)
+    """Softmax along an axis: ``exp(x) / sum(exp(x))``, computed without overflow.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout. float32, float64, float16 and bfloat16 (of ml_dtypes) keep their dtype; bool and
+        integers of up to 16 bits give float32, wider integers float64.
+    axis : int, tuple of int or None, optional
+        The class axis, the last one by default; several count as one, None is all. Everything else is batch.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
+    where : array_like of bool, optional
+        The elements that count; broadcasts to the shape of `x`. The others give 0, whatever they are.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
+        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+    out : ndarray, optional
+        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+
+    Returns
+    -------
+    ndarray
+        Probabilities in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype of `x` is not supported (longdouble, complex, object, strings, masked arrays), `x` is on another
+        device, `axis` is no integer, `where` is not bool, or `out` is not an array of the result's dtype.
+    ValueError
+        If `where` or `temperature` has the wrong shape, a temperature is not positive and finite, or `out` has the
+        wrong shape or is read-only; `numpy.exceptions.AxisError` if `axis` is out of bounds.
+
+    Notes
+    -----
+    A row with NaN or +inf, or of -inf only, gives NaN; one with nothing that counts gives 0. -inf beside finite values
+    gives exactly 0. An axis of length 0 gives an empty array. No floating-point warnings are
+    issued.
+
+    float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
+    bfloat16 ones are the float32 result rounded once. The bits of a row do not depend on the values or the position of
+    other rows, the length of the axes before `axis`, the number of threads, strides, or the instruction set. (The
+    length of the axes after it may choose another order of summation.)
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and softmax functions",
+       IMA Journal of Numerical Analysis 41 (2021). Why a shift is needed, and the errors of the usual ones.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.softmax(np.array([1.0, 2.0, 3.0]))
+    array([0.09003057, 0.24472847, 0.66524096])
+    >>> softlane.softmax(np.array([[1000.0, 0.0], [0.0, 0.0]]), axis=0)
+    array([[1. , 0.5],
+           [0. , 0.5]])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.softmax(x, temperature=t[:, None])
+    array([[0.26894142, 0.73105858],
+           [0.37754067, 0.62245933]])
+    """
+    y = _core.rows(_core.SOFTMAX, x, axis, dtype, out, False, where, temperature)
     if y is None:
-        return result if result_shape else result[()]
-    if fresh or not np.may_share_memory(view, y):  # reshaping has copied an out that is strided
-        y[...] = view.reshape(result_shape)
-    return out
+        y = _rows.call(_core.SOFTMAX, "softmax", x, axis, dtype, out, False, where, temperature)
+    return y
 
 
-def _spoils(rows: Rows, out: Array) -> bool:
-    """Would writing `out` change what is still to be read?"""
-    others = (rows.mask, rows.temperature)
-    return overlaps(rows.x, out) or any(a is not None and np.may_share_memory(a, out) for a in others)
+def softmin(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    """Softmin along an axis: ``exp(-x) / sum(exp(-x))``, the softmax of ``-x`` without a copy of `x`.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers of any shape and layout, such as distances or costs; dtypes as in `softmax`. Unsigned integers count as
+        negative numbers here, without wrapping.
+    axis : int, tuple of int or None, optional
+        As in `softmax`, like all that follow.
+    dtype : data-type, optional
+        Of the result.
+    where : array_like of bool, optional
+        The elements that count.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``.
+    out : ndarray, optional
+        Where to write.
+
+    Returns
+    -------
+    ndarray
+        Probabilities in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    Notes
+    -----
+    The bits are those of ``softmax(-x)``, so the accuracy is 2 ULP. A row with NaN or -inf, or of +inf only, gives NaN.
+    +inf beside finite values gives exactly 0.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.softmin(np.array([1.0, 2.0, 3.0]))
+    array([0.66524096, 0.24472847, 0.09003057])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.softmin(x, temperature=t[:, None])
+    array([[0.73105858, 0.26894142],
+           [0.62245933, 0.37754067]])
+    """
+    y = _core.rows(_core.SOFTMIN, x, axis, dtype, out, False, where, temperature)
+    if y is None:
+        y = _rows.call(_core.SOFTMIN, "softmin", x, axis, dtype, out, False, where, temperature)
+    return y
 
 
-def _run_axes(op: int, rows: Rows, axes: tuple[int, ...], result: Array) -> None:
-    """Several class axes: as one, where they lie together; else piece by piece through copies that have them last."""
-    count = len(axes)
-    if axes == tuple(range(axes[0], axes[0] + count)) and is_plain(rows.x) and is_plain(result):
-        mask = None if rows.mask is None else _join(rows.mask, axes)
-        run(op, rows._replace(x=_join(rows.x, axes), mask=mask), _join(result, axes))
-        return
-    last = tuple(range(-count, 0))
-    x, y = np.moveaxis(rows.x, axes, last), np.moveaxis(result, axes, last)
-    mask = None if rows.mask is None else np.moveaxis(rows.mask, axes, last)
-    batch = x.ndim - count
-    n = math.prod(x.shape[batch:])
-    for piece in pieces((*x.shape[:batch], n), batch):
-        chosen = piece[:batch]
-        flat = (*x[chosen].shape[:batch], n)
-        small = Rows(
-            x=np.ascontiguousarray(x[chosen]).reshape(flat),
-            axis=batch,
-            compute=rows.compute,
-            mask=None if mask is None else np.ascontiguousarray(mask[chosen]).reshape(flat),
-            temperature=of_rows(rows.temperature, chosen),
-        )
-        own = np.empty(flat if op != _core.LOGSUMEXP else (*flat[:-1], 1), result.dtype)
-        run(op, small, own)
-        y[chosen] = own.reshape(y[chosen].shape)
+def log_softmax(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    """Logarithm of the softmax along an axis, accurate where ``log(softmax(x))`` is not.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int, tuple of int or None, optional
+        The class axis, the last one by default; several count as one, None is all.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
+    where : array_like of bool, optional
+        The elements that count; broadcasts to the shape of `x`. The others give -inf, whatever they are.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
+        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+    out : ndarray, optional
+        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities (in nats) in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    Notes
+    -----
+    A row with NaN or +inf, or of -inf only, gives NaN. -inf beside finite values gives -inf.
+
+    float32 and float64 results are within 2 ULP of the exact value, also where a class has a probability close to 1:
+    with ``m = max(x)`` this is ``(x - m) - log1p(sum of the others / exp(m))``, in which nothing cancels. Bits as in
+    `softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.log_softmax(np.array([0.0, -40.0]))
+    array([-4.24835426e-18, -4.00000000e+01])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.log_softmax(x, temperature=t[:, None])
+    array([[-1.31326169, -0.31326169],
+           [-0.97407698, -0.47407698]])
+    """
+    y = _core.rows(_core.LOG_SOFTMAX, x, axis, dtype, out, False, where, temperature)
+    if y is None:
+        y = _rows.call(_core.LOG_SOFTMAX, "log_softmax", x, axis, dtype, out, False, where, temperature)
+    return y
 
 
-def _join(a: Array, axes: tuple[int, ...]) -> Array:
-    return a.reshape(*a.shape[: axes[0]], math.prod(a.shape[i] for i in axes), *a.shape[axes[-1] + 1 :])
+def logsumexp(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    b: ArrayLike | None = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    dtype: DTypeLike | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    """Logarithm of the sum of exponentials along an axis: ``log(sum(exp(x)))``, computed without overflow.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int, tuple of int or None, optional
+        The class axis, the last one by default; several count as one, None is all.
+    b : array_like, optional
+        Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none,
+        whatever `x` is. NaN where the sum is negative. The dtype of the result is the wider of those that `x` and
+        `b` alone would give; a Python number as `b` does not count.
+    keepdims : bool, optional
+        Leave the axis in the result, with length 1.
+    return_sign : bool, optional
+        Return the logarithm of the sum's magnitude, and the sign of the sum.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64.
+    where : array_like of bool, optional
+        The elements that count; broadcasts to the shape of `x`. A row without any gives -inf.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
+        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+    out : ndarray, optional
+        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+
+    Returns
+    -------
+    ndarray or NumPy scalar
+        The shape of `x` without `axis` (or with length 1 there): `out` where given, a scalar where no dimension is
+        left.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`.
+
+    Notes
+    -----
+    A row with NaN gives NaN, else one with +inf gives +inf. A row of -inf only, or of length 0, gives -inf. With `b`
+    the sum is one of float64 by NumPy, and its accuracy what cancellation leaves.
+
+    float32 and float64 results are within 2 ULP of the larger of ``abs(result)`` and ``abs(max(x))``: the result is
+    ``max(x) + log1p(...)``, and the sum of the two can cancel. Bits as in `softmax`. Memory is the result's alone.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.logsumexp(np.array([[0.0, 0.0], [1000.0, 1000.0]]))
+    array([6.93147181e-01, 1.00069315e+03])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.logsumexp(x, temperature=t[:, None])
+    array([1.31326169, 0.97407698])
+    """
+    if b is not None or return_sign:
+        return _weighted(x, axis, b, bool(keepdims), bool(return_sign), dtype, where, temperature, out)
+    keepdims = bool(keepdims)
+    y = _core.rows(_core.LOGSUMEXP, x, axis, dtype, out, keepdims, where, temperature)
+    if y is None:
+        y = _rows.call(_core.LOGSUMEXP, "logsumexp", x, axis, dtype, out, keepdims, where, temperature)
+    return y
 
 
-def run(op: int, rows: Rows, y: Array) -> None:
-    """Into y, of the shape of x, or, for logsumexp, with length 1 along the axis."""
-    x, axis, compute = rows.x, rows.axis, rows.compute
-    if y.size == 0:
-        return
-    if x.shape[axis] == 0:
-        y.fill(-np.inf)
-        return
-    far = rows.far()
-    if far is not None and op == _core.SOFTMIN:
-        op, rows = _core.SOFTMAX, rows._replace(x=-x.astype(compute))
-    if far is not None:
-        _run_far(op, rows, far, y)
-        return
-    stores = is_plain(y) and reads(y, compute)
-    if stores and rows.mask is None and not rows.is_readable and y.shape == x.shape and y.dtype == compute:
-        np.copyto(y, x, casting="unsafe")  # any layout, byte order or integer; then in place, without a temporary
-        rows = rows._replace(x=y)
-    if stores and rows.is_readable:
-        _run_readable(op, rows, y)
-        return
-    mask, last = None, None
-    for piece in pieces(x.shape, axis):
-        part = rows.part(piece)
-        if part.mask is not None and (last is None or not is_same(part.mask, last)):
-            last, mask = part.mask, np.ascontiguousarray(part.mask)
-        small = part._replace(mask=mask).readable()
-        own = y[piece if op != _core.LOGSUMEXP else _all_along(axis, piece)]
-        stored = compute if compute == np.float64 else y.dtype
-        if is_plain(own) and reads(own, compute):
-            target = own
-        elif own.shape == small.x.shape and small.x.dtype == stored and small.x.base is None:
-            target = small.x  # in place: this is a copy
-        else:
-            target = np.empty(own.shape, stored)
-        _run_readable(op, small, target)
-        if target is not own:
-            with np.errstate(all="ignore"):
-                own[...] = target
-        del small, target  # before the next ones are made
+# ---- logsumexp with coefficients ------------------------------------------------------------------------------------
 
 
-def _run_readable(op: int, rows: Rows, y: Array) -> None:
-    _core.run(op, storage(rows.x.dtype), storage(y.dtype), rows.x, y, rows.axis, rows.mask, rows.temperature)
-
-
-def _all_along(axis: int, piece: tuple[slice, ...]) -> tuple[slice, ...]:
-    return tuple(slice(None) if i == axis else s for i, s in enumerate(piece))
-
-
-def _run_far(op: int, rows: Rows, far: Array, y: Array) -> None:
-    """Rows with temperatures that the kernels do not take are copied, some at a time; the others go on as ever."""
-    if rows.x.ndim == 1:
-        rows, y = rows._replace(x=rows.x[None], axis=1, mask=None if rows.mask is None else rows.mask[None]), y[None]
-    assert rows.temperature is not None
-    x, to = np.moveaxis(rows.x, rows.axis, -1), np.moveaxis(y, rows.axis, -1)
-    far, t = (np.broadcast_to(a, x.shape[:-1]) for a in (far, rows.temperature))
-    mask = None if rows.mask is None else np.moveaxis(rows.mask, rows.axis, -1)
-    places = np.argwhere(far)
-    results = []
-    for piece in pieces((len(places), x.shape[-1]), 1):
-        chosen = tuple(places[piece[0]].T)
-        some = Rows(x[chosen], 1, rows.compute, None if mask is None else mask[chosen], t[chosen])
-        results.append((chosen, _scaled(op, some, y.dtype)))
-    if not far.all():
-        run(op, rows._replace(temperature=np.where(far, 1, t)), y)
-    for chosen, result in results:
-        to[chosen] = result
-
-
-def _scaled(op: int, rows: Rows, dtype: np.dtype[Any]) -> Array:
-    """Rows of a 2-d array with temperatures that the kernels do not take."""
-    scaled, top = rows.scaled()
-    y = np.empty((len(rows.x), 1) if op == _core.LOGSUMEXP else rows.x.shape)
-    with np.errstate(all="ignore"):
-        run(op, scaled, y)
-        if op == _core.LOGSUMEXP:
-            assert rows.temperature is not None
-            y += top / rows.temperature[:, None]
-        return y.astype(dtype)
-
-
-# ---- logsumexp with coefficients -------------------------------------------------------------------------------------
-
-
-def weighted_logsumexp(
-    name: str,
+def _weighted(
     x: object,
     axis: object,
     b: object,
-    out: object,
-    *,
     keepdims: bool,
     return_sign: bool,
     dtype: object,
     where: object,
     temperature: object,
+    out: object,
 ) -> Any:
-    """log(abs(sum(b * exp(x)))) and the sign of the sum, in float64 by NumPy, piece by piece. b = 0 is no term."""
+    """log(abs(sum(b * exp(x)))) and the sign of the sum, in float64 by NumPy. b = 0 is no term."""
+    name = "logsumexp"
     a = as_array(name, x)
     native = result_dtype(name, a.dtype)
     factor = as_array(name, 1.0 if b is None else b, "b")
@@ -209,28 +325,17 @@ def weighted_logsumexp(
     wanted = output_dtype(name, dtype, native)
     shape = broadcast_shapes(name, a.shape, "b", factor.shape)
     asked = options(name, shape, axis, where, temperature)
-    result_shape = () if not shape else asked.kept if keepdims else asked.batch
-    y = None if out is None else check_out(name, out, result_shape, wanted)
-    last = tuple(range(-len(asked.axes), 0))
-    views = [np.moveaxis(np.broadcast_to(v, shape or (1,)), asked.axes, last) for v in (a, factor)]
-    if asked.mask is not None:
-        views.append(np.moveaxis(asked.mask, asked.axes, last))
-    batch = asked.batch
-    log, sign = np.empty(batch), np.empty(batch)
-    for piece in pieces((*batch, math.prod(views[0].shape[len(batch) :])), len(batch)):
-        chosen = piece[:-1]
-        log[chosen], sign[chosen] = _signed(
-            *(v[chosen] for v in views), axes=last, t=of_rows(asked.temperature, chosen)
-        )
-    if not return_sign:
-        log[sign < 0] = np.nan
-    with np.errstate(all="ignore"):
-        if y is None:
-            result: Any = log.astype(wanted).reshape(result_shape)[()]
-        else:
-            y[...] = log.reshape(result_shape)
-            result = out
-        return (result, sign.astype(wanted).reshape(result_shape)[()]) if return_sign else result
+    result = () if not shape else asked.kept if keepdims else asked.batch
+    y = result_for(name, out, result, asked.kept, wanted, (a, factor, asked.mask, asked.temperature))
+    a, factor = (np.broadcast_to(v, shape or (1,)) for v in (a, factor))
+    rows = Rows(a, asked.axes, asked.mask, asked.temperature, np.dtype(np.float64))
+    sign = np.empty(asked.kept, wanted)
+    rows, factor, *views = together(rows, factor, y.view, sign)
+    apply(for_numpy(_signed), rows.x.shape, rows.axes, (rows.x, factor, rows.mask, rows.temperature, *views))
+    if return_sign:
+        return y.give(), sign.reshape(result)[()]
+    y.view[sign < 0] = np.nan
+    return y.give()
 
 
 def _promoted(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
@@ -238,21 +343,18 @@ def _promoted(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if a != b and a.itemsize == b.itemsize else max(a, b, key=lambda d: d.itemsize)
 
 
-def _signed(
-    x: Array, b: Array, mask: Array | None = None, *, axes: tuple[int, ...], t: Array | None
-) -> tuple[Array, Array]:
+def _signed(axes: Axes, x: Array, b: Array, mask: Array | None, t: Array | None, log: Array, sign: Array) -> None:
     x, b = x.astype(np.float64), b.astype(np.float64)
-    with np.errstate(all="ignore"):
-        if t is not None:
-            x = x / t.reshape((*t.shape, *(1 for _ in axes if t.ndim)))
-        hidden = b == 0 if mask is None else (b == 0) | ~mask
-        x, b = np.where(hidden, -np.inf, x), np.where(hidden, 0, b)
-        top = x.max(axis=axes, keepdims=True, initial=-np.inf)
-        infinite = top == np.inf  # then finite terms are nothing
-        top[~np.isfinite(top)] = 0
-        most = abs(b).max(axis=axes, keepdims=True, initial=0)
-        exponent = np.where(np.isfinite(most) & (most > 2.0**900), np.frexp(most)[1], 0)  # lest the sum overflows
-        e = np.where(infinite & (x < np.inf), 0, np.exp(x - top))
-        total = np.where(hidden, 0, np.ldexp(b, -exponent) * e).sum(axis=axes)
-        log = np.log(abs(total)) + (top + exponent * np.log(2)).reshape(total.shape)
-        return np.where(np.isnan(log), np.nan, log), np.where(np.isnan(total), np.nan, np.sign(total))
+    x = x if t is None else x / t
+    hidden = b == 0 if mask is None else (b == 0) | ~mask
+    x, b = np.where(hidden, -np.inf, x), np.where(hidden, 0, b)
+    top = x.max(axis=axes, keepdims=True, initial=-np.inf)
+    infinite = top == np.inf  # then finite terms are nothing
+    top[~np.isfinite(top)] = 0
+    most = abs(b).max(axis=axes, keepdims=True, initial=0)
+    exponent = np.where(np.isfinite(most) & (most > 2.0**900), np.frexp(most)[1], 0)  # lest the sum overflows
+    e = np.where(infinite & (x < np.inf), 0, np.exp(x - top))
+    total = np.where(hidden, 0, np.ldexp(b, -exponent) * e).sum(axis=axes, keepdims=True)
+    found = np.log(abs(total)) + (top + exponent * np.log(2))
+    log[...] = np.where(np.isnan(found), np.nan, found)
+    sign[...] = np.where(np.isnan(total), np.nan, np.sign(total))

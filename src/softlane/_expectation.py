@@ -1,0 +1,131 @@
+"""expectation: the mean of values under a softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from softlane import _core
+from softlane._chunks import Axes, Kernel, apply_to_rows
+from softlane._rows import Rows, result_for, run
+from softlane._validate import (
+    Array,
+    as_array,
+    class_values,
+    compute_dtype,
+    normalise_axis,
+    options,
+    output_dtype,
+    result_dtype,
+)
+
+
+def expectation(
+    x: ArrayLike,
+    values: ArrayLike,
+    axis: int = -1,
+    *,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    """The mean of values under the softmax of logits: ``sum(softmax(x) * values)`` along an axis.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    values : array_like
+        Real numbers, not NaN: one for each class, of shape ``(C,)``, or an array with as many dimensions as `x`
+        that broadcasts to its shape.
+    axis : int, optional
+        The class axis, the last one by default.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        computed in that.
+    out : ndarray, optional
+        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+
+    Returns
+    -------
+    ndarray
+        The shape of `x` without `axis`, of `dtype`: `out` where given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if one of `values` is NaN or their shape does not fit.
+
+    Notes
+    -----
+    A row that `softmax` makes NaN gives NaN; one with nothing visible, or without classes, gives 0. An infinite value
+    counts only where its probability is not 0. Products are added
+    as if in twice the precision, so the error is that of the probabilities: within 4 ULP of ``sum(p * abs(values))``.
+    Probabilities are not written anywhere.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.expectation(np.log([[1.0, 1.0, 2.0]]), [0.0, 1.0, 2.0])
+    array([1.25])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.expectation(x, [0.0, 1.0], temperature=t[:, None])
+    array([0.73105858, 0.62245933])
+    """
+    y = _core.rows(_core.EXPECTATION, x, axis, dtype, out, False, where, temperature, values)
+    if y is None:
+        y = _expectation(x, values, axis, where, temperature, dtype, out)
+    return y
+
+
+def _expectation(
+    x: object, values: object, axis: object, where: object, temperature: object, dtype: object, out: object
+) -> Any:
+    name = "expectation"
+    a = as_array(name, x)
+    native = result_dtype(name, a.dtype)
+    wanted = output_dtype(name, dtype, compute_dtype(native))
+    compute = compute_dtype(native, wanted)
+    axis = normalise_axis(name, axis, a.ndim)
+    asked = options(name, a.shape, axis, where, temperature)
+    v = class_values(name, values, a.shape, axis, compute)
+    rows = Rows(a.reshape(a.shape or (1,)), asked.axes, asked.mask, asked.temperature, compute)
+    result = asked.batch if a.shape else ()
+    y = result_for(name, out, result, asked.kept, wanted, (rows.x, v, rows.mask, rows.temperature))
+    if rows.x.size == 0:
+        y.view.fill(0)
+    elif v.ndim == 1 and np.isfinite(v).all():
+        run(_core.EXPECTATION, rows, y.view, values=v)
+    else:
+        v = np.broadcast_to(v.reshape(-1, *(1,) * (a.ndim - axis - 1)) if v.ndim == 1 else v, rows.x.shape)
+        arrays = (rows.x, rows.mask, rows.temperature)
+        apply_to_rows(_of_elements(compute), compute, rows.axes, arrays, (v,), (y.view,))
+    return y.give()
+
+
+def _of_elements(compute: np.dtype[Any]) -> Kernel:
+    """The mean of a value for each element, by NumPy. A product is 0 where the probability is."""
+
+    def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, v: Array, y: Array) -> Any:
+        if mode == _core.CHECKED and x.size > _core.MOST_COPIED:
+            return None
+        dtype = compute_dtype(x.dtype, compute)
+        p = _core.rows(_core.SOFTMAX, x, axes, dtype, None, False, mask, t, None, mode)
+        with np.errstate(all="ignore"):
+            products = np.where(p == 0, 0, p * v.astype(np.float64))
+            products = np.ascontiguousarray(np.moveaxis(products, axes[0], -1))
+            y[...] = np.expand_dims(products.sum(axis=-1), axes[0])
+        return y
+
+    return kernel

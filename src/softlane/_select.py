@@ -1,0 +1,480 @@
+"""argmax, topk, take_log_probs and rank: choices among the classes of each row."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from softlane import _core
+from softlane._chunks import Axes, apply_to_rows, are_far
+from softlane._rows import Rows, at_the_end
+from softlane._validate import (
+    Array,
+    as_array,
+    check_class_count,
+    check_k,
+    check_kind,
+    compute_dtype,
+    given_classes,
+    normalise_axis,
+    options,
+    output_dtype,
+    result_dtype,
+)
+
+_TOPK = {"probs": _core.TOPK_PROBS, "log_probs": _core.TOPK_LOG_PROBS, "logits": _core.TOPK}
+_TAKE = {"probs": _core.TAKE_PROBS, "log_probs": _core.TAKE_LOG_PROBS}
+
+
+class TopK(NamedTuple):
+    """What `topk` returns: a tuple with names.
+
+    Parameters
+    ----------
+    values : ndarray
+        Probabilities, their logarithms or logits, with length `k` along the class axis.
+    indices : ndarray of int64
+        The classes, in the same shape.
+
+    Examples
+    --------
+    >>> import softlane
+    >>> softlane.topk([0.0, 2.0, 1.0], 2).indices
+    array([1, 2])
+    """
+
+    values: Any
+    indices: Any
+
+
+def argmax(
+    x: ArrayLike,
+    axis: int | None = -1,
+    *,
+    return_probs: bool = False,
+    keepdims: bool = False,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
+    """The class with the largest logit along an axis, and its probability in the same pass.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    axis : int or None, optional
+        The class axis, the last one by default. None counts all elements as the classes of one row.
+    return_probs : bool, optional
+        Return the probability of the class too, as `softmax` gives it.
+    keepdims : bool, optional
+        Leave the axis in the results, with length 1.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`.
+    temperature : float or array_like, optional
+        The probability is that for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the probabilities: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+
+    Returns
+    -------
+    index : ndarray of int64
+        The shape of `x` without `axis`, or with length 1 there; a NumPy scalar where no dimension is left.
+    prob : ndarray
+        Only with `return_probs`: the same shape, of `dtype`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if the axis has length 0.
+
+    Notes
+    -----
+    Of equal logits the one with the lowest index is taken; NaN counts as the largest, as in `numpy.argmax`, and its
+    probability is NaN. Hidden classes come last: only a row that has no others gives one, with probability 0.
+
+    Along the last axis, probabilities have the bits of `softmax`. Memory is the results' alone.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.argmax(np.array([[0.0, 2.0, 1.0], [3.0, 3.0, 0.0]]))
+    array([1, 0])
+    >>> index, prob = softlane.argmax(np.array([0.0, 2.0, 1.0]), return_probs=True)
+    >>> int(index), round(float(prob), 6)
+    (1, 0.665241)
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.argmax(x, return_probs=True, temperature=t[:, None])[1]
+    array([0.73105858, 0.62245933])
+    """
+    op = _core.TOPK_PROBS if return_probs else _core.TOPK
+    found = _core.topk(op, x, axis, 1, dtype, keepdims, True, where, temperature)
+    if found is None:
+        found = _argmax(x, axis, bool(return_probs), bool(keepdims), where, temperature, dtype)
+    return found if return_probs else found[0]
+
+
+def topk(
+    x: ArrayLike,
+    k: int,
+    axis: int = -1,
+    *,
+    kind: str = "probs",
+    sorted: bool = True,
+    largest: bool = True,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+) -> TopK:
+    """The k classes with the largest logits along an axis, and their probabilities.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    k : int
+        How many, from 0 to the number of classes.
+    axis : int, optional
+        The class axis, the last one by default.
+    kind : {"probs", "log_probs", "logits"}, optional
+        What the values are: as `softmax` or `log_softmax` of the whole rows gives them, or `x` itself.
+    sorted : bool, optional
+        Largest first; if False, in any order.
+    largest : bool, optional
+        If False, the k classes with the smallest logits, smallest first; NaN still comes first.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`. The others come last, with probability 0.
+    temperature : float or array_like, optional
+        Probabilities are those for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the values: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+
+    Returns
+    -------
+    TopK
+        A named tuple ``(values, indices)`` of arrays in the shape of `x` with length `k` along the axis.
+        `values` are of `dtype`, `indices` of int64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `softmax`, and ValueError if `k` is out of range.
+
+    Notes
+    -----
+    Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
+    NaN. A visible -inf comes before hidden classes.
+
+    Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is copied, and only candidates
+    are sorted: beside the results, memory is some multiple of `k` and a sixteenth of a row for each thread.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> values, indices = softlane.topk(np.array([1.0, 3.0, 2.0, 3.0]), 2)
+    >>> indices
+    array([1, 3])
+    >>> values
+    array([0.3994863, 0.3994863])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.topk(x, 1, temperature=t[:, None]).values
+    array([[0.73105858],
+           [0.62245933]])
+    """
+    if largest and axis is not None and kind in ("probs", "log_probs"):
+        found = _core.topk(_TOPK[kind], x, axis, k, dtype, True, sorted, where, temperature)
+        if found is not None:
+            return TopK(found[1], found[0])
+    return _topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype)
+
+
+def take_log_probs(
+    x: ArrayLike,
+    indices: ArrayLike,
+    axis: int = -1,
+    *,
+    ignore_index: int | None = None,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
+    """Log-probabilities of given classes: ``take_along_axis(log_softmax(x), indices, axis)``, without the log_softmax.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    indices : array_like of int
+        With as many dimensions as `x`: classes along `axis`, any number of them, as in `numpy.take_along_axis`. With
+        one dimension less: one class for each row. The other axes broadcast against those of `x`.
+    axis : int, optional
+        The class axis, the last one by default.
+    ignore_index : int, optional
+        An index that stands for no class, such as -100 or -1 of padding: the result there is 0.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`. The others give -inf.
+    temperature : float or array_like, optional
+        The result is that for ``x / temperature``: one positive number, or one for each row.
+    dtype : data-type, optional
+        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        computed in that.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities (in nats) in the shape of `indices`, of `dtype`.
+
+    Raises
+    ------
+    IndexError
+        If an index is outside ``[0, C)`` and not `ignore_index`; negative ones are outside, too.
+    TypeError, ValueError
+        As `softmax`, and if `indices` are no integers or their shape does not fit.
+
+    Notes
+    -----
+    Values and accuracy as those of `log_softmax`, along the last axis also the bits.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.take_log_probs(np.array([[0.0, 0.0], [0.0, 40.0]]), [0, 1])
+    array([-6.93147181e-01, -4.24835426e-18])
+
+    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
+    where there are as many classes as rows.
+
+    >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> softlane.take_log_probs(x, [0, 0], temperature=t[:, None])
+    array([-1.31326169, -0.97407698])
+    """
+    y = _core.take(_core.TAKE_LOG_PROBS, x, axis, indices, dtype, ignore_index, where, temperature)
+    if y is None:
+        y = _take(_core.TAKE_LOG_PROBS, "take_log_probs", x, axis, indices, dtype, ignore_index, where, temperature)
+    return y
+
+
+def rank(
+    x: ArrayLike,
+    indices: ArrayLike,
+    axis: int = -1,
+    *,
+    ignore_index: int | None = None,
+    where: ArrayLike | None = None,
+) -> Any:
+    """How many classes come before a given one: 0 for the greedy choice.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any shape and layout; dtypes as in `softmax`.
+    indices : array_like of int
+        As in `take_log_probs`.
+    axis : int, optional
+        The class axis, the last one by default.
+    ignore_index : int, optional
+        An index that stands for no class, such as -100 or -1 of padding: the result there is -1.
+    where : array_like of bool, optional
+        The classes that count; broadcasts to the shape of `x`. The others come last.
+
+    Returns
+    -------
+    ndarray of int64
+        Ranks in the shape of `indices`.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As `take_log_probs`.
+
+    Notes
+    -----
+    The order is that of `topk`: ``rank(x, topk(x, k).indices)`` counts from 0 to ``k - 1``.
+
+    Examples
+    --------
+    >>> import numpy as np, softlane
+    >>> softlane.rank(np.array([[0.5, 3.0, 1.0], [2.0, 2.0, 2.0]]), [2, 2])
+    array([1, 2])
+    """
+    y = _core.take(_core.RANK, x, axis, indices, None, ignore_index, where)
+    if y is None:
+        y = _take(_core.RANK, "rank", x, axis, indices, None, ignore_index, where, None)
+    return y
+
+
+# ---- arguments of any layout and dtype ------------------------------------------------------------------------------
+
+
+class _Call(NamedTuple):
+    """Checked. dtype is that of values, stored is the one in which the kernels write them."""
+
+    rows: Rows
+    dtype: np.dtype[Any]
+    kept: tuple[int, ...]
+    batch: tuple[int, ...]
+    is_scalar: bool  # x is 0-d
+
+    @property
+    def classes(self) -> int:
+        return self.rows.classes
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return self.rows.compute if self.rows.compute == np.float64 else self.dtype
+
+    def shape(self, k: int) -> tuple[int, ...]:
+        """k numbers for each row, along the class axis."""
+        return tuple(k if i == self.rows.axes[0] else n for i, n in enumerate(self.kept))
+
+    def give(self, a: Array, dtype: np.dtype[Any], has_axis: bool) -> Any:
+        with np.errstate(all="ignore"):
+            a = a.astype(dtype, copy=False)
+        return a if has_axis else a.reshape(() if self.is_scalar else self.batch)[()]
+
+
+def _check(
+    name: str,
+    x: object,
+    axis: object,
+    where: object,
+    temperature: object,
+    dtype: object,
+    *,
+    is_per_row: bool = False,
+    all_axes: bool = False,
+) -> _Call:
+    """is_per_row: values are one number for each row, which is worth 32 bits also where logits have 16."""
+    a = as_array(name, x)
+    axis = axis if all_axes and axis is None else normalise_axis(name, axis, a.ndim)
+    native = result_dtype(name, a.dtype)
+    wanted = output_dtype(name, dtype, compute_dtype(native) if is_per_row else native)
+    asked = options(name, a.shape, axis, where, temperature)
+    compute = compute_dtype(native, wanted)
+    rows = Rows(a.reshape(a.shape or (1,)), asked.axes, asked.mask, asked.temperature, compute)
+    return _Call(rows, wanted, asked.kept, asked.batch, a.ndim == 0)
+
+
+def _argmax(
+    x: object, axis: object, return_probs: bool, keepdims: bool, where: object, temperature: object, dtype: object
+) -> tuple[Any, Any]:
+    call = _check("argmax", x, axis, where, temperature, dtype, all_axes=True)
+    check_class_count("argmax", call.rows.x.shape, call.rows.axes, call.rows.compute)
+    index, y = _largest(call, 1, "probs" if return_probs else "logits", True)
+    has_axis = keepdims and not call.is_scalar
+    return call.give(index, index.dtype, has_axis), None if y is None else call.give(y, call.dtype, has_axis)
+
+
+def _topk(
+    x: object,
+    k: object,
+    axis: object,
+    kind: object,
+    in_order: bool,
+    largest: bool,
+    where: object,
+    temperature: object,
+    dtype: object,
+) -> TopK:
+    kind = check_kind("topk", kind)
+    call = _check("topk", x, axis, where, temperature, dtype)
+    check_class_count("topk", call.rows.x.shape, call.rows.axes, call.rows.compute, least=0)
+    count = check_k("topk", k, call.rows.classes)
+    index, y = _largest(call, count, kind, in_order, largest)
+    if y is None:
+        y = _logits_of(call.rows, index, call.dtype)
+    return TopK(call.give(y, call.dtype, True), index)
+
+
+def _largest(call: _Call, k: int, kind: str, in_order: bool, largest: bool = True) -> tuple[Array, Array | None]:
+    """The first k classes of each row, of x or of -x, and their values unless these are logits."""
+    rows = call.rows
+    index = np.empty(call.shape(k), np.int64)
+    y = None if kind == "logits" else np.empty(call.shape(k), call.stored)
+    if index.size == 0:
+        return index, y
+    apart = y is None or not largest or are_far(rows.temperature, rows.compute)
+    op = (_core.TOPK if apart else _TOPK[kind]) if largest else _core.TOPK_OF_NEGATED
+    to = None if apart else y
+
+    def kernel(
+        mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, index: Array, y: Array | None
+    ) -> Any:
+        dtype = None if y is None else y.dtype
+        return _core.topk(op, x, axes, k, dtype, True, in_order, mask, t, mode, index, y)
+
+    which = rows._replace(temperature=None) if apart else rows  # temperatures change no order, but may make equals
+    which, index_view, view = _classes_last(k, which, index, to)
+    apply_to_rows(kernel, rows.compute, which.axes, which.arrays, (), (index_view, view))
+    if apart and y is not None:
+        _values_of(_TAKE[kind], rows, index, y)
+    return index, y
+
+
+def _classes_last(k: int, rows: Rows, *others: Array | None) -> tuple[Any, ...]:
+    """With the class axis at the end, as kernels want it for more than one class of a row."""
+    return (rows, *others) if k == 1 else at_the_end(rows, *others)
+
+
+def _values_of(op: int, rows: Rows, index: Array, y: Array) -> None:
+    """Values, or ranks, of given classes, into y of the same shape."""
+    if index.size == 0:
+        return
+
+    def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, index: Array, y: Array) -> Any:
+        return _core.take(op, x, axes, index, None if op == _core.RANK else y.dtype, None, mask, t, mode, y)
+
+    rows, index, y = _classes_last(index.shape[rows.axes[0]], rows, index, y)
+    apply_to_rows(kernel, rows.compute, rows.axes, rows.arrays, (index,), (y,))
+
+
+def _logits_of(rows: Rows, index: Array, dtype: np.dtype[Any]) -> Array:
+    """x itself at these classes: -inf where hidden, all NaN where a visible one is NaN, which then comes first."""
+    axis = rows.axes[0]
+    with np.errstate(all="ignore"):
+        y = np.take_along_axis(rows.x, index, axis).astype(dtype)
+    hidden: Any = np.False_ if rows.mask is None else ~np.take_along_axis(rows.mask, index, axis)
+    y[np.broadcast_to(hidden, y.shape)] = -np.inf
+    np.copyto(y, np.nan, where=np.isnan(y.take([0], axis) if y.shape[axis] else y) & ~hidden)
+    return y
+
+
+def _take(
+    op: int,
+    name: str,
+    x: object,
+    axis: object,
+    indices: object,
+    dtype: object,
+    ignore_index: object,
+    where: object,
+    temperature: object,
+) -> Any:
+    """Values or ranks of given classes."""
+    call = _check(name, x, axis, where, temperature, dtype, is_per_row=True)
+    rows, k = call.rows, call.rows.axes[0]
+    given = given_classes(name, indices, ignore_index, rows.x.shape, k, call.is_scalar)
+    index = given.classes
+    shape = (*index.shape[:k], rows.classes, *index.shape[k + 1 :])
+    if shape != rows.x.shape:  # the rows that several classes are given for
+        mask, t = rows.mask, rows.temperature
+        mask = None if mask is None else np.broadcast_to(mask, shape)
+        t = t if t is None or not t.ndim else np.broadcast_to(t, (*shape[:k], 1, *shape[k + 1 :]))
+        rows = rows._replace(x=np.broadcast_to(rows.x, shape), mask=mask, temperature=t)
+    y = np.empty(index.shape, np.int64 if op == _core.RANK else call.stored)
+    _values_of(op, rows, index, y)
+    if given.ignored is not None:
+        y[given.ignored] = -1 if op == _core.RANK else 0
+    with np.errstate(all="ignore"):
+        y = y.astype(y.dtype if op == _core.RANK else call.dtype, copy=False)
+    return y if given.has_axis else y.reshape(() if call.is_scalar else (*shape[:k], *shape[k + 1 :]))[()]

@@ -1,0 +1,416 @@
+"""Check: arrays, dtypes, axes, masks, temperatures and outputs of a call. It knows no operation."""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.exceptions import AxisError
+
+from softlane import _core
+
+Array = np.ndarray[Any, Any]
+
+_SUPPORTED = "float32, float64, float16, bfloat16, bool and the integers of 8 to 64 bits"
+_STORAGE = {
+    np.dtype(np.float32): _core.FLOAT32,
+    np.dtype(np.float64): _core.FLOAT64,
+    np.dtype(np.float16): _core.FLOAT16,
+    np.dtype(np.int8): _core.INT8,
+    np.dtype(np.uint8): _core.UINT8,
+    np.dtype(np.int16): _core.INT16,
+    np.dtype(np.uint16): _core.UINT16,
+    np.dtype(np.bool_): _core.BOOL,
+}
+_FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+# Kinds of device in DLPack whose memory a processor can read: kDLCPU, kDLCUDAHost, kDLROCMHost.
+_CPU = (1, 3, 11)
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    if dtype.isbuiltin != 2 or dtype.name != "bfloat16" or dtype.itemsize != 2:
+        return False
+    _core.register_bfloat16(dtype.num)
+    return True
+
+
+def storage(dtype: np.dtype[Any]) -> int | None:
+    """How the kernels know a dtype, None if they do not."""
+    return _core.BFLOAT16 if is_bfloat16(dtype) else _STORAGE.get(dtype)
+
+
+def compute_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """What results of these dtypes, or arrays that have them, are computed in."""
+    return np.dtype(np.float64 if np.float64 in dtypes else np.float32)
+
+
+def broadcast(name: str, what: str, a: Array, shape: tuple[int, ...], of: str) -> Array:
+    try:
+        return np.broadcast_to(a, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: {what} has shape {a.shape}, which does not broadcast to {shape}, that of {of}"
+        ) from None
+
+
+def broadcast_shapes(name: str, x: tuple[int, ...], what: str, other: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that an argument and x have together."""
+    try:
+        return np.broadcast_shapes(x, other)
+    except ValueError:
+        raise ValueError(f"{name}: {what} has shape {other}, which does not broadcast with {x}, that of x") from None
+
+
+def result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[Any]:
+    if is_bfloat16(dtype):
+        return dtype
+    if dtype.kind in "fbiu" and dtype.isbuiltin != 2:  # some extension dtypes call themselves float or integer too
+        if dtype.newbyteorder("=") in _FLOATS:
+            return dtype.newbyteorder("=")
+        if dtype.kind in "biu":
+            return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    raise TypeError(f"{name}: {what} has dtype {dtype}; supported are {_SUPPORTED}")
+
+
+def same_dtype(name: str, grad: Array, y: Array) -> np.dtype[Any]:
+    """That of results of a vector-Jacobian product."""
+    dtype, other = result_dtype(name, y.dtype, "y"), result_dtype(name, grad.dtype, "grad")
+    if other != dtype:
+        raise TypeError(f"{name}: grad is computed in {other} and y in {dtype}, expected the same dtype")
+    if grad.shape != y.shape:
+        raise ValueError(f"{name}: grad has shape {grad.shape}, expected that of y, {y.shape}")
+    return dtype
+
+
+def _reject_objects(name: str, x: object, a: Array, what: str) -> None:
+    """An array of objects says nothing to users who did not make one."""
+    kind = type(x).__name__
+    held = type(a.item(0)).__name__ if a.size else "nothing"
+    inside = f", an array of objects ({held})" if a.ndim and not isinstance(x, np.ndarray) else f" of objects ({held})"
+    came = f"is {kind}" if a.ndim == 0 else f"is {kind}{inside}"
+    hint = f"; {what}.to_numpy(float) makes numbers of it" if hasattr(x, "to_numpy") else ""
+    if hasattr(x, "toarray"):
+        hint = f"; {what}.toarray() makes a plain array of it"
+    raise TypeError(f"{name}: {what} {came}, dtype object; supported are {_SUPPORTED}{hint}")
+
+
+def output_dtype(name: str, dtype: object, default: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype argument of a call."""
+    if dtype is None:
+        return default
+    try:
+        found = np.dtype(dtype)  # type: ignore[call-overload]
+    except TypeError:
+        found = None
+    if found is not None and (is_bfloat16(found) or found in _FLOATS):
+        return found  # type: ignore[no-any-return]
+    raise TypeError(f"{name}: dtype is {dtype!r}, expected a NumPy dtype: float32, float64, float16 or bfloat16")
+
+
+def as_array(name: str, x: object, what: str = "x") -> Array:
+    """An array of NumPy, of another library, or anything that makes one; without a copy where memory can be shared."""
+    if type(x) is np.ndarray and x.dtype != np.object_:
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        advice = f"{what}.filled(...)"
+        if what in ("x", "where"):
+            advice = f"{what}.data, and where=~{what}.mask to functions that have it"
+        elif what in ("target", "indices"):
+            advice = f"{what}.filled(ignore_index) to functions that have it"
+        raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
+    try:
+        if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
+            return _from_library(name, x, what)
+        a = np.asarray(x)
+        if a.dtype == np.object_:
+            _reject_objects(name, x, a, what)
+        return a
+    except ValueError as error:
+        raise ValueError(f"{name}: {what} cannot be made an array: {error}") from None
+    except (RuntimeError, BufferError) as error:  # a tensor of PyTorch that requires a gradient, or is sparse
+        raise TypeError(f"{name}: {what} cannot be read as a NumPy array: {error}") from None
+
+
+def _from_library(name: str, x: Any, what: str) -> Array:
+    try:
+        kind = int(x.__dlpack_device__()[0])
+    except (ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(f"{name}: {what} is not an array in memory: {error}") from None
+    if kind not in _CPU:
+        device = getattr(x, "device", kind)
+        raise TypeError(f"{name}: {what} is on device {device} (DLPack type {kind}), expected an array on the CPU")
+    if type(x).__module__ == "torch" and str(getattr(x, "dtype", "")) == "torch.bfloat16":
+        return _torch_bfloat16(name, x, what)
+    if not hasattr(x, "__array__"):
+        return np.from_dlpack(x)
+    try:
+        return np.asarray(x)
+    except TypeError as error:  # a dtype that NumPy lacks, or another layout
+        raise TypeError(f"{name}: {what} cannot be read as a NumPy array: {error}") from None
+
+
+def _torch_bfloat16(name: str, x: Any, what: str) -> Array:
+    """PyTorch does not hand bfloat16 to NumPy, but the same bits as int16."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError(f"{name}: {what} is bfloat16, which NumPy only has with the package ml_dtypes") from None
+    if x.requires_grad:
+        raise TypeError(f"{name}: {what} requires grad; pass {what}.detach()")
+    return np.asarray(x.view(sys.modules["torch"].int16)).view(ml_dtypes.bfloat16)
+
+
+def integer(name: str, what: str, value: object) -> int:
+    try:
+        if isinstance(value, (bool, np.bool_)):  # integers to Python
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: {what} must be an integer, got {value!r} ({type(value).__name__})") from None
+
+
+def element(what: str, a: Array, flat: int) -> tuple[str, Any]:
+    """One element as errors name it, ``what[i, j]``, and its value."""
+    place = tuple(int(i) for i in np.unravel_index(flat, a.shape))
+    return what + (f"[{', '.join(map(str, place))}]" if place else ""), a[place]
+
+
+def normalise_axis(name: str, axis: object, ndim: int) -> int:
+    """The axis as 0 <= k < ndim; a 0-d array is one class, so it has an axis 0 as well."""
+    k = integer(name, "axis", axis)
+    axes = max(ndim, 1)
+    if not -axes <= k < axes:
+        raise AxisError(k, ndim)
+    return k % axes
+
+
+def normalise_axes(name: str, axis: object, ndim: int) -> tuple[int, ...]:
+    """The same for None (all axes) and tuples, in ascending order."""
+    if axis is None:
+        return tuple(range(max(ndim, 1)))
+    if not isinstance(axis, tuple):
+        return (normalise_axis(name, axis, ndim),)
+    axes = sorted(normalise_axis(name, k, ndim) for k in axis)
+    if not axes:
+        raise ValueError(f"{name}: axis is an empty tuple, expected at least one axis")
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name}: axis {axis} names an axis twice")
+    return tuple(axes)
+
+
+def check_out(name: str, out: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str = "out") -> Array:
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{name}: {what} must be a numpy.ndarray, got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"{name}: {what} has shape {out.shape}, expected {shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"{name}: {what} has dtype {out.dtype}, expected {dtype}")
+    if out.size and _shares_elements(out):
+        raise ValueError(f"{name}: {what} has strides {out.strides}: several elements share memory")
+    if not out.flags.writeable:
+        raise ValueError(f"{name}: {what} is read-only")
+    return np.asarray(out)
+
+
+def _shares_elements(a: Array) -> bool:
+    """Do elements share memory? Not if each step, from the smallest on, is beyond all that the smaller ones reach."""
+    reach = a.itemsize
+    for step, n in sorted((abs(step), n) for step, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if step < reach:
+            return True
+        reach += (n - 1) * step
+    return False
+
+
+def is_plain(a: Array) -> bool:
+    return a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative
+
+
+def overlaps(a: Array, out: Array) -> bool:
+    """Does `out` share memory with `a`, other than element by element?"""
+    same = a.dtype == out.dtype and is_plain(a) and is_plain(out) and _address(a) == _address(out)
+    return not same and bool(np.may_share_memory(a, out))
+
+
+def contiguous(a: Array, dtype: np.dtype[Any]) -> Array:
+    """C-contiguous, of that dtype; values that do not fit become 0 or infinite."""
+    with np.errstate(all="ignore"):
+        return np.ascontiguousarray(a, dtype=dtype)
+
+
+def _address(a: Array) -> int:
+    return int(a.__array_interface__["data"][0])
+
+
+# ---- what goes with x -----------------------------------------------------------------------------------------------
+
+
+class Options(NamedTuple):
+    """What the arguments say beside x: the class axes in ascending order, and shapes with and without them.
+
+    mask is bool and like x; temperature is float64: one number (0-d), or one for each row, in the shape `kept`.
+    """
+
+    axes: tuple[int, ...]
+    kept: tuple[int, ...]
+    batch: tuple[int, ...]
+    mask: Array | None
+    temperature: Array | None
+
+
+def options(name: str, shape: tuple[int, ...], axis: object, where: object, temperature: object) -> Options:
+    """For an x of that shape; 0-d counts as one class."""
+    axes = normalise_axes(name, axis, len(shape))
+    rows = shape or (1,)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(rows))
+    batch = tuple(n for i, n in enumerate(rows) if i not in axes)
+    mask = None if where is None else _mask(name, where, shape).reshape(rows)
+    t = None if temperature is None else _temperature(name, temperature, kept, batch)
+    return Options(axes, kept, batch, mask, t)
+
+
+def _mask(name: str, where: object, shape: tuple[int, ...]) -> Array:
+    mask = as_array(name, where, "where")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"{name}: where has dtype {mask.dtype}, expected bool")
+    return broadcast(name, "where", mask, shape, "x")
+
+
+def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
+    """float64: one number, or one for each row; None for the number 1, but not for an array of it.
+
+    An array may be a part of a larger one, whose other rows have other temperatures: its rows have the bits of those.
+    """
+    if type(temperature) is float and 0 < temperature < np.inf:
+        return None if temperature == 1 else np.array(temperature)
+    t = as_array(name, as_float(temperature), "temperature")
+    if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
+        raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
+    with np.errstate(all="ignore"):
+        t = t.astype(np.float64)
+    wrong = ~((t > 0) & (t < np.inf))
+    if wrong.any():
+        what, value = element("temperature", t, int(wrong.argmax()))
+        limit = "; the limit towards 0 is the class with the largest logit: argmax" if value == 0 else ""
+        raise ValueError(f"{name}: {what} is {value}, expected positive, finite numbers{limit}")
+    is_one = t.ndim == 0 and t.item() == 1
+    t = per_row(name, "temperature", t, kept, batch)
+    return None if is_one else t
+
+
+def as_float(number: object) -> object:
+    """A Python integer as the nearest float, or infinity, as NumPy has no type for large ones; all else as it is."""
+    if type(number) is not int:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def per_row(name: str, what: str, a: Array, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array:
+    """One number (0-d), or one for each row, in the shape `kept`; given in that shape or in the batch's."""
+    if a.size == 1 and a.ndim <= len(kept):
+        return a.reshape(())
+    for shape in (batch, kept):
+        try:
+            return np.ascontiguousarray(np.broadcast_to(a, shape).reshape(kept))
+        except ValueError:
+            continue
+    raise ValueError(f"{name}: {what} has shape {a.shape}, expected a number, or one for each row: {batch} or {kept}")
+
+
+def class_values(name: str, values: object, shape: tuple[int, ...], axis: int, compute: np.dtype[Any]) -> Array:
+    """Values of `expectation` in the compute dtype: one for each class, or one for each element of x of that shape."""
+    given = as_array(name, values, "values")
+    result_dtype(name, given.dtype, "values")
+    with np.errstate(all="ignore"):
+        v = given.astype(compute)
+    wrong = np.isnan(v) | (np.isinf(v) & (v != given))
+    if wrong.any():
+        what, value = element("values", given, int(wrong.argmax()))
+        raise ValueError(f"{name}: {what} is {value}, expected numbers that fit into {compute}")
+    x_shape = shape or (1,)
+    n = x_shape[axis]
+    v = v.reshape(1) if not shape and v.ndim == 0 else v
+    if v.ndim == len(x_shape) and v.shape[axis] == n == v.size:
+        v = v.reshape(n)
+    if v.shape == (n,):
+        return v
+    if v.ndim != len(x_shape):
+        raise ValueError(f"{name}: values has shape {v.shape}, expected {(n,)}, or one that broadcasts to that of x")
+    return broadcast(name, "values", v, x_shape, "x")
+
+
+# ---- choices among classes ------------------------------------------------------------------------------------------
+
+
+def check_class_count(
+    name: str, shape: tuple[int, ...], axes: tuple[int, ...], dtype: np.dtype[Any], least: int = 1
+) -> None:
+    """Are there so many at least, and no more than the kernels' lists have numbers for?"""
+    n = math.prod(shape[i] for i in axes)
+    if n < least:
+        raise ValueError(f"{name}: x has shape {shape}: axis {axes[0]} needs at least one class")
+    if n >= 1 << 32 and compute_dtype(dtype) == np.float32:
+        raise ValueError(f"{name}: x has {n} classes, expected less than 2^32 where dtype is {dtype}")
+
+
+def check_kind(name: str, kind: object) -> str:
+    if not isinstance(kind, str) or kind not in ("probs", "log_probs", "logits"):
+        raise ValueError(f'{name}: kind must be "probs", "log_probs" or "logits", got {kind!r}')
+    return kind
+
+
+def check_k(name: str, k: object, n: int) -> int:
+    count = integer(name, "k", k)
+    if not 0 <= count <= n:
+        raise ValueError(f"{name}: k is {count}, expected 0 to {n}, the number of classes")
+    return count
+
+
+class Given(NamedTuple):
+    """Class indices as int64, one or some along the class axis. Class 0 takes the place of those to ignore."""
+
+    classes: Array
+    has_axis: bool  # as they came
+    ignored: Array | None
+
+
+def given_classes(
+    name: str, indices: object, ignore_index: object, shape: tuple[int, ...], axis: int, is_scalar: bool
+) -> Given:
+    """For an x of that shape (which is_scalar says was 0-d). The rows of both broadcast together."""
+    a = as_array(name, indices, "indices")
+    if a.size == 0 and a.dtype == np.float64:
+        a = a.astype(np.int64)  # what an empty list becomes
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"{name}: indices has dtype {a.dtype}, expected integers")
+    ndim = 0 if is_scalar else len(shape)
+    if a.ndim not in (ndim, len(shape) - 1) and not (is_scalar and a.ndim == 1):
+        raise ValueError(
+            f"{name}: indices has {a.ndim} dimensions, expected {ndim} as x, or one less: a class for each row"
+        )
+    has_axis = a.ndim == len(shape)
+    ignored = None if ignore_index is None else a == integer(name, "ignore_index", ignore_index)
+    if ignored is not None:
+        a = np.where(ignored, 0, a)
+    if (ignored is None or not ignored.all()) and a.size and (int(a.min()) < 0 or int(a.max()) >= shape[axis]):
+        what, value = element("indices", a, int(np.argmax((a < 0) | (a >= shape[axis]))))
+        raise IndexError(f"{name}: {what} = {value} is outside [0, {shape[axis]})")
+    index = a if has_axis else np.expand_dims(a, axis)
+    try:
+        whole = np.broadcast_shapes((*shape[:axis], index.shape[axis], *shape[axis + 1 :]), index.shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: indices has shape {a.shape}, which does not broadcast with {shape}, that of x, "
+            f"but for axis {axis}"
+        ) from None
+    index = np.broadcast_to(index, whole).astype(np.int64, order="C", copy=False)
+    if ignored is not None:
+        ignored = np.broadcast_to(ignored if has_axis else np.expand_dims(ignored, axis), whole)
+    return Given(index, has_axis, ignored)
