@@ -19,6 +19,7 @@ def argmax(
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> Any:
     """The class with the largest logit along an axis, and its probability in the same pass.
 
@@ -38,10 +39,13 @@ def argmax(
         The probability is that for ``x / temperature``: one positive number, or one for each row.
     dtype : data-type, optional
         Of the probabilities: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+    index_dtype : data-type, optional
+        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default. uint8 takes an eighth of
+        the memory.
 
     Returns
     -------
-    index : ndarray of int64
+    index : ndarray of int64, or of `index_dtype`
         The shape of `x` without `axis`, or with length 1 there; a NumPy scalar where no dimension is left.
     prob : ndarray
         Only with `return_probs`: the same shape, of `dtype`.
@@ -49,12 +53,16 @@ def argmax(
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if the axis has length 0.
+        As `softmax`, and ValueError if the axis has length 0 or `index_dtype` does not hold its last class.
 
     Notes
     -----
     Of equal logits the one with the lowest index is taken; NaN counts as the largest, as in `numpy.argmax`, and its
     probability is NaN. Hidden classes come last: only a row that has no others gives one, with probability 0.
+
+    `where` renormalises: probabilities are those among the classes that count. For the best class but the last one, such
+    as a background, with its probability among all: ``best = argmax(x[..., :-1])`` and
+    ``exp(take_log_probs(x, best))``.
 
     Along the last axis, probabilities have the bits of `softmax`. Memory is the results' alone.
 
@@ -74,11 +82,11 @@ def argmax(
     >>> softlane.argmax(x, return_probs=True, temperature=t[:, None])[1]
     array([0.73105858, 0.62245933])
     """
-    if where is None and temperature is None and dtype is None and not keepdims:
+    if where is None and temperature is None and dtype is None and not keepdims and index_dtype is None:
         plain = _core.fast_select(_core.TOPK_PROBS if return_probs else _core.TOPK, x, axis, 1, False)
         if plain is not None:
             return plain if return_probs else plain[0]
-    return _choice.argmax(x, axis, bool(return_probs), bool(keepdims), where, temperature, dtype)
+    return _choice.argmax(x, axis, bool(return_probs), bool(keepdims), where, temperature, dtype, index_dtype)
 
 
 def topk(
@@ -92,6 +100,7 @@ def topk(
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> TopK:
     """The k classes with the largest logits along an axis, and their probabilities.
 
@@ -115,22 +124,28 @@ def topk(
         Probabilities are those for ``x / temperature``: one positive number, or one for each row.
     dtype : data-type, optional
         Of the values: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+    index_dtype : data-type, optional
+        Of the indices: any integers that hold ``C - 1``, the last of C classes; int64 by default.
 
     Returns
     -------
     TopK
         A named tuple ``(values, indices)`` of arrays in the shape of `x` with length `k` along the axis.
-        `values` are of `dtype`, `indices` of int64.
+        `values` are of `dtype`, `indices` of `index_dtype`.
 
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if `k` is out of range.
+        As `softmax`, and ValueError if `k` is out of range or `index_dtype` does not hold the last class.
 
     Notes
     -----
     Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
     NaN. A visible -inf comes before hidden classes.
+
+    `where` renormalises: probabilities are those among the classes that count. For the best class but the last one, such
+    as a background, with its probability among all: ``best = argmax(x[..., :-1])`` and
+    ``exp(take_log_probs(x, best))``.
 
     Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is copied, and only candidates
     are sorted: beside the results, memory is some multiple of `k` and a sixteenth of a row for each thread.
@@ -156,6 +171,7 @@ def topk(
         where is None
         and temperature is None
         and dtype is None
+        and index_dtype is None
         and type(k) is int
         and largest
         and 0 < k < 1 << 32
@@ -165,7 +181,7 @@ def topk(
         plain = _core.fast_select(op, x, axis, k, True, bool(sorted))
         if plain is not None:
             return TopK(plain[1], plain[0])
-    return _choice.topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype)
+    return _choice.topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype, index_dtype)
 
 
 def take_log_probs(
@@ -242,6 +258,7 @@ def rank(
     *,
     ignore_index: int | None = None,
     where: ArrayLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> Any:
     """How many classes come before a given one: 0 for the greedy choice.
 
@@ -257,16 +274,19 @@ def rank(
         An index that stands for no class, such as -100 or -1 of padding: the result there is -1.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`. The others come last.
+    index_dtype : data-type, optional
+        Of the ranks: any integers that hold ``C - 1``, where there are C classes, and -1 where there is an
+        `ignore_index`; int64 by default.
 
     Returns
     -------
-    ndarray of int64
+    ndarray of int64, or of `index_dtype`
         Ranks in the shape of `indices`.
 
     Raises
     ------
     IndexError, TypeError, ValueError
-        As `take_log_probs`.
+        As `take_log_probs`, and ValueError if `index_dtype` does not hold all ranks.
 
     Notes
     -----
@@ -278,13 +298,15 @@ def rank(
     >>> softlane.rank(np.array([[0.5, 3.0, 1.0], [2.0, 2.0, 2.0]]), [2, 2])
     array([1, 2])
     """
-    return _choice.rank(x, indices, axis, ignore_index, where)
+    return _choice.rank(x, indices, axis, ignore_index, where, index_dtype)
 
 
 def sample(
     x: ArrayLike,
     *,
     axis: int = -1,
+    size: int | None = None,
+    replace: bool = True,
     temperature: ArrayLike | None = 1.0,
     top_k: ArrayLike | None = None,
     top_p: ArrayLike | None = None,
@@ -294,8 +316,9 @@ def sample(
     where: ArrayLike | None = None,
     return_log_probs: bool = False,
     dtype: DTypeLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> Any:
-    """A class drawn at random from each row, after the filters that text generation uses.
+    """Classes drawn at random from each row, after the filters that text generation uses.
 
     Parameters
     ----------
@@ -303,6 +326,11 @@ def sample(
         Logits of any shape and layout; dtypes as in `softmax`.
     axis : int, optional
         The class axis, the last one by default.
+    size : int, optional
+        How many draws from each row: the results have this length along the axis. By default one draw, and no axis.
+    replace : bool, optional
+        If False, no class comes twice among the draws from a row: each draw takes its class out, and the next one is from
+        the rest, by their weights.
     temperature : float or array_like, optional
         Classes have the probabilities of ``softmax(x / temperature)``. Like all parameters one number, or one
         for each row. A temperature of 0 takes the class that `argmax` takes.
@@ -315,10 +343,12 @@ def sample(
     min_p : float or array_like, optional
         Then only classes whose probability is at least this part, 0 to 1, of the largest one.
     rng : numpy.random.Generator or seed, optional
-        Whatever `numpy.random.default_rng` takes: ``rng.random(batch shape)`` is drawn, one number for each row. A list
-        or tuple has one generator or seed for each row, which draws one number.
+        Whatever `numpy.random.default_rng` takes: ``rng.random(batch shape)`` is drawn, one number for each row, or with
+        `size` ``rng.random((*batch shape, size))``. A list or tuple has one generator or seed for each row, which draws
+        that row's numbers.
     uniform : array_like, optional
-        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row.
+        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row. With `size` it broadcasts to the
+        shape of the result.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`.
     return_log_probs : bool, optional
@@ -326,19 +356,23 @@ def sample(
     dtype : data-type, optional
         Of the log-probabilities: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
         computed in that.
+    index_dtype : data-type, optional
+        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default.
 
     Returns
     -------
-    index : ndarray of int64
-        The shape of `x` without `axis`; a NumPy scalar where no dimension is left.
+    index : ndarray of int64, or of `index_dtype`
+        The shape of `x` with length `size` along `axis`, or without `axis`; then a NumPy scalar where no dimension is left.
     log_prob : ndarray
         Only with `return_log_probs`: the same shape, of `dtype`. It belongs to the
-        distribution that was drawn from, after temperature and filters; `take_log_probs` has that of the model.
+        distribution that was drawn from, after temperature and filters, and without `replace` before anything is taken
+        out; `take_log_probs` has that of the model.
 
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if a parameter is out of range or the axis has length 0.
+        As `softmax`, and ValueError if a parameter is out of range, the axis has length 0, `index_dtype` does not hold its
+        last class, or without `replace` the filters, `where` and -inf leave fewer classes of a row than `size`.
 
     Notes
     -----
@@ -346,8 +380,18 @@ def sample(
     ``rng.choice(C, p=...)`` gives with the filtered probabilities. It depends on the row, its parameters and its number
     alone, not on the batch, threads or the instruction set. Nothing is sorted but a list of candidates.
 
+    With `size`, what the filters leave of a row is found once for all its draws. Without `replace`, the draws are those of
+    the Plackett-Luce distribution, as the largest of ``log_prob + Gumbel noise`` are: the weights of the rest are summed
+    anew each time, so that it is exact also where one class has nearly all. The first draw is that of one alone.
+
     A row with NaN or +inf, or with nothing above -inf, has no distribution: the class is that of `argmax`, the
-    log-probability NaN (-inf where nothing is visible).
+    log-probability NaN (-inf where nothing is visible). Without `replace` the classes are those of `topk`.
+
+    `where` renormalises: log-probabilities are those among the classes that count.
+
+    A packed mask with a bit for each class, 32 of them to an int32 as guided decoding has it, is unpacked by
+    ``np.unpackbits(bitmask.view(np.uint8), axis=-1, bitorder="little")[..., :C].view(bool)``. That is a byte for each
+    class; TIMEHERE
 
     Examples
     --------
@@ -364,7 +408,10 @@ def sample(
     >>> softlane.sample(x, temperature=t[:, None], rng=0)
     array([1, 0])
     """
-    return _choice.sample(x, axis, temperature, top_k, top_p, min_p, rng, uniform, where, bool(return_log_probs), dtype)
+    log_probs, again = bool(return_log_probs), bool(replace)
+    return _choice.sample(
+        x, axis, temperature, top_k, top_p, min_p, rng, uniform, where, log_probs, dtype, size, again, index_dtype
+    )
 
 
 def expectation(

@@ -38,7 +38,7 @@ class TopK(NamedTuple):
     ----------
     values : ndarray
         Probabilities, their logarithms or logits, with length `k` along the class axis.
-    indices : ndarray of int64
+    indices : ndarray of int64, or of `index_dtype`
         The classes, in the same shape.
 
     Examples
@@ -113,11 +113,26 @@ def _check_classes(name: str, call: _Call, least: int = 1) -> None:
         raise ValueError(f"{name}: x has {call.classes} classes, expected less than 2^32 where dtype is {call.dtype}")
 
 
+def _index_dtype(name: str, dtype: object, classes: int, ignores: bool = False) -> np.dtype[Any]:
+    """That of indices of so many classes, or of ranks; ignores: -1 is among these."""
+    try:
+        found = np.dtype(np.int64 if dtype is None else dtype)  # type: ignore[call-overload]
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind not in "iu" or not found.isnative:
+        raise TypeError(f"{name}: index_dtype is {dtype!r}, expected a native integer dtype of NumPy")
+    if np.iinfo(found).max < classes - 1:
+        raise ValueError(f"{name}: index_dtype is {found}, which does not hold {classes - 1}, the last of {classes} classes")
+    if ignores and found.kind == "u":
+        raise ValueError(f"{name}: index_dtype is {found}, which does not hold -1, the rank of ignore_index")
+    return found  # type: ignore[no-any-return]
+
+
 # ---- on the way to the kernels --------------------------------------------------------------------------------------
 
 
 class _Arrays(NamedTuple):
-    """(*batch, k) each. The parameters of a draw are one number (0-d), or one for each row."""
+    """(*batch, k) each. The filters of a draw are one number (0-d), or one for each row."""
 
     chosen: Array
     rank: Array | None = None
@@ -132,20 +147,20 @@ class _Arrays(NamedTuple):
         return _Arrays(*(None if a is None else np.ascontiguousarray(of_rows(a, rows)) for a in self))  # type: ignore[arg-type]
 
 
-def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
+def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True, replace: bool = True) -> None:
     """Fills chosen, rank and y, as `_core.select` says; op is None for `_core.sample`."""
     k = a.chosen.shape[-1]
     if a.chosen.size == 0:
         return
     moved = not (k == 1 and op in _ON_ANY_AXIS) and rows.axis < rows.x.ndim - 1
     if rows.is_readable and rows.far() is None and not moved:
-        _select(op, rows, a, in_order)
+        _select(op, rows, a, in_order, replace)
         return
     for part, chosen in _parts(rows, moved):
         own = a.of(chosen)
         if part.compute != rows.compute and own.y is not None:
             own = own._replace(y=np.empty(own.y.shape))
-        _select(op, part, own, in_order)
+        _select(op, part, own, in_order, replace)
         with np.errstate(all="ignore"):
             if op is None or op in _TOPK.values() or op == _core.TOPK_OF_NEGATED:
                 a.chosen[chosen] = own.chosen
@@ -155,14 +170,13 @@ def _run(op: int | None, rows: Rows, a: _Arrays, in_order: bool = True) -> None:
                 a.y[chosen] = own.y
 
 
-def _select(op: int | None, rows: Rows, a: _Arrays, in_order: bool) -> None:
-    y, x = a.y, rows.x
+def _select(op: int | None, rows: Rows, a: _Arrays, in_order: bool, replace: bool) -> None:
+    y, x, k = a.y, rows.x, a.chosen.shape[-1]
     kinds = storage(x.dtype), storage(rows.compute if y is None else y.dtype)
     if op is None:
         filters = a.uniform, a.top_k, a.top_p, a.min_p
-        _core.sample(*kinds, x, rows.axis, a.chosen, y, rows.mask, rows.temperature, *filters)
+        _core.sample(*kinds, x, rows.axis, k, a.chosen, y, rows.mask, rows.temperature, *filters, replace)
         return
-    k = a.chosen.shape[-1]
     _core.select(op, *kinds, x, rows.axis, k, a.chosen, a.rank, y, rows.mask, rows.temperature, in_order)
 
 
@@ -206,9 +220,11 @@ def _values_of(kind: str, call: _Call, rows: Rows, index: Array) -> Array:
 # ---- the largest ----------------------------------------------------------------------------------------------------
 
 
-def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tuple[Array, Array | None]:
-    """The first k classes of each row, and their values unless kind is None."""
-    index = np.empty((*call.batch, k), np.int64)
+def _largest(
+    call: _Call, k: int, kind: str | None, in_order: bool, dtype: np.dtype[Any]
+) -> tuple[Array, Array | None]:
+    """The first k classes of each row, in that dtype, and their values unless kind is None."""
+    index = np.empty((*call.batch, k), dtype)
     rows = call.rows
     apart = kind is None or rows.far() is not None  # temperatures change no order, but may make equals
     y = None if apart else np.empty(index.shape, call.stored)
@@ -219,15 +235,24 @@ def _largest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tu
     return index, y
 
 
-def _smallest(call: _Call, k: int, kind: str | None, in_order: bool = True) -> tuple[Array, Array | None]:
+def _smallest(
+    call: _Call, k: int, kind: str | None, in_order: bool, dtype: np.dtype[Any]
+) -> tuple[Array, Array | None]:
     """The first k classes of each row of -x, and their values under x unless kind is None."""
-    index = np.empty((*call.batch, k), np.int64)
+    index = np.empty((*call.batch, k), dtype)
     _run(_core.TOPK_OF_NEGATED, call.rows._replace(temperature=None), _Arrays(index), in_order)
     return index, None if kind is None else _values_of(kind, call, call.rows, index)
 
 
 def argmax(
-    x: object, axis: object, return_probs: bool, keepdims: bool, where: object, temperature: object, dtype: object
+    x: object,
+    axis: object,
+    return_probs: bool,
+    keepdims: bool,
+    where: object,
+    temperature: object,
+    dtype: object,
+    index_dtype: object,
 ) -> Any:
     kept: Any = None
     if axis is None:  # all axes as one
@@ -240,7 +265,8 @@ def argmax(
         x, axis = a.reshape(-1), 0
     call = _call("argmax", x, axis, where, temperature, dtype)
     _check_classes("argmax", call)
-    index, y = _largest(call, 1, "probs" if return_probs else None)
+    integers = _index_dtype("argmax", index_dtype, call.classes)
+    index, y = _largest(call, 1, "probs" if return_probs else None, True, integers)
     has_axis = keepdims and not call.is_scalar
     results = [call.result(index, has_axis=has_axis)]
     if y is not None:
@@ -260,6 +286,7 @@ def topk(
     where: object,
     temperature: object,
     dtype: object,
+    index_dtype: object,
 ) -> TopK:
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
@@ -268,7 +295,9 @@ def topk(
     count = integer("topk", "k", k)
     if not 0 <= count <= call.classes:
         raise ValueError(f"topk: k is {count}, expected 0 to {call.classes}, the number of classes")
-    index, y = (_largest if largest else _smallest)(call, count, None if kind == "logits" else kind, in_order)
+    integers = _index_dtype("topk", index_dtype, call.classes)
+    find = _largest if largest else _smallest
+    index, y = find(call, count, None if kind == "logits" else kind, in_order, integers)
     if y is None:
         y = _logits_of(call, index)
     if call.is_scalar:
@@ -371,9 +400,11 @@ def take_log_probs(
     return call.values(y, has_axis=has_axis)
 
 
-def rank(x: object, indices: object, axis: object, ignore_index: object, where: object) -> Any:
+def rank(
+    x: object, indices: object, axis: object, ignore_index: object, where: object, index_dtype: object
+) -> Any:
     call, index, has_axis, ignored = _given("rank", _call("rank", x, axis, where, None), indices, ignore_index)
-    found = np.empty_like(index)
+    found = np.empty(index.shape, _index_dtype("rank", index_dtype, call.classes, ignore_index is not None))
     _run(_core.RANK, call.rows, _Arrays(index, rank=found))
     if ignored is not None:
         found[ignored] = -1
@@ -418,8 +449,12 @@ def _without_zeros(temperature: object) -> tuple[object, Array | None]:
     return np.where(t == 0, 1, t), t == 0
 
 
-def _uniform(rng: object, uniform: object, call: _Call) -> Array:
-    """A number from 0 to 1 for each row: those given, or drawn from one generator or from one for each row."""
+def _uniform(rng: object, uniform: object, call: _Call, size: int | None) -> Array:
+    """(*batch, size) numbers from 0 to 1: those given, or drawn from one generator or from one for each row.
+
+    Where size is None there is one for each row.
+    """
+    shape = (*call.batch, 1 if size is None else size)
     if uniform is not None:
         if rng is not None:
             raise ValueError("sample: rng and uniform are both given, expected one of them")
@@ -430,8 +465,12 @@ def _uniform(rng: object, uniform: object, call: _Call) -> Array:
         if wrong.any():
             what, value = element("uniform", u, int(wrong.argmax()))
             raise ValueError(f"sample: {what} is {value}, expected numbers from 0 to 1, without 1")
-        u = call.per_row("sample", "uniform", u)
-        return np.ascontiguousarray(np.broadcast_to(u, call.batch))
+        if size is None:
+            u = call.per_row("sample", "uniform", u)
+            return np.ascontiguousarray(np.broadcast_to(u, call.batch)).reshape(shape)
+        axis, of_x = call.rows.axis, call.rows.x.shape
+        u = broadcast("sample", "uniform", u, (*of_x[:axis], size, *of_x[axis + 1 :]), "the result")
+        return np.ascontiguousarray(np.moveaxis(u, axis, -1))
     each = list(rng) if isinstance(rng, (list, tuple)) else None
     if each is not None and len(each) != math.prod(call.batch):
         rows = math.prod(call.batch)
@@ -439,8 +478,9 @@ def _uniform(rng: object, uniform: object, call: _Call) -> Array:
     try:
         if each is not None:
             generators = [np.random.default_rng(seed) for seed in each]
-            return np.array([generator.random() for generator in generators]).reshape(call.batch)
-        return np.asarray(np.random.default_rng(rng).random(call.batch))  # type: ignore[arg-type]
+            return np.array([generator.random(shape[-1]) for generator in generators]).reshape(shape)
+        drawn = np.random.default_rng(rng).random(call.batch if size is None else shape)  # type: ignore[arg-type]
+        return np.asarray(drawn).reshape(shape)
     except (TypeError, ValueError) as error:
         wrong_rng = f"sample: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
         raise type(error)(wrong_rng) from None
@@ -458,10 +498,19 @@ def sample(
     where: object,
     return_log_probs: bool,
     dtype: object,
+    size: object,
+    replace: bool,
+    index_dtype: object,
 ) -> Any:
     temperature, greedy = _without_zeros(temperature)
     call = _call("sample", x, axis, where, temperature, dtype, per_row=True)
     _check_classes("sample", call)
+    integers = _index_dtype("sample", index_dtype, call.classes)
+    count = None if size is None else integer("sample", "size", size)
+    if count is not None and count < 0:
+        raise ValueError(f"sample: size is {count}, expected at least 0")
+    if count is not None and count > call.classes and not replace:
+        raise ValueError(f"sample: size is {count}, expected at most {call.classes} classes where replace is False")
     filters = [
         _parameter("sample", "top_k", top_k, call, 0, np.inf),
         _parameter("sample", "top_p", top_p, call, 0, 1),
@@ -470,14 +519,25 @@ def sample(
     if greedy is not None:
         first = call.per_row("sample", "temperature", greedy)
         filters[0] = np.where(first, 1, call.classes if filters[0] is None else filters[0]).astype(np.int64)
-    numbers = _uniform(rng, uniform, call)
-    index = np.empty((*call.batch, 1), np.int64)
+    numbers = _uniform(rng, uniform, call, count)
+    index = np.empty(numbers.shape, integers)
     y = np.empty(index.shape, call.stored) if return_log_probs else None
-    # (*batch, 1) like the others, that a batch without dimensions is one number for each row as well
-    draw = _Arrays(index, None, y, numbers[..., None], *filters)
-    _run(None, call.rows, draw)
-    found = call.result(index, has_axis=False)
-    return found if y is None else (found, call.values(y, has_axis=False))
+    _run(None, call.rows, _Arrays(index, None, y, numbers, *filters), replace=replace)
+    if not replace and index.shape[-1] > 1:
+        _check_enough(index)
+    has_axis = count is not None
+    found = call.result(index, has_axis=has_axis)
+    return found if y is None else (found, call.values(y, has_axis=has_axis))
+
+
+def _check_enough(index: Array) -> None:
+    """Rows with fewer classes than draws have how many there are in place of each; of all others no two are the same."""
+    few = index[..., 0] == index[..., 1]
+    if few.any():
+        place = np.unravel_index(int(few.argmax()), few.shape)
+        row = f"row {tuple(int(i) for i in place)}" if place else "x"
+        left, size = int(index[place][0]), index.shape[-1]
+        raise ValueError(f"sample: {row} has {left} classes left, expected at least {size}, the size, where replace is False")
 
 
 # ---- the mean of values ---------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ def sample(
     y_dtype: int | None,
     x: np.ndarray[Any, Any],
     axis: int,
+    draws: int,
     index: np.ndarray[Any, Any],
     y: np.ndarray[Any, Any] | None,
     mask: np.ndarray[Any, Any] | None,
@@ -78,6 +79,7 @@ def sample(
     top_k: np.ndarray[Any, Any] | None,
     top_p: np.ndarray[Any, Any] | None,
     min_p: np.ndarray[Any, Any] | None,
+    replace: bool = ...,
 ) -> None: ...
 def cross_entropy(
     dtype: int | None,

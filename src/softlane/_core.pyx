@@ -67,13 +67,18 @@ cdef extern from "softlane.h" nogil:
         const void *class_weight
         double label_smoothing, scale
         double *loss
+    ctypedef struct sl_indices:
+        void *at
+        int size
     ctypedef struct sl_select_args:
         Py_ssize_t k
-        int64_t *index
-        int64_t *rank
+        sl_indices index
+        sl_indices rank
         int sorted
     ctypedef struct sl_sample_args:
-        int64_t *index
+        Py_ssize_t draws
+        int without_replacement
+        sl_indices index
         const double *uniform
         const int64_t *top_k
         const double *top_p
@@ -434,8 +439,8 @@ def fast_select(int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True
     job.y = data(y)
     job.args = &args
     args.k = k
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.rank = NULL
+    args.index = indices(index)
+    args.rank = indices(None)
     args.sorted = in_order
     execute(&job)
     if takes:
@@ -445,6 +450,13 @@ def fast_select(int op, x, axis, Py_ssize_t k, bint has_axis, bint in_order=True
 
 cdef inline void *data(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef inline sl_indices indices(array) noexcept:
+    cdef sl_indices found
+    found.at = data(array)
+    found.size = 0 if array is None else cnp.PyArray_ITEMSIZE(<cnp.ndarray>array)
+    return found
 
 
 cdef inline int run_on(sl_job *job, cnp.ndarray x, int axis) except -1:
@@ -499,7 +511,7 @@ def select(int op, int x_dtype, int y_dtype, cnp.ndarray x, int axis, Py_ssize_t
            y=None, mask=None, temperature=None, bint in_order=True):
     """Select k classes of each row of x, an array as for `run`; k is 1 unless axis is the last one.
 
-    index, rank (int64) and y have k elements for each row. softlane.h has what they become.
+    index, rank (integers of any size) and y have k elements for each row. softlane.h has what they become.
     """
     cdef sl_job job
     cdef sl_select_args args
@@ -508,18 +520,18 @@ def select(int op, int x_dtype, int y_dtype, cnp.ndarray x, int axis, Py_ssize_t
     job.y = data(y)
     job.args = &args
     args.k = k
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.rank = <int64_t *>data(rank)
+    args.index = indices(index)
+    args.rank = indices(rank)
     args.sorted = in_order
     run_on(&job, x, axis)
 
 
-def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, cnp.ndarray index, y, mask, temperature, uniform, top_k,
-           top_p, min_p):
-    """Draw one class of each row of x, an array as for `run`, whose axis is the last one.
+def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, Py_ssize_t draws, cnp.ndarray index, y, mask, temperature,
+           uniform, top_k, top_p, min_p, bint replace=True):
+    """Draw classes of each row of x, an array as for `run`, whose axis is the last one.
 
-    index (int64) and y have an element for each row; y may be None. uniform has a float64 for each row. top_k (int64),
-    top_p and min_p (float64) are None, one number, or one for each row.
+    index (integers of any size), uniform (float64) and y have so many elements for each row; y may be None. top_k
+    (int64), top_p and min_p (float64) are None, one number, or one for each row.
     """
     cdef sl_job job
     cdef sl_sample_args args
@@ -527,7 +539,9 @@ def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, cnp.ndarray index,
     set_options(&job, mask, temperature)
     job.y = data(y)
     job.args = &args
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
+    args.draws = draws
+    args.without_replacement = not replace
+    args.index = indices(index)
     args.uniform = <const double *>data(uniform)
     args.top_k = <const int64_t *>data(top_k)
     args.top_p = <const double *>data(top_p)
