@@ -153,7 +153,7 @@ def sampled_indices(p, u, axis, order, replace):
 
 
 def ordered_draws(p):
-    """The probability of each sequence of different classes, as a dictionary, of the draws without replacement from p."""
+    """The probability of each sequence of draws without replacement from p, as a dictionary."""
     found = {(): np.longdouble(1)}
     for _ in range(len(p)):
         longer = {}

@@ -347,8 +347,8 @@ def sample(
         ``rng.random((*batch shape, size))``. A list or tuple has one generator or seed for each row, which draws the
         numbers of that row.
     uniform : array_like, optional
-        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row. With `size` they broadcast to
-        the shape of the result.
+        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row. With `size` they broadcast
+        to the shape of the result.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`.
     return_log_probs : bool, optional

@@ -122,9 +122,7 @@ def _index_dtype(name: str, dtype: object, classes: int, ignores: bool = False) 
     if found.kind not in "iu" or not found.isnative:
         raise TypeError(f"{name}: index_dtype is {dtype!r}, expected a native integer dtype of NumPy")
     if np.iinfo(found).max < classes - 1:
-        raise ValueError(
-            f"{name}: index_dtype is {found}, which does not hold {classes - 1}, the last of {classes} classes"
-        )
+        raise ValueError(f"{name}: index_dtype is {found}, which does not hold the last of {classes} classes")
     if ignores and found.kind == "u":
         raise ValueError(f"{name}: index_dtype is {found}, which does not hold -1, the rank of ignore_index")
     return found  # type: ignore[no-any-return]
@@ -508,7 +506,7 @@ def sample(
     if count is not None and count < 0:
         raise ValueError(f"sample: size is {count}, expected at least 0")
     if count is not None and count > call.classes and not replace:
-        raise ValueError(f"sample: size is {count}, expected at most {call.classes} classes where replace is False")
+        raise ValueError(f"sample: size is {count}, expected at most {call.classes} where replace is False")
     filters = [
         _parameter("sample", "top_k", top_k, call, 0, np.inf),
         _parameter("sample", "top_p", top_p, call, 0, 1),
@@ -529,15 +527,13 @@ def sample(
 
 
 def _check_enough(index: Array) -> None:
-    """Rows with fewer classes than draws have how many there are in place of each; of all others no two are the same."""
+    """Rows with fewer classes than draws have how many there are for each draw; in all others no two are the same."""
     few = index[..., 0] == index[..., 1]
     if few.any():
         place = np.unravel_index(int(few.argmax()), few.shape)
         row = f"row {tuple(int(i) for i in place)}" if place else "x"
         left, size = int(index[place][0]), index.shape[-1]
-        raise ValueError(
-            f"sample: {row} has {left} classes left, expected at least {size}, the size, where replace is False"
-        )
+        raise ValueError(f"sample: {row} has {left} classes left, expected at least {size} where replace is False")
 
 
 # ---- the mean of values ---------------------------------------------------------------------------------------------
