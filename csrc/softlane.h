@@ -67,20 +67,28 @@ typedef struct {
     double *loss; /* one for each row */
 } sl_loss_args;
 
+/* Integers of 1, 2, 4 or 8 bytes. None is negative, so that it does not matter whether they have a sign. */
+typedef struct {
+    void *at;
+    int size; /* of each, in bytes */
+} sl_indices;
+
 /* Class j of k of row r of the job is at r * k + j of index, of y and of rank; k is 1 where inner is not. Classes have an
    order: NaN, then larger before smaller, then those that the mask hides; equals by index. */
 typedef struct {
     ptrdiff_t k;
-    int64_t *index; /* SL_TAKE_*, SL_RANK: which classes; SL_TOPK_*: becomes the first k in order */
-    int64_t *rank;  /* SL_RANK: becomes how many classes come before */
-    int sorted;     /* SL_TOPK_*: in their order, or in any */
+    sl_indices index; /* SL_TAKE_*, SL_RANK: which classes; SL_TOPK_*: becomes the first k in order */
+    sl_indices rank;  /* SL_RANK: becomes how many classes come before */
+    int sorted;       /* SL_TOPK_*: in their order, or in any */
 } sl_select_args;
 
-/* One class of each row, drawn at random, where inner is 1; y becomes its log-probability, unless it is NULL. A step is 0 (one for all
- * rows) or 1. */
+/* Classes of each row, drawn at random, where inner is 1. Draw j of row r is at r * draws + j of index, of uniform and of y, which
+   becomes the log-probability of the class, unless it is NULL. A step is 0 (one for all rows) or 1. */
 typedef struct {
-    int64_t *index;
-    const double *uniform; /* for each row, in [0, 1) */
+    ptrdiff_t draws;         /* 1 or more for each row; not more than n without replacement */
+    int without_replacement; /* no class twice. A row that has too few classes gets, for each of its draws, how many it has */
+    sl_indices index;
+    const double *uniform; /* in [0, 1) */
     const int64_t *top_k;  /* filters, or NULL */
     const double *top_p, *min_p;
     ptrdiff_t top_k_step, top_p_step, min_p_step;

@@ -92,6 +92,14 @@ def draws(x, axis):
     return uniform(x, axis, 0, 1)
 
 
+def two_numbers(x, axis):
+    return three_numbers(x, axis).take(range(min(x.shape[axis], 2)), axis)
+
+
+def three_numbers(x, axis):
+    return np.random.default_rng(4).random(three_indices(x, axis).shape)
+
+
 def temperatures(x, axis):
     return uniform(x, axis, 0.3, 3)
 
@@ -125,6 +133,10 @@ class Draws(np.random.Generator):
     def random(self, size):
         assert size == self.given.shape
         return np.require(self.given, np.float64, "CA")
+
+
+def fewest_bytes(n):
+    return np.min_scalar_type(n - 1)
 
 
 # ---- how close -----------------------------------------------------------------------------------------------------
@@ -220,8 +232,9 @@ def exact_of(name):
     return exact
 
 
-def exact_sample(x, rng, axis, return_log_probs, **options):
-    index, _ = reference_selection.sample(x, rng.given, axis=axis, return_log_probs=True, **options)
+def exact_sample(x, axis, return_log_probs, rng=None, uniform=None, size=None, replace=True, **options):
+    u = rng.given if uniform is None else uniform
+    index = reference_selection.sample(x, u, axis=axis, size=size, replace=replace, **options)
     p = reference_selection.kept(x, axis, **options)
     with np.errstate(divide="ignore"):
         return index, np.log(reference_selection._at(p, index, axis))
@@ -235,7 +248,7 @@ def exact_log_sigmoid(x):
     return reference_losses.exact_log_sigmoid(x.astype(np.longdouble))
 
 
-def exact_argmax(x, axis, return_probs, **options):
+def exact_argmax(x, axis, return_probs, index_dtype=None, **options):
     return reference_selection.exact_argmax(x, axis, **options)
 
 
@@ -355,9 +368,10 @@ def topk(note, k, *bounds, exact=reference_selection.exact_topk, **fixed):
     return select("topk", note, None, bounds, exact, copies=note != "", k=k, **fixed)
 
 
-def sample(note, arguments, **fixed):
-    arguments = {"rng": draws, **arguments}
-    return select("sample", note, arguments, (drawn_log_prob,), exact_sample, return_log_probs=True, **fixed)
+def sample(note, arguments, options=ROW, **fixed):
+    if "size" not in fixed:
+        arguments = {"rng": draws, **arguments}
+    return select("sample", note, arguments, (drawn_log_prob,), exact_sample, options, return_log_probs=True, **fixed)
 
 
 def take(note, indices):
@@ -400,6 +414,7 @@ OPS = [
     softmax_like("log_softmax", ulps),
     softmax_like("logsumexp", ulps_of_the_maximum),
     select("argmax", exact=exact_argmax, return_probs=True),
+    select("argmax", "in few bytes", exact=exact_argmax, return_probs=True, index_dtype=fewest_bytes),
     topk("", lambda n: min(n, 5), ulps),
     topk("of log_probs", lambda n: min(n, 500), ulps, kind="log_probs"),
     topk("of logits", lambda n: n // 2, none, kind="logits"),
@@ -414,6 +429,10 @@ OPS = [
     sample("", {}),
     sample("of 5", {}, top_k=5),
     sample("filtered", {"top_k": top_ks, "top_p": top_ps, "min_p": min_ps}),
+    sample("of three", {"uniform": three_numbers}, size=3),
+    sample("of three filtered", {"uniform": three_numbers, "top_k": top_ks, "top_p": top_ps, "min_p": min_ps}, size=3),
+    sample("of two without replacement", {"uniform": two_numbers}, options=("temperature",), size=lambda n: min(n, 2),
+           replace=False),
     loss("cross_entropy", "", {"target": index}, EACH, (ulps,)),
     loss("cross_entropy", "weighted", WEIGHTED, MEAN, ONE),
     loss("cross_entropy", "smooth", WEIGHTED, SMOOTH, MANY),

@@ -92,10 +92,14 @@ def mean_of(values, p, axis=-1):
 # ---- sample --------------------------------------------------------------------------------------------------------
 
 
-def sample(x, u, *, axis=-1, return_log_probs=False, **options):
-    """The class that each row samples with its u, and perhaps the logarithm of its probability among what is kept."""
+def sample(x, u, *, axis=-1, size=None, replace=True, return_log_probs=False, **options):
+    """The class that each row samples with its u, and perhaps the logarithm of its probability among what is kept.
+
+    With a size, u has that length along the axis, and so has the result.
+    """
     p = kept(x, axis, **options)
-    index = sampled_index(p, u, axis, the_order(x, axis, options.get("where")))
+    order = the_order(x, axis, options.get("where"))
+    index = sampled_index(p, u, axis, order) if size is None else sampled_indices(p, u, axis, order, replace)
     with np.errstate(divide="ignore"):
         return (index, _rounded(np.log(_at(p, index, axis)), x, row_dtype(x.dtype))) if return_log_probs else index
 
@@ -135,6 +139,29 @@ def sampled_index(p, u, axis, order):
     with np.errstate(invalid="ignore"):
         index = (total / total[..., -1:] <= np.asarray(u)[..., None]).sum(axis=-1)
     return np.where(total[..., -1] > 0, index, order[..., 0])[()]
+
+
+def sampled_indices(p, u, axis, order, replace):
+    """One draw after the other. Without replacement each takes its class out; rows without a distribution: in order."""
+    p, u, order = (_rows_of(a, axis) for a in (p, u, order))
+    found = np.empty(u.shape, np.int64)
+    for j in range(u.shape[-1]):
+        found[..., j] = sampled_index(p, u[..., j], -1, order if replace else order[..., j:])
+        if not replace:
+            p = np.where(np.arange(p.shape[-1]) == found[..., j, None], p * 0, p)
+    return np.moveaxis(found, -1, axis)
+
+
+def ordered_draws(p):
+    """The probability of each sequence of draws without replacement from p, as a dictionary."""
+    found = {(): np.longdouble(1)}
+    for _ in range(len(p)):
+        longer = {}
+        for drawn, probability in found.items():
+            rest = np.where(np.isin(np.arange(len(p)), drawn), 0, p)
+            longer |= {(*drawn, k): probability * rest[k] / rest.sum() for k in np.flatnonzero(rest).tolist()}
+        found |= longer
+    return found
 
 
 def _renormalised(p):

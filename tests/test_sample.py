@@ -617,3 +617,228 @@ def test_a_temperature_of_0_is_argmax():
     )
     with pytest.raises(ValueError, match="temperature"):
         softlane.sample(x, temperature=-1.0)
+
+
+# ---- several draws of each row -------------------------------------------------------------------------------------
+
+WEIGHTS = np.array([0.4, 0.05, 0.25, 0.3])
+MANY = 6000  # classes that no list holds
+
+
+def numbers(seed, x, axis, size):
+    shape = list(x.shape)
+    shape[axis] = size
+    return np.random.default_rng(seed).random(shape)
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("n", [1, 3, 40, 1024, 1025, 4096, 4097, 9000])
+@floats
+def test_each_draw_of_several_is_that_of_one(dtype, n):
+    """From the same number, whatever the filters, and the first one without replacement too."""
+    x = random((3, n), dtype, seed=n, spread=3)
+    visible = np.random.default_rng(n).random(n) < 0.9
+    visible[np.argmax(x, axis=1)] = True
+    u = numbers(1, x, 1, 30)
+    u[1, 4:6] = 0
+    for options in (*FILTERS[::3], {"where": visible, "temperature": [0.5, 1, 2]}):
+        index, log_prob = softlane.sample(x, size=30, uniform=u, return_log_probs=True, **options)
+        for j in range(30):
+            one = softlane.sample(x, uniform=u[:, j], return_log_probs=True, **options)
+            assert_same_bits(index[:, j], one[0], f"{options} {j}")
+            assert_same_bits(log_prob[:, j], one[1], f"{options} {j}")
+        if n > 1 and options.get("top_k") != 1 and "min_p" not in options and options.get("top_p", 1) > 0.99:
+            apart = softlane.sample(x, size=2, replace=False, uniform=u[:, :2], **options)
+            assert_same_bits(apart[:, 0], index[:, 0], f"{options}")
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize(("shape", "axis"), [((7,), 0), ((4, 7), 1), ((7, 4), 0), ((3, 7, 5), 1), ((), -1)])
+def test_the_numbers_of_several_draws(shape, axis):
+    """One generator, one for each row and given numbers, in the shape of the result or one that broadcasts to it."""
+    x = np.random.default_rng(2).standard_normal(shape)
+    rows = np.moveaxis(x, axis, -1) if shape else x.reshape(1)
+    batch = rows.shape[:-1]
+    used = np.random.default_rng(1)
+    index, log_prob = softlane.sample(x, axis=axis, size=3, rng=used, return_log_probs=True)
+    assert index.shape == log_prob.shape == tuple(np.where(np.arange(x.ndim) == axis, 3, shape)) if shape else (3,)
+    again = np.random.default_rng(1)
+    u = again.random((*batch, 3))
+    assert used.bit_generator.state == again.bit_generator.state
+    expected = softlane.sample(rows, size=3, uniform=u)
+    assert_same_bits(np.moveaxis(index, axis, -1), expected)
+    assert_same_bits(softlane.sample(x, axis=axis, size=3, uniform=np.moveaxis(u, -1, axis)), index)
+    each = softlane.sample(x, axis=axis, size=3, rng=list(range(int(np.prod(batch)))))
+    alone = [softlane.sample(row, size=3, rng=i) for i, row in enumerate(rows.reshape(-1, rows.shape[-1]))]
+    assert_same_bits(np.moveaxis(each, axis, -1).reshape(-1, 3), np.array(alone))
+    same = softlane.sample(x, axis=axis, size=3, uniform=0.5)
+    one = np.asarray(softlane.sample(x, axis=axis, uniform=0.5))
+    assert_same_bits(same, np.repeat(np.expand_dims(one, axis), 3, axis))
+    if shape:
+        one = softlane.sample(x, axis=axis, rng=3)
+        assert_same_bits(softlane.sample(x, axis=axis, size=1, rng=3), np.expand_dims(one, axis))
+    assert softlane.sample(x, axis=axis, size=0).size == 0
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("case", COUNTED[:5], ids=str)
+def test_frequencies_of_pairs(case, replace):
+    """Two draws from a row against the exact probability of each pair; the rest of a batch has other rows."""
+    n, spread, _, options, _ = case
+    size = 60_000
+    x = random(n, np.float64, seed=n, spread=spread)
+    p = ref.kept(x, **options)
+    exact = np.outer(p, p)
+    if not replace:
+        exact = np.zeros((n, n), np.longdouble)
+        for drawn, probability in ref.ordered_draws(p).items():
+            if len(drawn) == 2:
+                exact[drawn] = probability
+    got = softlane.sample(np.broadcast_to(x, (size, n)), size=2, replace=replace, rng=7, **options)
+    counts = np.bincount(got @ [n, 1], minlength=n * n).reshape(n, n)
+    likely = exact * size > 5
+    expected = (exact[likely] * size).astype(np.float64)
+    assert not counts[exact == 0].any()
+    statistic = ((counts[likely] - expected) ** 2 / expected).sum()
+    freedom = likely.sum() - 1
+    assert statistic < freedom + 4 * np.sqrt(2 * freedom) + 8, f"{statistic} of {freedom}"  # about once in 10^4 times
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("long", [False, True])
+@floats
+def test_frequencies_of_whole_sequences(dtype, long):
+    """All 24 orders of four classes: in a row of their own, and far apart among thousands that weigh nothing."""
+    x = np.log(WEIGHTS)
+    if long:
+        x = np.full(MANY, -30000.0)
+        places = np.array([0, 1023, 4096, 5999])
+        x[places] = np.log(WEIGHTS)
+    size = 3000 if long else 60_000
+    got = softlane.sample(np.broadcast_to(x.astype(dtype), (size, len(x))), size=4, replace=False, rng=3)
+    got = np.searchsorted(places, got) if long else got
+    exact = {drawn: p for drawn, p in ref.ordered_draws(WEIGHTS).items() if len(drawn) == 4}
+    assert len(exact) == 24 and abs(sum(exact.values()) - 1) < 1e-15
+    kinds, counts = np.unique(got, axis=0, return_counts=True)
+    found = dict(zip(map(tuple, kinds.tolist()), counts, strict=True))
+    assert found.keys() <= exact.keys()
+    common = {drawn: size * float(p) for drawn, p in exact.items() if p * size > 5}
+    statistic = sum((found.get(drawn, 0) - e) ** 2 / e for drawn, e in common.items())
+    freedom = len(common) - 1
+    assert statistic < freedom + 4 * np.sqrt(2 * freedom) + 8
+
+
+@pytest.mark.any_isa
+@stored
+@pytest.mark.parametrize("n", [12, 1024, 1025, 9000])
+def test_all_classes_without_replacement(dtype, n):
+    x = random((3, n), np.float32, seed=n, spread=2).astype(dtype)
+    index, log_prob = softlane.sample(x, size=n, replace=False, rng=1, return_log_probs=True)
+    assert_same_bits(np.sort(index), np.broadcast_to(np.arange(n), (3, n)).copy())
+    exact = ref.exact_take_log_probs(x, index)
+    close = np.abs(log_prob - exact) <= LOG_PROB * eps(log_prob.dtype) * np.maximum(1, np.abs(exact))
+    assert close.all()
+    where = np.arange(n) % 3 > 0
+    left = int(where.sum())
+    index = softlane.sample(x, size=left, replace=False, rng=1, where=where)
+    assert_same_bits(np.sort(index), np.broadcast_to(np.flatnonzero(where), (3, left)).copy())
+    first = softlane.sample(x, size=7, replace=False, rng=1, top_k=7)
+    assert_same_bits(np.sort(first), np.sort(ref.the_order(x)[:, :7]))
+
+
+@pytest.mark.any_isa
+@floats
+@pytest.mark.parametrize("n", [7, 1500, 9000])
+@pytest.mark.parametrize("temperature", [1, 3])
+def test_what_dominant_classes_leave(dtype, n, temperature):
+    """Draws come by their weights among the rest, however little these weigh beside what is out."""
+    x = np.full(n, -INF, dtype)
+    order = [n // 2, n - 1, 0, n // 3]
+    x[order] = [0, -150, -5000, -30000]
+    x[n // 4] = -30000
+    size = 400
+    u = np.random.default_rng(5).random((size, 5))
+    got = softlane.sample(np.broadcast_to(x, (size, n)), size=5, replace=False, uniform=u, temperature=temperature)
+    assert (got[:, :3] == order[:3]).all()
+    first, second = n // 4, n // 3
+    assert_same_bits(got[:, 3], np.where(u[:, 3] < 0.5, first, second))
+    assert_same_bits(got[:, 4], first + second - got[:, 3])
+    for replace in (True, False):
+        zero = softlane.sample(x, size=3, replace=replace, uniform=0.0, temperature=temperature)
+        assert zero[0] == order[0] or x[zero[0]] > -746 * temperature
+
+
+@pytest.mark.any_isa
+@floats
+def test_min_p_without_replacement_of_more_than_a_list_holds(dtype):
+    """A weight of exp(-50) is kept, one of exp(-60) is not, also when the dominant class is out."""
+    x = np.full((20, MANY), -60, dtype)
+    x[:, 100] = 0
+    x[:, 3000:5000] = -50
+    for seed in range(5):
+        got = softlane.sample(x, size=40, replace=False, rng=seed, min_p=1e-24)
+        assert (got[:, 0] == 100).all() and ((got[:, 1:] >= 3000) & (got[:, 1:] < 5000)).all()
+        assert all(len(set(row)) == 40 for row in got.tolist())
+    with pytest.raises(ValueError, match=r"row \(0,\) has 2001 classes left, expected at least 2002"):
+        softlane.sample(x, size=2002, replace=False, rng=0, min_p=1e-24)
+
+
+@pytest.mark.any_isa
+@stored
+@pytest.mark.parametrize("n", [4, 2000])
+def test_several_draws_of_rows_without_a_distribution(dtype, n):
+    x = np.full((4, n), -INF)
+    x[:, :4] = [[1, NAN, 3, NAN], [1, 2, INF, 3], [-INF, -INF, -INF, -INF], [2, 5, 5, 1]]
+    x = x.astype(dtype)
+    index, log_prob = softlane.sample(x, size=5, rng=1, return_log_probs=True)
+    assert (index[:3] == [[1], [2], [0]]).all() and all_nan(log_prob[:3])
+    index, log_prob = softlane.sample(x, size=4, replace=False, rng=1, return_log_probs=True)
+    assert index[:3].tolist() == [[1, 3, 2, 0], [2, 3, 1, 0], [0, 1, 2, 3]] and all_nan(log_prob[:3])
+    assert sorted(index[3].tolist()) == [0, 1, 2, 3] and np.isfinite(log_prob[3].astype(np.float32)).all()
+    where = np.arange(n) % 2 == 1
+    index, log_prob = softlane.sample(x[[0, 2]], size=3, replace=False, rng=1, where=where, return_log_probs=True)
+    assert (index == [1, 3, 5 if n > 4 else 0]).all() and all_nan(log_prob[:, : 3 if n > 4 else 2])
+    assert n > 4 or (log_prob[:, 2] == -INF).all()
+
+
+@pytest.mark.any_isa
+def test_wrong_sizes_and_too_few_classes():
+    x = np.zeros((2, 3, 300))
+    x[1, 2, 7:] = -INF
+    for wrong, words in [
+        ({"size": -1}, "size is -1, expected at least 0"),
+        ({"size": 301, "replace": False}, "size is 301, expected at most 300"),
+        ({"size": 8, "replace": False}, r"row \(1, 2\) has 7 classes left, expected at least 8"),
+        ({"size": 8, "replace": False, "top_k": 5}, r"row \(0, 0\) has 5 classes left"),
+        ({"size": 8, "replace": False, "top_p": 0.01}, r"row \(0, 0\) has 3 classes left"),
+        ({"size": 8, "replace": False, "where": np.arange(300) < 2}, r"row \(0, 0\) has 2 classes left"),
+        ({"size": 3, "uniform": np.zeros((2, 3))}, r"uniform has shape \(2, 3\), .* \(2, 3, 3\), that of the result"),
+        ({"size": 3, "uniform": [0, 1, 0]}, r"uniform\[1\] is 1"),
+    ]:
+        with pytest.raises(ValueError, match=f"sample: {words}"):
+            softlane.sample(x, **wrong)
+    with pytest.raises(ValueError, match="sample: x has 1 classes left, expected at least 2"):
+        softlane.sample([0.0, -INF], size=2, replace=False)
+    for wrong in (1.5, True, "3"):
+        with pytest.raises(TypeError, match="sample: size"):
+            softlane.sample(x, size=wrong)
+    for dtype in (np.uint8, np.int16):
+        wide = np.full((2, 256), -INF)
+        wide[:, [254, 255]] = 0
+        with pytest.raises(ValueError, match=r"row \(0,\) has 2 classes left"):
+            softlane.sample(wide, size=3, replace=False, index_dtype=dtype)
+        got = softlane.sample(wide, size=2, replace=False, index_dtype=dtype)
+        assert got.dtype == dtype and (np.sort(got) == [254, 255]).all()
+
+
+@pytest.mark.any_isa
+def test_a_packed_mask():
+    for n in (1, 31, 32, 100, 1000):
+        rng = np.random.default_rng(n)
+        bits = rng.integers(0, 1 << 32, (5, (n + 31) // 32), dtype=np.uint64).astype(np.uint32).view(np.int32)
+        where = np.unpackbits(bits.view(np.uint8), axis=-1, count=n, bitorder="little").view(bool)
+        expected = [[int(row[k // 32]) >> k % 32 & 1 for k in range(n)] for row in bits]
+        assert where.shape == (5, n) and (where == expected).all()
+        index = softlane.sample(np.zeros((5, n)), where=where, rng=0)
+        assert where[np.arange(5), index][where.any(axis=1)].all()

@@ -771,3 +771,93 @@ def test_indices_that_stand_for_no_class():
     with pytest.raises(IndexError, match=r"indices\[1\] = -2 is outside \[0, 10\)"):
         softlane.take_log_probs(x[0, :2], [-1, -2], ignore_index=-1)
     assert not softlane.take_log_probs(x[0], np.full(6, -1), ignore_index=-1).any()
+
+
+# ---- dtypes of indices -----------------------------------------------------------------------------------------------
+
+INTEGERS = [np.dtype(kind + size) for kind in "iu" for size in "1248"]
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("integer", INTEGERS, ids=str)
+@pytest.mark.parametrize(("shape", "axis"), [((50, 7), 1), ((3, 100, 300), 1), ((4, 128), 1), ((2, 5000), 1), ((), -1)])
+def test_indices_of_any_integer_dtype(integer, shape, axis):
+    """The numbers of int64, or an error where these do not fit."""
+    x = special(shape, np.dtype(np.float32), seed=3) if shape else np.float32(3)
+    n = shape[axis] if shape else 1
+    hidden = np.random.default_rng(1).random(shape) < 0.9
+    first = softlane.topk(x, 1, axis).indices
+    calls = [
+        lambda **k: softlane.argmax(x, axis, **k),
+        lambda **k: softlane.argmax(x, axis, return_probs=True, where=hidden, keepdims=True, **k),
+        lambda **k: softlane.argmax(x, axis, return_probs=True, temperature=1e30, **k),
+        lambda **k: softlane.topk(x, min(n, 5), axis, **k),
+        lambda **k: softlane.topk(x, n, axis, kind="logits", where=hidden, **k),
+        lambda **k: softlane.topk(x, min(n, 5), axis, largest=False, kind="log_probs", **k),
+        lambda **k: softlane.topk(x, min(n, 2), axis, temperature=1e-30, **k),
+        lambda **k: softlane.rank(x, first, axis, **k),
+        lambda **k: softlane.sample(x, axis=axis, rng=1, return_log_probs=True, **k),
+        lambda **k: softlane.sample(x, axis=axis, rng=1, size=4, where=hidden, return_log_probs=True, **k),
+    ]
+    for call in calls:
+        if np.iinfo(integer).max < n - 1:
+            with pytest.raises(
+                ValueError, match=f"index_dtype is {integer}, which does not hold the last of {n} classes"
+            ):
+                call(index_dtype=integer)
+            continue
+        expected, got = call(), call(index_dtype=integer)
+        pairs = zip(expected, got, strict=True) if isinstance(expected, tuple) else [(expected, got)]
+        for a, b in pairs:
+            if a.dtype == np.int64:
+                assert b.dtype == integer and b.shape == a.shape
+                np.testing.assert_array_equal(a, b)
+            else:
+                assert_same_bits(a, b)
+
+
+@pytest.mark.any_isa
+def test_the_last_class_that_a_dtype_holds():
+    for integer, n in ((np.int8, 128), (np.uint8, 256), (np.int16, 32768), (np.uint16, 65536)):
+        x = np.arange(n, dtype=np.float32)
+        for each in (x, np.stack([x, x]), np.stack([x, x], 1)):
+            axis = 0 if len(each) == n else 1
+            index = softlane.argmax(each, axis, index_dtype=integer)
+            assert index.dtype == integer and (index == n - 1).all()
+        assert softlane.topk(x, n, index_dtype=integer).indices.tolist() == list(range(n))[::-1]
+        assert softlane.rank(x, 0, index_dtype=integer) == n - 1
+        assert (softlane.sample(100 * x, size=3, rng=0, index_dtype=integer) == n - 1).all()
+        with pytest.raises(ValueError, match=f"does not hold the last of {n + 1} classes"):
+            softlane.argmax(np.zeros(n + 1), index_dtype=integer)
+
+
+@pytest.mark.any_isa
+def test_wrong_dtypes_of_indices():
+    x = np.zeros((2, 3))
+    other = np.dtype(np.int32).newbyteorder()
+    calls = {
+        "argmax": softlane.argmax,
+        "topk": lambda x, **k: softlane.topk(x, 1, **k),
+        "rank": lambda x, **k: softlane.rank(x, [0, 0], **k),
+        "sample": softlane.sample,
+    }
+    for name, call in calls.items():
+        for wrong in (np.float32, bool, "no dtype", object, other, "m8[s]"):
+            with pytest.raises(TypeError, match=f"{name}: index_dtype is .*, expected a native integer dtype"):
+                call(x, index_dtype=wrong)
+        assert np.asarray(call(x, index_dtype=None)[-1]).dtype == np.int64
+    assert softlane.rank(x, [-1, 2], ignore_index=-1, index_dtype=np.int8).tolist() == [-1, 2]
+    with pytest.raises(ValueError, match="rank: index_dtype is uint8, which does not hold -1"):
+        softlane.rank(x, [0, 2], ignore_index=-1, index_dtype=np.uint8)
+
+
+@pytest.mark.any_isa
+def test_probabilities_under_the_full_softmax():
+    """The best class but the background, as the documentation says; `where` renormalises."""
+    x = np.random.default_rng(2).standard_normal((5, 6))
+    best = softlane.argmax(x[..., :-1])
+    assert_same_bits(best, x[..., :-1].argmax(-1))
+    p = softlane.softmax(x)[np.arange(5), best]
+    np.testing.assert_allclose(np.exp(softlane.take_log_probs(x, best)), p, rtol=1e-15)
+    _, among = softlane.argmax(x, return_probs=True, where=np.arange(6) < 5)
+    np.testing.assert_allclose(among, p / (1 - softlane.softmax(x)[:, 5]), rtol=1e-14)

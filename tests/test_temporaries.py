@@ -9,6 +9,8 @@ from interpreter import printed
 from memory import assert_below, peak
 from ops import OPS, PER_CLASS, in_turn
 
+import softlane
+
 pytestmark = pytest.mark.any_isa
 
 SMALL = 1 << 12
@@ -57,6 +59,14 @@ def check_contiguous(op, x, axis):
         assert_below(size_of(results[:-1]) + allowed, peak, op, given, axis, out=results[-1], note=note)
     if op.may_overwrite(given[0], results[-1]):
         assert_below(size_of(results[:-1]) + allowed, peak, op, given, axis, out=given[0], note=f"{note} in place")
+
+
+def test_indices_of_one_byte_are_all_that_argmax_allocates():
+    for shape, axis in (((4, 21, 300, 300), 1), ((300_000, 21), 1), ((21, 300_000), 0)):
+        x = random(shape, np.float32)
+        rows = x.size // 21
+        assert_below(rows + SMALL, peak, softlane.argmax, x, axis, index_dtype=np.uint8, note=shape)
+        assert_below(5 * rows + SMALL, peak, softlane.argmax, x, axis, return_probs=True, index_dtype=np.uint8)
 
 
 # Each is more than CHUNKS if it is copied as a whole.

@@ -2,7 +2,7 @@
    a list of candidates, and that list is sorted. */
 #ifndef SL_CANDIDATES_INC
 #define SL_CANDIDATES_INC
-#include "rows/op.inc.h"
+#include "ops/indices.inc.h"
 #include "rows/part_maxima.inc.h"
 
 /* ---- the order ------------------------------------------------------------------------------------------------ */
@@ -353,17 +353,29 @@ SL_INLINE ptrdiff_t first_index_of_max(const sl_job *job, ptrdiff_t row, real ma
 
 /* The first k classes of a row that has NaN, or fewer than k classes above -inf. The list has its classes that are neither NaN nor -inf,
    in order. */
-static void select_from_special_row(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const candidate *list, ptrdiff_t count, int64_t *index) {
+static void select_from_special_row(const sl_job *job, ptrdiff_t row, ptrdiff_t k, const candidate *list, ptrdiff_t count,
+                                    const sl_indices *index) {
     enum { IS_NAN, IS_LOWEST, IS_HIDDEN };
     ptrdiff_t found = 0;
     for (int pass = IS_NAN; pass <= IS_HIDDEN; pass++) {
         for (ptrdiff_t c = 0; c < job->n && found < k; c++) {
             const real x = logit_at(job, row, c);
             const int kind = is_hidden(job, row, c) ? IS_HIDDEN : x != x ? IS_NAN : x == -INFINITY ? IS_LOWEST : -1;
-            if (kind == pass) index[found++] = c;
+            if (kind == pass) store_index(index, found++, c);
         }
-        for (ptrdiff_t i = 0; pass == IS_NAN && i < count && found < k; i++) index[found++] = candidate_index(list[i]);
+        for (ptrdiff_t i = 0; pass == IS_NAN && i < count && found < k; i++) store_index(index, found++, candidate_index(list[i]));
     }
+}
+
+/* The first k classes of any row. maxima: as for find_candidates */
+static void find_first_classes(const sl_job *job, ptrdiff_t row, ptrdiff_t k, int sorted, const real *maxima,
+                               const struct candidate_scratch *s, const sl_indices *index) {
+    int has_nan;
+    const ptrdiff_t count = find_candidates(job, row, k, sorted, maxima, s, &has_nan);
+    if (has_nan) sort_candidates(s->list, count, 0, s->spare); /* NaN comes first, so that the last of the list have no place */
+    if (has_nan || count < k) select_from_special_row(job, row, k, s->list, count, index);
+    else
+        for (ptrdiff_t i = 0; i < k; i++) store_index(index, i, candidate_index(s->list[i]));
 }
 
 #endif

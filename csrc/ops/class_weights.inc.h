@@ -10,13 +10,11 @@ struct order_prefix {
 };
 SL_INLINE int in_prefix(const struct order_prefix *p, real x, ptrdiff_t k) { return x > p->value || (x == p->value && k <= p->tie); }
 
-/* What a class of a row weighs: e(x), or nothing where that is below least. Where params is NULL each class weighs 1, and NaN is
-   above all. */
+/* What a class of a row weighs: e(x). Where params is NULL each class weighs 1, and NaN is above all. */
 struct class_weights {
     const sl_job *job;
     ptrdiff_t row;
     const struct exp_params *params;
-    real least;
     real *block; /* scratch for load_row_block */
 };
 
@@ -43,7 +41,7 @@ static double count_in_block(const real *x, ptrdiff_t n, real value, int with_ti
 
 /* The weight of those classes, from e as pairs */
 static double weight_in_block(const struct class_weights *w, const real *x, ptrdiff_t n, real value, int with_ties) {
-    const vec bound = v_set1(value), zero = v_set1(0), one = v_set1(1), least = v_set1(w->least);
+    const vec bound = v_set1(value), zero = v_set1(0), one = v_set1(1);
     const struct exp_constants c = exp_constants_of(w->params);
     struct dot_sum sum = dot_zero();
     for (ptrdiff_t i = 0; i < n; i += UNROLL * LANES) {
@@ -58,7 +56,6 @@ static double weight_in_block(const struct class_weights *w, const real *x, ptrd
             const struct pair e = exp_pair(T[j], p[j]);
             vec kept = v_select_lt(bound, v[j], e.high, zero);
             if (with_ties) kept = v_select_eq(v[j], bound, e.high, kept);
-            kept = v_select_lt(kept, least, zero, kept);
             dot_add_product(&sum, kept, one);
             dot_add_low(&sum, v_select_eq(kept, zero, zero, e.low));
         }
@@ -68,17 +65,24 @@ static double weight_in_block(const struct class_weights *w, const real *x, ptrd
     return total + low;
 }
 
-/* What the classes of a prefix weigh that are in [from, to), in pieces that end with a block or with the last tie */
+/* Adds to total what the classes of a prefix weigh that are in a block: n classes x from number `from` on, in pieces that end with the last
+   tie and with the block. */
+static double add_block_of_prefix(const struct class_weights *w, const real *x, ptrdiff_t from, ptrdiff_t n, struct order_prefix prefix,
+                                  double total) {
+    const ptrdiff_t ties = prefix.tie + 1 - from, first = ties > 0 && ties < n ? ties : n;
+    for (ptrdiff_t i = 0, end = first; i < n; i = end, end = n)
+        total +=
+            w->params ? weight_in_block(w, x + i, end - i, prefix.value, i < ties) : count_in_block(x + i, end - i, prefix.value, i < ties);
+    return total;
+}
+
+/* What the classes of a prefix weigh that are in [from, to) */
 static double weight_of_prefix(const struct class_weights *w, ptrdiff_t from, ptrdiff_t to, struct order_prefix prefix) {
     double total = 0;
     while (from < to) {
         ptrdiff_t end = (from / SL_BLOCK + 1) * SL_BLOCK;
         if (end > to) end = to;
-        if (from <= prefix.tie && end > prefix.tie + 1) end = prefix.tie + 1;
-        const int with_ties = from <= prefix.tie;
-        const real *x = load_row_block(w->job, w->row, from, end - from, w->block);
-        total +=
-            w->params ? weight_in_block(w, x, end - from, prefix.value, with_ties) : count_in_block(x, end - from, prefix.value, with_ties);
+        total = add_block_of_prefix(w, load_row_block(w->job, w->row, from, end - from, w->block), from, end - from, prefix, total);
         from = end;
     }
     return total;

@@ -38,20 +38,13 @@ static real max_or_nan(const sl_job *job, ptrdiff_t row, real *block) {
     return v_any_nan(nan) || max == -INFINITY ? (real)NAN : max;
 }
 
-/* The first k classes of a row. max: its maximum, or NaN where that is not known or the row has a NaN; maxima: those of its parts, which
-   by_rows keeps, or NULL. */
-static void find_topk(const sl_job *job, ptrdiff_t row, real max, const real *maxima, const struct candidate_scratch *s, int64_t *index) {
-    const ptrdiff_t k = select_args(job)->k;
-    if (k == 1 && max == max) {
-        index[0] = first_index_of_max(job, row, max, maxima, s->block);
-        return;
-    }
-    int has_nan;
-    const ptrdiff_t count = find_candidates(job, row, k, select_args(job)->sorted, max == max ? maxima : NULL, s, &has_nan);
-    if (has_nan) sort_candidates(s->list, count, 0, s->spare); /* NaN comes first, so that the last of the list have no place */
-    if (has_nan || count < k) select_from_special_row(job, row, k, s->list, count, index);
-    else
-        for (ptrdiff_t i = 0; i < k; i++) index[i] = candidate_index(s->list[i]);
+/* The first k classes of a row. max: its maximum, or NaN where that is not known or the row has a NaN; maxima: those of its parts,
+   which by_rows keeps, or NULL. */
+static void find_topk(const sl_job *job, ptrdiff_t row, real max, const real *maxima, const struct candidate_scratch *s) {
+    const sl_select_args *args = job->args;
+    const sl_indices index = indices_from(&args->index, row * args->k);
+    if (args->k == 1 && max == max) store_index(&index, 0, first_index_of_max(job, row, max, maxima, s->block));
+    else find_first_classes(job, row, args->k, args->sorted, max == max ? maxima : NULL, s, &index);
 }
 
 /* The maxima of columns, one for each lane, with the first class that has them */
@@ -79,12 +72,12 @@ static void find_top_of_columns(const sl_job *job, struct strip strip, const str
         m.first[j] = m.nan[j] = 0;
     }
     for (ptrdiff_t k = 0; k < job->n; k++) compare_class(&m, load_block(job, at + k * job->inner, strip.rows, s->block), strip.rows, k);
-    int64_t *index = select_args(job)->index + strip.first;
     for (ptrdiff_t j = 0; j < strip.rows; j++) {
         const ptrdiff_t row = strip.first + j;
-        if (m.nan[j] != m.nan[j] || m.max[j] == -INFINITY) select_from_special_row(job, row, 1, NULL, 0, index + j);
-        else if (job->n < EXACT_INDEX_LIMIT) index[j] = (int64_t)m.first[j];
-        else index[j] = first_index_of_max(job, row, m.max[j], NULL, s->block);
+        const sl_indices index = indices_from(&select_args(job)->index, row);
+        if (m.nan[j] != m.nan[j] || m.max[j] == -INFINITY) select_from_special_row(job, row, 1, NULL, 0, &index);
+        else if (job->n < EXACT_INDEX_LIMIT) store_index(&index, 0, (int64_t)m.first[j]);
+        else store_index(&index, 0, first_index_of_max(job, row, m.max[j], NULL, s->block));
     }
 }
 
@@ -107,7 +100,7 @@ static int64_t rank_of_special(const sl_job *job, ptrdiff_t row, int64_t k, real
 static int64_t rank_of(const sl_job *job, ptrdiff_t row, int64_t k, real *block) {
     const real x = logit_at(job, row, k);
     if (!(x > -INFINITY)) return rank_of_special(job, row, k, x);
-    const struct class_weights counts = {job, row, NULL, 0, block};
+    const struct class_weights counts = {job, row, NULL, block};
     return (int64_t)weight_of_prefix(&counts, 0, job->n, (struct order_prefix){x, (ptrdiff_t)k - 1});
 }
 
@@ -126,10 +119,9 @@ static void select_rows(const sl_job *job, ptrdiff_t first, ptrdiff_t last, char
         }
         for (ptrdiff_t row = strip.first; row < strip.first + strip.rows; row++) {
             const ptrdiff_t at = row * args->k;
-            if (job->op == SL_TOPK)
-                find_topk(job, row, args->k == 1 ? max_or_nan(job, row, s->block) : (real)NAN, NULL, s, args->index + at);
+            if (job->op == SL_TOPK) find_topk(job, row, args->k == 1 ? max_or_nan(job, row, s->block) : (real)NAN, NULL, s);
             for (ptrdiff_t j = 0; job->op == SL_RANK && j < args->k; j++)
-                args->rank[at + j] = rank_of(job, row, args->index[at + j], s->block);
+                store_index(&args->rank, at + j, rank_of(job, row, index_at(&args->index, at + j), s->block));
         }
     }
 }
@@ -155,31 +147,34 @@ SL_INLINE vec value_of_classes(int log, vec x, const struct value_map *map) {
     return scale_exp(e, map->scale, map->scale_low);
 }
 
-/* Replaces the values of one row that is nonfinite or confident. y[j] is that of class index[j]. */
-static void fix_special_values(const struct row_group *g, int lane, const int64_t *index, int count, real *y) {
+/* Replaces the values of one row that is nonfinite or confident. y[j] is that of the class at index place `at` + j. */
+static void fix_special_values(const struct row_group *g, int lane, ptrdiff_t at, int count, real *y) {
+    const sl_indices *index = &select_args(g->job)->index;
     const int log = selects_log_probs(g->job), confident = !log && g->stats->confident[lane] < 0;
     for (int j = 0; j < count; j++) {
         if (is_nonfinite(g->stats, lane)) {
             const real of_masked = log ? (real)-INFINITY : 0;
-            y[j] = is_hidden(g->job, g->first + lane, index[j]) ? of_masked : (real)NAN;
+            y[j] = is_hidden(g->job, g->first + lane, index_at(index, at + j)) ? of_masked : (real)NAN;
         } else if (confident && y[j] > (real)0.5) y[j] = 1;
     }
 }
 SL_INLINE int has_special_rows(const struct row_group *g) { return g->stats->any_nonfinite || g->stats->any_confident; }
 
 /* x of one class of each row: the maximum for topk, else of those given */
-SL_INLINE vec selected_logits(const struct row_group *g, const int64_t *index) {
+SL_INLINE vec selected_logits(const struct row_group *g) {
     if (is_topk(g->job)) return g->params.max;
     real x[LANES];
-    for (int i = 0; i < LANES; i++)
-        x[i] = i >= g->rows ? 0 : g->tile ? g->tile[index[i] * g->tile_stride + i] : logit_at(g->job, g->first + i, index[i]);
+    for (int i = 0; i < LANES; i++) {
+        const int64_t k = i < g->rows ? index_at(&select_args(g->job)->index, g->first + i) : 0;
+        x[i] = i >= g->rows ? 0 : g->tile ? g->tile[k * g->tile_stride + i] : logit_at(g->job, g->first + i, k);
+    }
     return v_load(x);
 }
 
 /* The values of one class of each row of a group, together */
 static void store_one_value_each(const struct row_group *g) {
     const struct row_stats *stats = g->stats;
-    const int64_t *index = select_args(g->job)->index + g->first;
+    const sl_indices *index = &select_args(g->job)->index;
     const int log = selects_log_probs(g->job);
     struct value_map map = {.params = &g->params};
     if (log) map.log_sum = v_load(stats->log_sum);
@@ -188,15 +183,16 @@ static void store_one_value_each(const struct row_group *g) {
         map.scale_low = v_load(stats->scale_low);
     }
     real y[LANES];
-    if (!g->results) v_store(y, value_of_classes(log, selected_logits(g, index), &map));
-    for (int i = 0; g->results && i < g->rows; i++) y[i] = g->results[index[i] * LANES + i];
-    for (int i = 0; has_special_rows(g) && i < g->rows; i++) fix_special_values(g, i, index + i, 1, y + i);
+    if (!g->results) v_store(y, value_of_classes(log, selected_logits(g), &map));
+    for (int i = 0; g->results && i < g->rows; i++) y[i] = g->results[index_at(index, g->first + i) * LANES + i];
+    for (int i = 0; has_special_rows(g) && i < g->rows; i++) fix_special_values(g, i, g->first + i, 1, y + i);
     store_results(g->job, g->first, g->rows, y);
 }
 
 /* The values of k classes of one row of a group, a vector at a time */
 static void store_values_of_row(const struct row_group *g, int lane, real max) {
-    const ptrdiff_t k = select_args(g->job)->k, row = g->first + lane;
+    const sl_select_args *args = select_args(g->job);
+    const ptrdiff_t k = args->k, row = g->first + lane;
     const int log = selects_log_probs(g->job);
     struct temperature_params temperature;
     const struct exp_params params = exp_params_for_max(v_set1(max), temperature_of_row(g->params.temperature, lane, &temperature));
@@ -208,13 +204,13 @@ static void store_values_of_row(const struct row_group *g, int lane, real max) {
     }
     for (ptrdiff_t j = 0; j < k; j += LANES) {
         const int count = (int)(k - j < LANES ? k - j : LANES);
-        const int64_t *index = select_args(g->job)->index + row * k + j;
+        const ptrdiff_t at = row * k + j;
         real x[LANES], y[LANES];
-        for (int l = 0; l < LANES; l++) x[l] = l < count ? logit_at(g->job, row, index[l]) : 0;
+        for (int l = 0; l < LANES; l++) x[l] = l < count ? logit_at(g->job, row, index_at(&args->index, at + l)) : 0;
         if (!g->results) v_store(y, value_of_classes(log, v_load(x), &map));
-        for (int l = 0; g->results && l < count; l++) y[l] = g->results[index[l] * LANES + lane];
-        if (has_special_rows(g)) fix_special_values(g, lane, index, count, y);
-        store_results(g->job, row * k + j, count, y);
+        for (int l = 0; g->results && l < count; l++) y[l] = g->results[index_at(&args->index, at + l) * LANES + lane];
+        if (has_special_rows(g)) fix_special_values(g, lane, at, count, y);
+        store_results(g->job, at, count, y);
     }
 }
 
@@ -235,9 +231,10 @@ static void find_topk_of_group(const struct row_group *g, const real *max) {
     for (int i = 0; i < g->rows; i++) {
         const ptrdiff_t row = g->first + i;
         const int nonfinite = is_nonfinite(g->stats, i);
-        if (in_tile && !nonfinite) args->index[row] = (int64_t)found[i];
-        else if (g->x && args->k == 1 && !nonfinite) args->index[row] = first_not_below(g->x + i * g->x_step, g->job->n, max[i]);
-        else find_topk(g->job, row, nonfinite ? (real)NAN : max[i], g->part_maxima, g->op_scratch, args->index + row * args->k);
+        if (in_tile && !nonfinite) store_index(&args->index, row, (int64_t)found[i]);
+        else if (g->x && args->k == 1 && !nonfinite)
+            store_index(&args->index, row, first_not_below(g->x + i * g->x_step, g->job->n, max[i]));
+        else find_topk(g->job, row, nonfinite ? (real)NAN : max[i], g->part_maxima, g->op_scratch);
     }
 }
 

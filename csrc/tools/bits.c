@@ -38,7 +38,7 @@ static double element(int kind, ptrdiff_t i, ptrdiff_t n) {
 static const char *const names[] = {
     "softmax",     "softmin",         "log_softmax", "logsumexp",   "expectation",          "cross_entropy", "cross_entropy_grad",
     "softmax_vjp", "log_softmax_vjp", "sigmoid",     "log_sigmoid", "binary_cross_entropy", "take",          "topk",
-    "rank",        "sample"};
+    "rank",        "sample",          "draws"};
 enum {
     SOFTMAX,
     SOFTMIN,
@@ -56,6 +56,7 @@ enum {
     TOPK,
     RANK,
     SAMPLE,
+    DRAWS,
     COUNT
 };
 static uint64_t hashes[COUNT];
@@ -225,6 +226,28 @@ static void expectation(sl_job job) {
     free(values);
 }
 
+/* Several of each row, with and without replacement, in indices of 4 bytes */
+static void draws(sl_job job) {
+    const ptrdiff_t draws = job.n < 5 ? 1 : 5, count = job.outer * draws;
+    uint32_t *index = malloc((size_t)count * sizeof *index);
+    double *uniform = malloc((size_t)count * sizeof *uniform), top_p = 0.9, min_p = 0.01;
+    if (!index || !uniform) exit(1);
+    for (ptrdiff_t i = 0; i < count; i++) uniform[i] = ldexp((double)(i * 40503 % 65536), -16);
+    sl_sample_args args = {.draws = draws, .index = {index, sizeof *index}, .uniform = uniform};
+    job.op = SL_SAMPLE;
+    job.args = &args;
+    for (int choice = 0; choice < 4; choice++) {
+        args.without_replacement = choice & 1;
+        args.top_p = choice & 2 ? &top_p : NULL;
+        args.min_p = choice & 2 ? &min_p : NULL;
+        run(&job);
+        hash(DRAWS, job.y, (size_t)count * (size_t)size[job.y_dtype]);
+        hash(DRAWS, index, (size_t)count * sizeof *index);
+    }
+    free(index);
+    free(uniform);
+}
+
 static void selections(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, k = job.inner > 1 ? 1 : job.n < 40 ? job.n : 40;
     const size_t width = (size_t)size[job.y_dtype], bytes = (size_t)(rows * k) * width, index_bytes = (size_t)(rows * k) * 8;
@@ -233,7 +256,7 @@ static void selections(sl_job job) {
     const int64_t top_k = 30;
     if (!index || !rank || !uniform) exit(1);
     for (ptrdiff_t i = 0; i < rows; i++) uniform[i] = ldexp((double)(next() % 65536), -16);
-    sl_select_args args = {.k = k, .index = index, .rank = rank, .sorted = 1};
+    sl_select_args args = {.k = k, .index = {index, 8}, .rank = {rank, 8}, .sorted = 1};
     job.args = &args;
     for (int i = 0; i < 2; i++) {
         job.op = i ? SL_TOPK_LOG_PROBS : SL_TOPK_PROBS;
@@ -257,7 +280,7 @@ static void selections(sl_job job) {
         run(&job);
         if (sorted || args.k == 1) hash(TOPK, index, (size_t)rows * 8);
     }
-    sl_sample_args sample = {.index = index, .uniform = uniform};
+    sl_sample_args sample = {.draws = 1, .index = {index, 8}, .uniform = uniform};
     job.op = SL_SAMPLE;
     job.args = &sample;
     for (int filters = 0; filters < 4 && job.inner == 1; filters++) {
@@ -271,6 +294,7 @@ static void selections(sl_job job) {
     free(index);
     free(rank);
     free(uniform);
+    if (job.inner == 1) draws(job);
 }
 
 /* ---- softmax and its kin, with and without masks and temperatures --------------------------------------------- */

@@ -170,6 +170,12 @@ static int64_t *take_indices(trial *t, ptrdiff_t count, ptrdiff_t n) {
     return index;
 }
 
+/* A result of indices or ranks: of 8 bytes, or of as few as n classes need */
+static sl_indices take_chosen(trial *t, ptrdiff_t count) {
+    const int size = chance(50) ? 8 : t->job.n <= 256 ? 1 : t->job.n <= 65536 ? 2 : 4;
+    return (sl_indices){take_result(t, count, (size_t)size), size};
+}
+
 /* ---- what jobs share ------------------------------------------------------------------------------------------ */
 
 static ptrdiff_t pick_length(void) {
@@ -305,9 +311,9 @@ static void fill_selection(trial *t) {
     select->sorted = chance(70);
     const ptrdiff_t count = rows_of(t) * select->k;
     const int is_topk = job->op == SL_TOPK || job->op == SL_TOPK_PROBS || job->op == SL_TOPK_LOG_PROBS;
-    if (is_topk) select->index = take_result(t, count, sizeof *select->index);
-    else select->index = take_indices(t, count, job->n);
-    if (job->op == SL_RANK) select->rank = take_result(t, count, sizeof *select->rank);
+    if (is_topk) select->index = take_chosen(t, count);
+    else select->index = (sl_indices){take_indices(t, count, job->n), sizeof(int64_t)};
+    if (job->op == SL_RANK) select->rank = take_chosen(t, count);
     if (job->op != SL_RANK && job->op != SL_TOPK) job->y = take_result(t, count, size_of[job->y_dtype]);
 }
 
@@ -319,10 +325,13 @@ static void fill_sample(trial *t) {
     pick_temperature(t);
     sl_sample_args *sample = &t->args.sample;
     const ptrdiff_t rows = rows_of(t);
-    sample->index = take_result(t, rows, sizeof *sample->index);
-    if (chance(60)) job->y = take_result(t, rows, size_of[job->y_dtype]);
-    double *draws = take(t, rows, sizeof *draws);
-    for (ptrdiff_t i = 0; i < rows; i++) draws[i] = chance(5) ? 0 : chance(5) ? 1 - 0x1p-53 : uniform();
+    sample->without_replacement = chance(50);
+    sample->draws = chance(50) ? 1 : 1 + below(sample->without_replacement && job->n < 40 ? job->n : 40);
+    const ptrdiff_t count = rows * sample->draws;
+    sample->index = take_chosen(t, count);
+    if (chance(60)) job->y = take_result(t, count, size_of[job->y_dtype]);
+    double *draws = take(t, count, sizeof *draws);
+    for (ptrdiff_t i = 0; i < count; i++) draws[i] = chance(5) ? 0 : chance(5) ? 1 - 0x1p-53 : uniform();
     sample->uniform = draws;
     sample->top_k_step = chance(50);
     sample->top_p_step = chance(50);

@@ -71,7 +71,7 @@ static void run(int which, long times) {
     fill(x, jobs[which].dtype, count);
     for (ptrdiff_t i = 0; i < outer; i++) target[i] = (int64_t)(next() % (uint64_t)n);
     const sl_loss_args losses = {.target = target, .ignore_index = -100, .scale = 1.0 / (double)outer, .loss = loss};
-    const sl_select_args selection = {.k = TOP, .index = index, .sorted = 1};
+    const sl_select_args selection = {.k = TOP, .index = {index, 8}, .sorted = 1};
     sl_job job = {.op = jobs[which].op, .x_dtype = jobs[which].dtype, .y_dtype = jobs[which].dtype, .x = x, .y = y};
     job.outer = outer;
     job.n = n;

@@ -1,7 +1,6 @@
 """Compiled softmax, logsumexp, losses with gradients and decisions over NumPy arrays, on any axis."""
 
 from softlane import _config, _threads
-from softlane._api_choice import sample
 from softlane._api_losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -16,6 +15,7 @@ from softlane._api_losses import (
 from softlane._config import show_config
 from softlane._expectation import expectation
 from softlane._gradients import log_softmax_grad, softmax_grad
+from softlane._sample import sample
 from softlane._select import TopK, argmax, rank, take_log_probs, topk
 from softlane._softmax import log_softmax, logsumexp, softmax, softmin
 from softlane._threads import get_num_threads, num_threads, set_num_threads

@@ -24,19 +24,29 @@ Axes = tuple[int, ...]
 Kernel = Callable[..., object]
 
 
-def apply(kernel: Kernel, shape: tuple[int, ...], axes: Axes, arrays: Sequence[Array | None]) -> None:
-    """Calls ``kernel(mode, axes, *arrays)`` for whole arrays, or, where it returns None, for chunk after chunk.
+def apply(
+    kernel: Kernel,
+    shape: tuple[int, ...],
+    axes: Axes,
+    inputs: Sequence[Array | None],
+    outputs: Sequence[Array | None],
+) -> None:
+    """Calls ``kernel(mode, axes, *inputs, *outputs)`` for whole arrays, or, where that is None, for chunk after chunk.
 
     Arrays have that shape, another length along the class axes, or no dimension: then they are for all rows. The class
     axes lie together.
     """
-    if kernel(_core.CHECKED, axes, *arrays) is not None:
+    if kernel(_core.CHECKED, axes, *inputs, *outputs) is not None:
         return
     first, count = axes[0], len(axes)
     joined = (*shape[:first], math.prod(shape[i] for i in axes), *shape[first + count :])
     for chunk in chunks(joined, first):
         index = (*chunk[:first], *(slice(None) for _ in axes), *chunk[first + 1 :])
-        done = kernel(_core.COPY, axes, *(a if a is None or not a.ndim else a[index] for a in arrays))
+        own = [a if a is None or not a.ndim else a[index] for a in (*inputs, *outputs)]
+        for i, a in enumerate(own[: len(inputs)]):
+            if a is not None and a.shape[first : first + 1] == (1,):  # numbers of rows, which the kernels do not copy
+                own[i] = np.ascontiguousarray(a)
+        done = kernel(_core.COPY, axes, *own)
         assert done is not None
 
 
@@ -69,7 +79,7 @@ def apply_to_rows(
     """
     x, mask, temperature = rows
     if temperature is None or not are_far(temperature, compute):
-        apply(kernel, x.shape, axes, (*rows, *inputs, *outputs))
+        apply(kernel, x.shape, axes, (*rows, *inputs), outputs)
         return
     last = x.ndim - len(axes)
     far = np.broadcast_to(_is_far(temperature, compute), tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
@@ -89,7 +99,7 @@ def apply_to_rows(
         own = [take(a) for a in outputs]
         results.append((chosen, _scaled(kernel, [take(a) for a in rows], [take(a) for a in inputs], own, correct)))
     if not far.all():
-        apply(kernel, x.shape, axes, (x, mask, np.where(far, 1, temperature), *inputs, *outputs))
+        apply(kernel, x.shape, axes, (x, mask, np.where(far, 1, temperature), *inputs), outputs)
     with np.errstate(all="ignore"):
         for chosen, found in results:
             for to, result in zip(outputs, found, strict=True):

@@ -74,13 +74,18 @@ cdef extern from "softlane.h" nogil:
         const void *class_weight
         double label_smoothing, scale
         double *loss
+    ctypedef struct sl_indices:
+        void *at
+        int size
     ctypedef struct sl_select_args:
         Py_ssize_t k
-        int64_t *index
-        int64_t *rank
+        sl_indices index
+        sl_indices rank
         int sorted
     ctypedef struct sl_sample_args:
-        int64_t *index
+        Py_ssize_t draws
+        int without_replacement
+        sl_indices index
         const double *uniform
         const int64_t *top_k
         const double *top_p
@@ -450,6 +455,29 @@ cdef cnp.ndarray take_mask(call *c, cnp.ndarray a, where):
     return mask
 
 
+cdef inline sl_indices indices(array) noexcept:
+    cdef sl_indices found
+    found.at = data(array)
+    found.size = 0 if array is None else cnp.PyArray_ITEMSIZE(<cnp.ndarray>array)
+    return found
+
+
+cdef int index_type_of(index_dtype, Py_ssize_t most, bint signed):
+    """NumPy's number of an integer dtype that holds `most`, and -1 where it has to be signed; -1 for any other."""
+    cdef cnp.dtype d
+    if index_dtype is None:
+        return cnp.NPY_INT64
+    try:
+        d = _numpy.dtype(index_dtype)
+    except TypeError:
+        return -1
+    if not cnp.PyTypeNum_ISINTEGER(d.type_num) or d.byteorder not in (c"=", c"|"):
+        return -1
+    if cnp.PyTypeNum_ISUNSIGNED(d.type_num):
+        return -1 if signed or d.itemsize < 8 and most >> 8 * d.itemsize else d.type_num
+    return -1 if most >> 8 * d.itemsize - 1 else d.type_num
+
+
 cdef bint has_row_shape(call *c, cnp.ndarray a, cnp.ndarray b) noexcept:
     """Has b a number for each row of a: its shape without the class axes, or with length 1 there?"""
     cdef int i, j = 0
@@ -588,9 +616,13 @@ cdef inline bint has_result(call *c) noexcept:
     return c.y_type == c.result_type or c.result_type == cnp.NPY_FLOAT
 
 
+cdef inline bint is_writable_by_kernels(out) noexcept:
+    return out is not None and cnp.PyArray_ISCARRAY(<cnp.ndarray>out)
+
+
 cdef cnp.ndarray memory_of(out, int type_num, int ndim, cnp.npy_intp *dims):
     """What the kernels write to: out where they can, else a new array."""
-    if out is not None and cnp.PyArray_TYPE(<cnp.ndarray>out) == type_num and cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
+    if is_writable_by_kernels(out) and cnp.PyArray_TYPE(<cnp.ndarray>out) == type_num:
         return <cnp.ndarray>out
     return <cnp.ndarray>cnp.PyArray_EMPTY(ndim, dims, type_num, 0)
 
@@ -624,7 +656,7 @@ cdef give(cnp.ndarray y, out):
     return out
 
 
-# ---- rows -------------------------------------------------------------------------------------------------------------
+# ---- rows -----------------------------------------------------------------------------------------------------------
 
 def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperature=None, other=None,
          int mode=_AS_GIVEN):
@@ -660,8 +692,8 @@ def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperatu
         ndim = row_dims(&c, a, keepdims, 1, dims)
     if out is not None and not is_out(&c, out, ndim, dims):
         return None
-    if out is None and is_like_x and c.owns_x and cnp.PyArray_TYPE(a) == c.y_type:
-        y = a
+    if is_like_x and c.owns_x and cnp.PyArray_TYPE(a) == c.y_type and not is_writable_by_kernels(out):
+        y = a  # a copy that nobody else has
     else:
         y = memory_of(out, c.y_type, ndim, dims)
     if mode == _AS_GIVEN and out is not None:
@@ -689,9 +721,9 @@ cdef bint all_finite(cnp.ndarray a) noexcept:
 
 # ---- classes --------------------------------------------------------------------------------------------------------
 
-def topk(int op, x, axis, k, dtype=None, bint has_axis=True, bint in_order=True, where=None, temperature=None,
-         int mode=_AS_GIVEN, index_out=None, out=None):
-    """(indices, values) of the first k classes of each row, values None for SL_TOPK; None where an argument is not plain.
+def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, bint in_order=True, where=None,
+         temperature=None, int mode=_AS_GIVEN, index_out=None, out=None):
+    """(indices, values) of the first k classes of each row, values None for SL_TOPK; None where one is not plain.
 
     has_axis: results have an axis of length k in the place of the class axis.
     """
@@ -699,23 +731,24 @@ def topk(int op, x, axis, k, dtype=None, bint has_axis=True, bint in_order=True,
     cdef sl_select_args args
     cdef cnp.npy_intp dims[64]
     cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, False, mode), mask, index, y = None
-    cdef int ndim, overflow = 0
+    cdef int ndim, index_type, overflow = 0
     if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not PyLong_CheckExact(k):
         return None
+    index_type = index_type_of(index_dtype, c.job.n - 1, False)
     if axis is not None and not is_one_axis(axis, mode):
         return None
     args.k = PyLong_AsLongAndOverflow(k, &overflow)
-    if args.k < 1 or args.k > c.job.n or args.k != 1 and c.job.inner != 1:
+    if args.k < 1 or args.k > c.job.n or args.k != 1 and c.job.inner != 1 or index_type < 0:
         return None
     mask = take_mask(&c, a, where)
     if mask is None or not take_temperature(&c, a, temperature):
         return None
     ndim = row_dims(&c, a, has_axis, args.k, dims)
-    index = memory_of(index_out, cnp.NPY_INT64, ndim, dims)
+    index = memory_of(index_out, index_type, ndim, dims)
     if op % NEGATE != SL_TOPK:
         y = memory_of(out, c.y_type, ndim, dims)
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.rank = NULL
+    args.index = indices(index)
+    args.rank = indices(None)
     args.sorted = in_order
     c.job.y = data(y)
     c.job.args = &args
@@ -723,14 +756,15 @@ def topk(int op, x, axis, k, dtype=None, bint has_axis=True, bint in_order=True,
     return give(index, index_out), None if y is None else give(as_result(&c, y), out)
 
 
-def take(int op, x, axis, given, dtype=None, ignore=None, where=None, temperature=None, int mode=_AS_GIVEN, out=None):
+def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, where=None, temperature=None,
+         int mode=_AS_GIVEN, out=None):
     """Values, or ranks, of given classes of each row, 0 or -1 for those to ignore; None where one is not plain."""
     cdef call c
     cdef sl_select_args args
     cdef cnp.npy_intp dims[64]
     cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, True, mode), mask, index, y
     cdef int64_t ignored = 0
-    cdef int ndim, overflow = 0
+    cdef int ndim, y_type, overflow = 0
     cdef Py_ssize_t counted
     cdef bint is_rank = op == SL_RANK
     if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
@@ -748,9 +782,12 @@ def take(int op, x, axis, given, dtype=None, ignore=None, where=None, temperatur
         args.k = 1
     if args.k > 1 and c.job.inner != 1:
         return None
-    y = memory_of(out, cnp.NPY_INT64 if is_rank else c.y_type, ndim, dims)
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.rank = <int64_t *>cnp.PyArray_DATA(y) if is_rank else NULL
+    y_type = index_type_of(index_dtype, c.job.n - 1, ignore is not None) if is_rank else c.y_type
+    if y_type < 0:
+        return None
+    y = memory_of(out, y_type, ndim, dims)
+    args.index = indices(index)
+    args.rank = indices(y if is_rank else None)
     c.job.y = NULL if is_rank else cnp.PyArray_DATA(y)
     c.job.args = &args
     if counted == cnp.PyArray_SIZE(index):
@@ -766,21 +803,15 @@ cdef int run_without_ignored(call *c, sl_select_args *args, cnp.ndarray index, c
     cdef cnp.ndarray classes = copy_of(index, cnp.NPY_INT64)
     cdef Py_ssize_t i, each = cnp.PyArray_ITEMSIZE(y)
     cdef const int64_t *given = <const int64_t *>cnp.PyArray_DATA(index)
-    args.index = <int64_t *>cnp.PyArray_DATA(classes)
+    args.index = indices(classes)
     for i in range(cnp.PyArray_SIZE(index)):
         if given[i] == ignored:
-            args.index[i] = 0
+            (<int64_t *>args.index.at)[i] = 0
     execute(&c.job)
     for i in range(cnp.PyArray_SIZE(index)):
         if given[i] == ignored:
-            memset(<char *>cnp.PyArray_DATA(y) + i * each, 255 if args.rank else 0, each)
+            memset(<char *>cnp.PyArray_DATA(y) + i * each, 255 if args.rank.at else 0, each)
     return 0
-
-
-cdef inline void set_options(sl_job *job, mask, temperature) noexcept:
-    job.mask = <const unsigned char *>data(mask)
-    job.temperature = <const double *>data(temperature)
-    job.temperature_step = step_of(temperature)
 
 
 cdef inline Py_ssize_t step_of(array) noexcept:
@@ -822,29 +853,135 @@ def cross_entropy(int dtype, cnp.ndarray x, grad, int axis, target, int64_t igno
     run_on(&job, x, axis)
 
 
-def sample(int x_dtype, int y_dtype, cnp.ndarray x, int axis, cnp.ndarray index, y, mask, temperature, uniform, top_k,
-           top_p, min_p):
-    """Draw one class of each row of x, an array as for `run`, whose axis is the last one.
+cdef bint take_row_numbers(call *c, cnp.ndarray a, numbers, double *one, const double **at, Py_ssize_t *step) noexcept:
+    """One number, which goes to `one`, or a plain array of one for each row; NULL for None."""
+    at[0] = one
+    step[0] = 0
+    if numbers is None:
+        at[0] = NULL
+    elif not take_number(numbers, one):
+        if not cnp.PyArray_CheckExact(numbers) or not is_float64(numbers):
+            return False
+        if not has_row_shape(c, a, <cnp.ndarray>numbers):
+            return False
+        at[0] = <const double *>cnp.PyArray_DATA(<cnp.ndarray>numbers)
+        step[0] = cnp.PyArray_SIZE(<cnp.ndarray>numbers) > 1
+    return True
 
-    index (int64) and y have an element for each row; y may be None. uniform has a float64 for each row. top_k (int64),
-    top_p and min_p (float64) are None, one number, or one for each row.
+
+cdef bint take_part(call *c, cnp.ndarray a, numbers, bint above_zero, double *one, const double **at,
+                    Py_ssize_t *step) noexcept:
+    """The same for numbers from 0 to 1"""
+    cdef Py_ssize_t i
+    if not take_row_numbers(c, a, numbers, one, at, step):
+        return False
+    for i in range(0 if at[0] == NULL else cnp.PyArray_SIZE(<cnp.ndarray>numbers) if step[0] else 1):
+        if not (at[0][i] > 0 or at[0][i] == 0 and not above_zero) or at[0][i] > 1:
+            return False
+    return True
+
+
+cdef bint take_counts(call *c, cnp.ndarray a, numbers, int64_t *one, const int64_t **at, Py_ssize_t *step) noexcept:
+    """The same for numbers above 0, of int64"""
+    cdef int overflow = 0
+    cdef Py_ssize_t i
+    cdef cnp.ndarray b
+    at[0] = one
+    step[0] = 0
+    if numbers is None:
+        at[0] = NULL
+        return True
+    if PyLong_CheckExact(numbers):
+        one[0] = PyLong_AsLongLongAndOverflow(numbers, &overflow)
+        return one[0] > 0 and not overflow
+    if not cnp.PyArray_CheckExact(numbers):
+        return False
+    b = <cnp.ndarray>numbers
+    if cnp.PyArray_TYPE(b) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(b):
+        return False
+    if cnp.PyArray_NDIM(b) and not has_row_shape(c, a, b):
+        return False
+    at[0] = <const int64_t *>cnp.PyArray_DATA(b)
+    step[0] = cnp.PyArray_SIZE(b) > 1
+    for i in range(cnp.PyArray_SIZE(b)):
+        if at[0][i] <= 0:
+            return False
+    return True
+
+
+cdef cnp.ndarray take_uniform(call *c, cnp.ndarray a, uniform, size):
+    """Numbers in [0, 1): one for each row, or `size` along the class axis"""
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.ndarray u
+    cdef Py_ssize_t i
+    cdef const double *first
+    if PyFloat_Check(uniform):
+        uniform = _numpy.array(uniform)
+    if not cnp.PyArray_CheckExact(uniform) or not is_float64(uniform):
+        return None
+    u = <cnp.ndarray>uniform
+    if size is None and not has_row_shape(c, a, u):
+        return None
+    if size is not None:
+        if cnp.PyArray_NDIM(u) != row_dims(c, a, True, size, dims):
+            return None
+        for i in range(c.ndim):
+            if cnp.PyArray_DIM(u, i) != dims[i]:
+                return None
+    first = <const double *>cnp.PyArray_DATA(u)
+    for i in range(cnp.PyArray_SIZE(u)):
+        if not (0 <= first[i] < 1):
+            return None
+    return u
+
+
+def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype=None, index_dtype=None,
+           bint with_values=False, where=None, temperature=None, int mode=_AS_GIVEN, index_out=None, out=None):
+    """(indices, log-probabilities or None) of classes drawn from each row; None where an argument is not plain.
+
+    uniform is None where rng, a generator, is to draw the numbers.
     """
-    cdef sl_job job
+    cdef call c
     cdef sl_sample_args args
-    prepare(&job, SL_SAMPLE, x_dtype, y_dtype)
-    set_options(&job, mask, temperature)
-    job.y = data(y)
-    job.args = &args
-    args.index = <int64_t *>cnp.PyArray_DATA(index)
-    args.uniform = <const double *>data(uniform)
-    args.top_k = <const int64_t *>data(top_k)
-    args.top_p = <const double *>data(top_p)
-    args.min_p = <const double *>data(min_p)
-    args.top_k_step = step_of(top_k)
-    args.top_p_step = step_of(top_p)
-    args.min_p_step = step_of(min_p)
-    run_on(&job, x, axis)
-
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.ndarray a = take_x(&c, SL_SAMPLE, x, axis, dtype, True, mode), mask, index, y = None, numbers
+    cdef double p, q
+    cdef int64_t k
+    cdef int ndim, index_type, overflow = 0
+    if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
+        return None
+    args.draws = 1
+    if size is not None:
+        if not PyLong_CheckExact(size):
+            return None
+        args.draws = PyLong_AsLongAndOverflow(size, &overflow)
+    args.without_replacement = not replace
+    index_type = index_type_of(index_dtype, c.job.n - 1, False)
+    if args.draws < 1 or not replace and args.draws > c.job.n or c.job.inner != 1 or index_type < 0:
+        return None
+    mask = take_mask(&c, a, where)
+    if mask is None or not take_temperature(&c, a, temperature):
+        return None
+    if (not take_counts(&c, a, top_k, &k, &args.top_k, &args.top_k_step)
+            or not take_part(&c, a, top_p, True, &p, &args.top_p, &args.top_p_step)
+            or not take_part(&c, a, min_p, False, &q, &args.min_p, &args.min_p_step)):
+        return None
+    if uniform is None:
+        numbers = rng.random(c.job.outer * args.draws)  # the last step that can fail: they are drawn once
+    else:
+        numbers = take_uniform(&c, a, uniform, size)
+        if numbers is None:
+            return None
+    ndim = row_dims(&c, a, size is not None, args.draws, dims)
+    index = memory_of(index_out, index_type, ndim, dims)
+    if with_values:
+        y = memory_of(out, c.y_type, ndim, dims)
+    args.index = indices(index)
+    args.uniform = <const double *>cnp.PyArray_DATA(numbers)
+    c.job.y = data(y)
+    c.job.args = &args
+    execute(&c.job)
+    return give(index, index_out), None if y is None else give(as_result(&c, y), out)
 
 def elementwise(int op, int x_dtype, int y_dtype, cnp.ndarray x, y, target=None, weight=None, pos_weight=None,
                 losses=None, sums=None, double scale=1):

@@ -18,6 +18,7 @@ from softlane._validate import (
     check_kind,
     compute_dtype,
     given_classes,
+    index_type,
     normalise_axis,
     options,
     output_dtype,
@@ -35,7 +36,7 @@ class TopK(NamedTuple):
     ----------
     values : ndarray
         Probabilities, their logarithms or logits, with length `k` along the class axis.
-    indices : ndarray of int64
+    indices : ndarray of int64, or of `index_dtype`
         The classes, in the same shape.
 
     Examples
@@ -58,6 +59,7 @@ def argmax(
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> Any:
     """The class with the largest logit along an axis, and its probability in the same pass.
 
@@ -77,10 +79,13 @@ def argmax(
         The probability is that for ``x / temperature``: one positive number, or one for each row.
     dtype : data-type, optional
         Of the probabilities: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+    index_dtype : data-type, optional
+        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default, of which uint8 takes an
+        eighth.
 
     Returns
     -------
-    index : ndarray of int64
+    index : ndarray of int64, or of `index_dtype`
         The shape of `x` without `axis`, or with length 1 there; a NumPy scalar where no dimension is left.
     prob : ndarray
         Only with `return_probs`: the same shape, of `dtype`.
@@ -88,12 +93,16 @@ def argmax(
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if the axis has length 0.
+        As `softmax`, and ValueError if the axis has length 0 or `index_dtype` does not hold its last class.
 
     Notes
     -----
     Of equal logits the one with the lowest index is taken; NaN counts as the largest, as in `numpy.argmax`, and its
     probability is NaN. Hidden classes come last: only a row that has no others gives one, with probability 0.
+
+    `where` renormalises: probabilities are those among the classes that count. The best class but the last one, such as
+    a background, and its probability among all, are ``best = argmax(x[..., :-1])`` and
+    ``exp(take_log_probs(x, best))``.
 
     Along the last axis, probabilities have the bits of `softmax`. Memory is the results' alone.
 
@@ -114,9 +123,9 @@ def argmax(
     array([0.73105858, 0.62245933])
     """
     op = _core.TOPK_PROBS if return_probs else _core.TOPK
-    found = _core.topk(op, x, axis, 1, dtype, keepdims, True, where, temperature)
+    found = _core.topk(op, x, axis, 1, dtype, index_dtype, keepdims, True, where, temperature)
     if found is None:
-        found = _argmax(x, axis, bool(return_probs), bool(keepdims), where, temperature, dtype)
+        found = _argmax(x, axis, bool(return_probs), bool(keepdims), where, temperature, dtype, index_dtype)
     return found if return_probs else found[0]
 
 
@@ -131,6 +140,7 @@ def topk(
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> TopK:
     """The k classes with the largest logits along an axis, and their probabilities.
 
@@ -154,22 +164,28 @@ def topk(
         Probabilities are those for ``x / temperature``: one positive number, or one for each row.
     dtype : data-type, optional
         Of the values: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+    index_dtype : data-type, optional
+        Of the indices: any integers that hold ``C - 1``, the last of C classes; int64 by default.
 
     Returns
     -------
     TopK
         A named tuple ``(values, indices)`` of arrays in the shape of `x` with length `k` along the axis.
-        `values` are of `dtype`, `indices` of int64.
+        `values` are of `dtype`, `indices` of `index_dtype`.
 
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if `k` is out of range.
+        As `softmax`, and ValueError if `k` is out of range or `index_dtype` does not hold the last class.
 
     Notes
     -----
     Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
     NaN. A visible -inf comes before hidden classes.
+
+    `where` renormalises: probabilities are those among the classes that count. The best class but the last one, such as
+    a background, and its probability among all, are ``best = argmax(x[..., :-1])`` and
+    ``exp(take_log_probs(x, best))``.
 
     Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is copied, and only candidates
     are sorted: beside the results, memory is some multiple of `k` and a sixteenth of a row for each thread.
@@ -192,10 +208,10 @@ def topk(
            [0.62245933]])
     """
     if largest and axis is not None and kind in ("probs", "log_probs"):
-        found = _core.topk(_TOPK[kind], x, axis, k, dtype, True, sorted, where, temperature)
+        found = _core.topk(_TOPK[kind], x, axis, k, dtype, index_dtype, True, sorted, where, temperature)
         if found is not None:
             return TopK(found[1], found[0])
-    return _topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype)
+    return _topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype, index_dtype)
 
 
 def take_log_probs(
@@ -258,9 +274,9 @@ def take_log_probs(
     >>> softlane.take_log_probs(x, [0, 0], temperature=t[:, None])
     array([-1.31326169, -0.97407698])
     """
-    y = _core.take(_core.TAKE_LOG_PROBS, x, axis, indices, dtype, ignore_index, where, temperature)
+    y = _core.take(_core.TAKE_LOG_PROBS, x, axis, indices, dtype, None, ignore_index, where, temperature)
     if y is None:
-        y = _take(_core.TAKE_LOG_PROBS, "take_log_probs", x, axis, indices, dtype, ignore_index, where, temperature)
+        y = _take(_core.TAKE_LOG_PROBS, x, axis, indices, dtype, None, ignore_index, where, temperature)
     return y
 
 
@@ -271,6 +287,7 @@ def rank(
     *,
     ignore_index: int | None = None,
     where: ArrayLike | None = None,
+    index_dtype: DTypeLike | None = None,
 ) -> Any:
     """How many classes come before a given one: 0 for the greedy choice.
 
@@ -286,16 +303,19 @@ def rank(
         An index that stands for no class, such as -100 or -1 of padding: the result there is -1.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`. The others come last.
+    index_dtype : data-type, optional
+        Of the ranks: any integers that hold ``C - 1``, where there are C classes, and -1 where there is an
+        `ignore_index`; int64 by default.
 
     Returns
     -------
-    ndarray of int64
+    ndarray of int64, or of `index_dtype`
         Ranks in the shape of `indices`.
 
     Raises
     ------
     IndexError, TypeError, ValueError
-        As `take_log_probs`.
+        As `take_log_probs`, and ValueError if `index_dtype` does not hold all ranks.
 
     Notes
     -----
@@ -307,16 +327,16 @@ def rank(
     >>> softlane.rank(np.array([[0.5, 3.0, 1.0], [2.0, 2.0, 2.0]]), [2, 2])
     array([1, 2])
     """
-    y = _core.take(_core.RANK, x, axis, indices, None, ignore_index, where)
+    y = _core.take(_core.RANK, x, axis, indices, None, index_dtype, ignore_index, where)
     if y is None:
-        y = _take(_core.RANK, "rank", x, axis, indices, None, ignore_index, where, None)
+        y = _take(_core.RANK, x, axis, indices, None, index_dtype, ignore_index, where, None)
     return y
 
 
 # ---- arguments of any layout and dtype ------------------------------------------------------------------------------
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """Checked. dtype is that of values, stored is the one in which the kernels write them."""
 
     rows: Rows
@@ -343,7 +363,7 @@ class _Call(NamedTuple):
         return a if has_axis else a.reshape(() if self.is_scalar else self.batch)[()]
 
 
-def _check(
+def check(
     name: str,
     x: object,
     axis: object,
@@ -353,7 +373,7 @@ def _check(
     *,
     is_per_row: bool = False,
     all_axes: bool = False,
-) -> _Call:
+) -> Call:
     """is_per_row: values are one number for each row, which is worth 32 bits also where logits have 16."""
     a = as_array(name, x)
     axis = axis if all_axes and axis is None else normalise_axis(name, axis, a.ndim)
@@ -362,15 +382,23 @@ def _check(
     asked = options(name, a.shape, axis, where, temperature)
     compute = compute_dtype(native, wanted)
     rows = Rows(a.reshape(a.shape or (1,)), asked.axes, asked.mask, asked.temperature, compute)
-    return _Call(rows, wanted, asked.kept, asked.batch, a.ndim == 0)
+    return Call(rows, wanted, asked.kept, asked.batch, a.ndim == 0)
 
 
 def _argmax(
-    x: object, axis: object, return_probs: bool, keepdims: bool, where: object, temperature: object, dtype: object
+    x: object,
+    axis: object,
+    return_probs: bool,
+    keepdims: bool,
+    where: object,
+    temperature: object,
+    dtype: object,
+    index_dtype: object,
 ) -> tuple[Any, Any]:
-    call = _check("argmax", x, axis, where, temperature, dtype, all_axes=True)
+    call = check("argmax", x, axis, where, temperature, dtype, all_axes=True)
     check_class_count("argmax", call.rows.x.shape, call.rows.axes, call.rows.compute)
-    index, y = _largest(call, 1, "probs" if return_probs else "logits", True)
+    integers = index_type("argmax", index_dtype, call.rows.classes)
+    index, y = _largest(call, 1, "probs" if return_probs else "logits", True, integers)
     has_axis = keepdims and not call.is_scalar
     return call.give(index, index.dtype, has_axis), None if y is None else call.give(y, call.dtype, has_axis)
 
@@ -385,21 +413,25 @@ def _topk(
     where: object,
     temperature: object,
     dtype: object,
+    index_dtype: object,
 ) -> TopK:
     kind = check_kind("topk", kind)
-    call = _check("topk", x, axis, where, temperature, dtype)
+    call = check("topk", x, axis, where, temperature, dtype)
     check_class_count("topk", call.rows.x.shape, call.rows.axes, call.rows.compute, least=0)
     count = check_k("topk", k, call.rows.classes)
-    index, y = _largest(call, count, kind, in_order, largest)
+    integers = index_type("topk", index_dtype, call.rows.classes)
+    index, y = _largest(call, count, kind, in_order, integers, largest)
     if y is None:
         y = _logits_of(call.rows, index, call.dtype)
     return TopK(call.give(y, call.dtype, True), index)
 
 
-def _largest(call: _Call, k: int, kind: str, in_order: bool, largest: bool = True) -> tuple[Array, Array | None]:
+def _largest(
+    call: Call, k: int, kind: str, in_order: bool, integers: np.dtype[Any], largest: bool = True
+) -> tuple[Array, Array | None]:
     """The first k classes of each row, of x or of -x, and their values unless these are logits."""
     rows = call.rows
-    index = np.empty(call.shape(k), np.int64)
+    index = np.empty(call.shape(k), integers)
     y = None if kind == "logits" else np.empty(call.shape(k), call.stored)
     if index.size == 0:
         return index, y
@@ -411,13 +443,13 @@ def _largest(call: _Call, k: int, kind: str, in_order: bool, largest: bool = Tru
         mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, index: Array, y: Array | None
     ) -> Any:
         dtype = None if y is None else y.dtype
-        return _core.topk(op, x, axes, k, dtype, True, in_order, mask, t, mode, index, y)
+        return _core.topk(op, x, axes, k, dtype, index.dtype, True, in_order, mask, t, mode, index, y)
 
     which = rows._replace(temperature=None) if apart else rows  # temperatures change no order, but may make equals
     which, index_view, view = _classes_last(k, which, index, to)
     apply_to_rows(kernel, rows.compute, which.axes, which.arrays, (), (index_view, view))
     if apart and y is not None:
-        _values_of(_TAKE[kind], rows, index, y)
+        _values_of(_TAKE[kind], rows, index.astype(np.int64, copy=False), y)
     return index, y
 
 
@@ -432,7 +464,8 @@ def _values_of(op: int, rows: Rows, index: Array, y: Array) -> None:
         return
 
     def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, index: Array, y: Array) -> Any:
-        return _core.take(op, x, axes, index, None if op == _core.RANK else y.dtype, None, mask, t, mode, y)
+        types: tuple[Any, Any] = (None, y.dtype) if op == _core.RANK else (y.dtype, None)
+        return _core.take(op, x, axes, index, types[0], types[1], None, mask, t, mode, y)
 
     rows, index, y = _classes_last(index.shape[rows.axes[0]], rows, index, y)
     apply_to_rows(kernel, rows.compute, rows.axes, rows.arrays, (index,), (y,))
@@ -451,17 +484,18 @@ def _logits_of(rows: Rows, index: Array, dtype: np.dtype[Any]) -> Array:
 
 def _take(
     op: int,
-    name: str,
     x: object,
     axis: object,
     indices: object,
     dtype: object,
+    index_dtype: object,
     ignore_index: object,
     where: object,
     temperature: object,
 ) -> Any:
     """Values or ranks of given classes."""
-    call = _check(name, x, axis, where, temperature, dtype, is_per_row=True)
+    name = "rank" if op == _core.RANK else "take_log_probs"
+    call = check(name, x, axis, where, temperature, dtype, is_per_row=True)
     rows, k = call.rows, call.rows.axes[0]
     given = given_classes(name, indices, ignore_index, rows.x.shape, k, call.is_scalar)
     index = given.classes
@@ -471,10 +505,13 @@ def _take(
         mask = None if mask is None else np.broadcast_to(mask, shape)
         t = t if t is None or not t.ndim else np.broadcast_to(t, (*shape[:k], 1, *shape[k + 1 :]))
         rows = rows._replace(x=np.broadcast_to(rows.x, shape), mask=mask, temperature=t)
-    y = np.empty(index.shape, np.int64 if op == _core.RANK else call.stored)
+    dtype = call.stored
+    if op == _core.RANK:
+        dtype = index_type(name, index_dtype, rows.classes, ignore_index is not None)
+    y = np.empty(index.shape, dtype)
     _values_of(op, rows, index, y)
     if given.ignored is not None:
         y[given.ignored] = -1 if op == _core.RANK else 0
     with np.errstate(all="ignore"):
-        y = y.astype(y.dtype if op == _core.RANK else call.dtype, copy=False)
+        y = y.astype(dtype if op == _core.RANK else call.dtype, copy=False)
     return y if given.has_axis else y.reshape(() if call.is_scalar else (*shape[:k], *shape[k + 1 :]))[()]

@@ -331,7 +331,7 @@ def _weighted(
     rows = Rows(a, asked.axes, asked.mask, asked.temperature, np.dtype(np.float64))
     sign = np.empty(asked.kept, wanted)
     rows, factor, *views = together(rows, factor, y.view, sign)
-    apply(for_numpy(_signed), rows.x.shape, rows.axes, (rows.x, factor, rows.mask, rows.temperature, *views))
+    apply(for_numpy(_signed), rows.x.shape, rows.axes, (rows.x, factor, rows.mask, rows.temperature), views)
     if return_sign:
         return y.give(), sign.reshape(result)[()]
     y.view[sign < 0] = np.nan

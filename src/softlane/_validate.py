@@ -414,3 +414,115 @@ def given_classes(
     if ignored is not None:
         ignored = np.broadcast_to(ignored if has_axis else np.expand_dims(ignored, axis), whole)
     return Given(index, has_axis, ignored)
+
+
+def index_type(name: str, index_dtype: object, classes: int, ignores: bool = False) -> np.dtype[Any]:
+    """That of indices of so many classes, or of ranks; ignores: -1 is among these."""
+    try:
+        found = np.dtype(np.int64 if index_dtype is None else index_dtype)  # type: ignore[call-overload]
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind not in "iu" or not found.isnative:
+        raise TypeError(f"{name}: index_dtype is {index_dtype!r}, expected a native integer dtype of NumPy")
+    if np.iinfo(found).max < classes - 1:
+        raise ValueError(f"{name}: index_dtype is {found}, which does not hold the last of {classes} classes")
+    if ignores and found.kind == "u":
+        raise ValueError(f"{name}: index_dtype is {found}, which does not hold -1, the rank of ignore_index")
+    return found  # type: ignore[no-any-return]
+
+
+# ---- sample ---------------------------------------------------------------------------------------------------------
+
+
+def check_size(name: str, size: object, n: int, replace: bool) -> int | None:
+    if size is None:
+        return None
+    count = integer(name, "size", size)
+    if count < 0:
+        raise ValueError(f"{name}: size is {count}, expected at least 0")
+    if count > n and not replace:
+        raise ValueError(f"{name}: size is {count}, expected at most {n} where replace is False")
+    return count
+
+
+def check_enough(name: str, index: Array) -> None:
+    """Rows with fewer classes than draws have how many there are for each draw; in all others no two are the same."""
+    few = index[..., 0] == index[..., 1]
+    if few.any():
+        place = np.unravel_index(int(few.argmax()), few.shape)
+        row = f"row {tuple(int(i) for i in place)}" if place else "x"
+        left, size = int(index[place][0]), index.shape[-1]
+        raise ValueError(f"{name}: {row} has {left} classes left, expected at least {size} where replace is False")
+
+
+def row_parameter(
+    name: str, what: str, value: object, n: int, kept: tuple[int, ...], batch: tuple[int, ...]
+) -> Array | None:
+    """One number (0-d), or one for each row. 0 as top_k becomes n, the number of classes."""
+    if value is None:
+        return None
+    whole = what == "top_k"
+    a = as_array(name, value if whole else as_float(value), what)
+    if a.dtype.kind not in ("iu" if whole else "fiu") and (whole or not is_bfloat16(a.dtype)):
+        expected = "integers" if whole else "real numbers"
+        raise TypeError(f"{name}: {what} has dtype {a.dtype}, expected {expected}")
+    if not whole:
+        a = a.astype(np.float64)
+    wrong = ~(a >= 0) if whole else ~((a > 0) & (a <= 1)) if what == "top_p" else ~((a >= 0) & (a <= 1))
+    if wrong.any():
+        at, found = element(what, a, int(wrong.argmax()))
+        expected = {"top_k": "at least 0", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
+        if what == "top_p" and found == 0:
+            expected += "; top_k=1 leaves the first class alone"
+        raise ValueError(f"{name}: {at} is {found}, expected {expected}")
+    if whole:
+        a = np.where(a == 0, n, np.minimum(a.astype(np.uint64), np.uint64(n))).astype(np.int64)
+    return per_row(name, what, np.asarray(a), kept, batch)
+
+
+def without_zeros(name: str, temperature: object) -> tuple[object, Array | None]:
+    """Temperatures with 1 for 0, and where they are 0; None where they are nowhere."""
+    if temperature is None or (type(temperature) is float and temperature != 0):
+        return temperature, None
+    t = as_array(name, as_float(temperature), "temperature")
+    if (t.dtype.kind not in "fiu" and not is_bfloat16(t.dtype)) or not (t == 0).any():
+        return temperature, None
+    return np.where(t == 0, 1, t), t == 0
+
+
+def given_uniform(
+    name: str,
+    uniform: object,
+    rng: object,
+    kept: tuple[int, ...],
+    batch: tuple[int, ...],
+    axis: int,
+    size: int | None,
+) -> Array:
+    """Numbers that are given in place of drawn ones, along the class axis: one, or `size`."""
+    if rng is not None:
+        raise ValueError(f"{name}: rng and uniform are both given, expected one of them")
+    u = as_array(name, uniform, "uniform")
+    result_dtype(name, u.dtype, "uniform")
+    u = u.astype(np.float64)
+    wrong = ~((u >= 0) & (u < 1))
+    if wrong.any():
+        what, value = element("uniform", u, int(wrong.argmax()))
+        raise ValueError(f"{name}: {what} is {value}, expected numbers from 0 to 1, without 1")
+    if size is None:
+        return np.broadcast_to(per_row(name, "uniform", u, kept, batch), kept)
+    return broadcast(name, "uniform", u, (*kept[:axis], size, *kept[axis + 1 :]), "the result")
+
+
+def generators(name: str, rng: object, rows: int) -> Any:
+    """One generator, or a list of one for each row."""
+    each = list(rng) if isinstance(rng, (list, tuple)) else None
+    if each is not None and len(each) != rows:
+        raise ValueError(f"{name}: rng has {len(each)} generators or seeds, expected one for each of {rows} rows")
+    try:
+        if each is not None:
+            return [np.random.default_rng(seed) for seed in each]
+        return np.random.default_rng(rng)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        wrong_rng = f"{name}: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
+        raise type(error)(wrong_rng) from None
