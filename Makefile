@@ -88,6 +88,7 @@ stress: .venv/test
 bench: .venv-bench/bench
 	.venv-bench/bin/python bench/bench.py
 	.venv-bench/bin/python bench/roofline.py
+	.venv-bench/bin/python bench/overhead.py
 
 lint: .venv-lint/lint
 	.venv-lint/bin/ruff check .

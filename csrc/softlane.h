@@ -11,12 +11,17 @@ typedef enum {
     /* y is like x */
     SL_SOFTMAX,
     SL_LOG_SOFTMAX,
+    SL_SOFTMAX_HESSIAN_DIAG, /* p (1 - p) */
     /* y has one number for each row */
     SL_LOGSUMEXP,
-    SL_EXPECTATION, /* sl_expectation_args */
+    SL_ENTROPY,       /* of the softmax, in nats */
+    SL_KL_DIVERGENCE, /* sl_kl_args */
+    SL_EXPECTATION,   /* sl_expectation_args */
     /* sl_loss_args */
     SL_CROSS_ENTROPY,
     SL_CROSS_ENTROPY_GRAD, /* y is like x: the gradient */
+    SL_NLL,                /* x is log-probabilities */
+    SL_LOG_LOSS,           /* x is probabilities */
     /* k classes of each row: sl_select_args; y is (outer, k, inner) */
     SL_TAKE_PROBS,
     SL_TAKE_LOG_PROBS,
@@ -31,8 +36,11 @@ typedef enum {
     /* sl_elementwise_job */
     SL_SIGMOID,
     SL_LOG_SIGMOID,
+    SL_SIGMOID_VJP, /* x is the gradient of the output, y that of the input */
     SL_BINARY_CROSS_ENTROPY,
-    SL_BINARY_CROSS_ENTROPY_GRAD
+    SL_BINARY_CROSS_ENTROPY_GRAD,
+    SL_BINARY_CROSS_ENTROPY_OF_PROBS,
+    SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
 } sl_op;
 
 /* float64 is computed in float64, all others in float32. Results are of the first four. */
@@ -55,16 +63,21 @@ typedef struct {
     const void *values; /* n numbers of the compute type, whose mean under the probabilities is wanted */
 } sl_expectation_args;
 
-/* The target of a row is a class, or a mass for each class: one of target and mass is not NULL. */
+/* The target of a row is a class, or a mass for each class: one of target and mass is not NULL. SL_NLL and SL_LOG_LOSS have neither
+   label smoothing nor a mask. */
 typedef struct {
     const int64_t *target; /* a class for each row, in [0, n), or ignore_index */
     int64_t ignore_index;
     const void *mass; /* like x */
     sl_dtype mass_dtype;
     const void *class_weight; /* n weights of the compute type, or NULL: all 1 */
+    const double *row_weight; /* one for each row: its loss and gradient are multiplied by that; 0 is as if ignored; or NULL: all 1 */
     double label_smoothing;
-    double scale; /* the gradient is multiplied by this */
-    double *loss; /* one for each row */
+    const int64_t *visible; /* with label smoothing and a mask: how many classes of each row it shows (count_visible) */
+    double scale;           /* the gradient is multiplied by this */
+    double *loss;           /* one for each row */
+    double slack;           /* SL_NLL, SL_LOG_LOSS: x so far outside its domain is taken as its end */
+    unsigned char *outside; /* SL_NLL, SL_LOG_LOSS: becomes 1 for each row that has x beyond that, else 0 */
 } sl_loss_args;
 
 /* Integers of 1, 2, 4 or 8 bytes. None is negative, so that it does not matter whether they have a sign. */
@@ -95,18 +108,27 @@ typedef struct {
 } sl_sample_args;
 
 typedef struct {
+    const void *other; /* logits of the second distribution, like x */
+} sl_kl_args;
+
+typedef struct {
     const void *output; /* of softmax or log_softmax, like x */
 } sl_vjp_args;
 
-/* A call without rows: n elements. target and the weights are of the compute type; a weight that is NULL is 1. */
+/* A call without rows: n elements. target and the weights are of the compute type; a weight that is NULL is 1. Of the last four
+   operations the first two take logits, and the others probabilities, which they clip to [0, 1]. */
 typedef struct {
     sl_op op;
     sl_dtype x_dtype, y_dtype;
     const void *x, *target, *weight, *pos_weight;
-    void *y;      /* the result, or the gradient; may be x itself, like loss */
-    void *loss;   /* one for each element, of the compute type, or NULL */
-    double *sums; /* of the losses, one for SL_BLOCK elements each, or NULL */
-    double scale; /* of the gradient */
+    const void *output;         /* SL_SIGMOID_VJP: of sigmoid, like x */
+    const double *temperature;  /* > 0, of element i at temperature[i * temperature_step]; NULL: all 1, as with probabilities and a VJP */
+    ptrdiff_t temperature_step; /* 0 or 1 */
+    void *y;                    /* the result, or the gradient; may be x itself, like loss, or output; NULL where losses are all */
+    void *loss;                 /* one for each element, of the compute type, or NULL */
+    double *sums;               /* of the losses, one for SL_BLOCK elements each, or NULL */
+    unsigned char *outside;     /* of probabilities, one for SL_BLOCK elements each: is any of them outside [0, 1]? */
+    double scale;               /* of the gradient */
     ptrdiff_t n;
 } sl_elementwise_job;
 
@@ -135,16 +157,17 @@ typedef struct {
     int (*row_find_shift)(const sl_job *job, ptrdiff_t row, char *shared, char *scratch); /* 1: row_sum has to run again */
     sl_row_fn *row_start, *row_finish, *row_store_result;
     void (*elementwise)(const sl_elementwise_job *job, ptrdiff_t first, ptrdiff_t last,
-                        char *scratch); /* blocks; SL_BLOCK numbers of scratch */
+                        char *scratch); /* blocks; SL_BLOCK float64 of scratch */
 } sl_kernels;
 
-/* One instruction set. totals.inc.h has the last three. */
+/* One instruction set. totals.inc.h has the last four. */
 typedef struct {
     const char *name;
     const sl_kernels *f32, *f64;
     ptrdiff_t (*wrong_target)(const int64_t *target, ptrdiff_t count, ptrdiff_t n, int64_t ignore_index, ptrdiff_t *counted);
-    double (*total_weight)(const int64_t *target, ptrdiff_t count, int64_t ignore_index, const double *weight);
+    double (*total_weight)(const int64_t *target, ptrdiff_t count, int64_t ignore_index, const double *weight, const double *row_weight);
     double (*total)(const double *x, ptrdiff_t count);
+    void (*count_visible)(const sl_job *job, int64_t *visible);
 } sl_isa;
 
 #if defined(__x86_64__) || defined(_M_X64)

@@ -13,7 +13,12 @@ import softlane
 
 OVER_CLASSES = ["cross_entropy", "nll_loss", "log_loss"]
 BINARY = ["binary_cross_entropy", "binary_cross_entropy_with_logits"]
-WITH_GRAD = ["cross_entropy_with_grad", "binary_cross_entropy_with_logits_with_grad"]
+WITH_GRAD = [
+    "cross_entropy_with_grad",
+    "binary_cross_entropy_with_logits_with_grad",
+    "binary_cross_entropy_with_grad",
+]
+FROM_PROBS = [BINARY[0], WITH_GRAD[2]]
 SIGMOIDS = ["sigmoid", "log_sigmoid"]
 FROM_OUTPUT = ["softmax_grad", "log_softmax_grad"]
 REDUCTIONS = ["mean", "sum", "none"]
@@ -48,9 +53,9 @@ ONE_TERM = 2.5
 # is 8. The first has less: 5/2 for the additions of 3 blocks, 1 for moving them to the row's maximum, 1/2 for the final
 # sum, 7.5 in all.
 SUM_OF_TERMS = 8
-# nll_loss and log_loss: 1/2 for the product w * y, 1 for the logarithm, 1/2 for their product. NumPy adds them up in
-# pairs of parts of 128 terms, in 8 accumulators: 15 + 3 additions, and 7 for up to 128 parts.
-SUM_IN_PAIRS = 2 + 25 / 2
+# nll_loss and log_loss: 1/2 for the product w * y, 1 for the logarithm, 1/2 for their product, 1/2 for their sum, which
+# keeps what additions round away, 1/2 for the weight of the sample.
+SUM_OF_LOOKUPS = 3
 # p * sum(k) - k, in eps of p * sum(k) + k: 2 for p, 1/2 for the product, the difference, k, the scale and its product.
 GRAD_OF_ONE = 6
 # The same with q in place of k: 5 for sum(q) (2 for q, 3/2 in a block, 1/2 for each of the additions of 3 blocks), 2
@@ -60,6 +65,9 @@ GRAD_OF_ONE = 6
 GRAD_OF_SUM = 5 + 3 + 3
 # y * softplus(-x) + (1 - y) * softplus(x): 2 for softplus, 1/2 each for 1 - y, two weights, product, sum.
 BINARY_TERMS = 4.5
+# w (p - y) / (p (1 - p)) of probabilities: 1/2 for each of three differences and products, the quotient, w, the scale
+# and its product.
+SLOPE = 3.5
 
 
 def eps(dtype):
@@ -68,7 +76,7 @@ def eps(dtype):
 
 def units_of(name, target, x):
     """Of the loss called name without label smoothing."""
-    return ONE_TERM if np.ndim(target) < np.ndim(x) else SUM_OF_TERMS if "cross" in name else SUM_IN_PAIRS
+    return ONE_TERM if np.ndim(target) < np.ndim(x) else SUM_OF_TERMS if "cross" in name else SUM_OF_LOOKUPS
 
 
 def reduced(units, dtype, size):
@@ -103,8 +111,8 @@ def grad_allowance(x, target, axis=-1, reduction="mean", **options):
     """What GRAD_OF_ONE and GRAD_OF_SUM are eps of, and the smallest numbers: some, where a factor underflows."""
     k, counts, divisor = ref.coefficients(x, target, axis, **options)
     total = k.sum(axis=-1, keepdims=True)
-    scale = 1 / divisor if reduction == "mean" and divisor else 1
-    p = reference.exact_softmax(np.moveaxis(x, axis, -1))
+    scale = (1 / divisor if reduction == "mean" and divisor else 1) / ref.temperature_of_rows(**options)
+    p = reference.exact_softmax(ref.visible_rows(x, axis, **options))
     tiny = np.finfo(reference.result_dtype(x.dtype)).smallest_subnormal
     found = (p * total + k) * scale, (4 * (1 + total) * scale + 1) * tiny + 0 * p
     return [np.moveaxis(np.where(counts[..., None], part, 0), -1, axis).astype(np.float64) for part in found]
@@ -122,7 +130,7 @@ def made_for(name, x):
     """Logits x as what a loss takes: log-probabilities (not normalised, some of them 0) or probabilities."""
     if name.startswith("nll"):
         return np.minimum(x, x.dtype.type(0))
-    if name in ("log_loss", "binary_cross_entropy"):
+    if name == "log_loss" or name in FROM_PROBS:
         with np.errstate(all="ignore"):
             return np.exp(-np.abs(x.astype(np.float32)) / 4).astype(x.dtype)
     return x
@@ -173,7 +181,7 @@ def binary_target(shape, dtype, seed=0):
 def binary_input(name, shape, dtype, seed=0):
     """Logits of every size up to 1e4, or probabilities with 0, 1 and the numbers next to them."""
     rng = np.random.default_rng([seed, 6])
-    if name == "binary_cross_entropy":
+    if name in FROM_PROBS:
         p = rng.choice([0, 1, 1e-45, 1e-30, 1e-3, 0.5, 1 - np.finfo(dtype).epsneg, 1 - 1e-3, rng.random()], shape)
         return np.asarray(np.where(rng.random(shape) < 0.5, rng.random(shape), p)).astype(dtype)
     size = rng.choice([1e-6, 1, 4, 30, 90, 700, 1e4], shape)

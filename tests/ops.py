@@ -19,7 +19,8 @@ from loss_cases import (
     GRAD_OF_SUM,
     ONE_TERM,
     OVER_CLASSES,
-    SUM_IN_PAIRS,
+    SLOPE,
+    SUM_OF_LOOKUPS,
     SUM_OF_TERMS,
     WITH_GRAD,
     eps,
@@ -84,8 +85,20 @@ def element_weights(x, axis):
     return np.asarray(weights(x.shape, floats_for(x)))
 
 
+def fractions(x, axis):
+    return np.random.default_rng(6).random(x.shape).astype(floats_for(x))
+
+
 def element_values(x, axis):
     return np.random.default_rng(3).standard_normal(x.shape).astype(floats_for(x))
+
+
+def other_logits(x, axis):
+    """Some of them -inf, or NaN."""
+    y = (np.random.default_rng(6).standard_normal(x.shape) * 3).astype(floats_for(x))
+    for value in (-np.inf, np.nan):
+        y[np.random.default_rng(7).random(x.shape) < 0.03 / x.shape[axis]] = value
+    return y
 
 
 def draws(x, axis):
@@ -102,6 +115,11 @@ def three_numbers(x, axis):
 
 def temperatures(x, axis):
     return uniform(x, axis, 0.3, 3)
+
+
+def sample_weights(x, axis):
+    w = uniform(x, axis, 0, 2)
+    return np.where(w < 0.5, 0, w)
 
 
 def top_ks(x, axis):
@@ -135,10 +153,6 @@ class Draws(np.random.Generator):
         return np.require(self.given, np.float64, "CA")
 
 
-def fewest_bytes(n):
-    return np.min_scalar_type(n - 1)
-
-
 # ---- how close -----------------------------------------------------------------------------------------------------
 # Each returns the largest error that is allowed of the exact results; `call` has x and all keywords of the call.
 
@@ -150,6 +164,15 @@ def none(exact, dtype, call):
 def ulps(exact, dtype, call):
     """The contract: 2 ULP. 0 is exact."""
     return np.where(exact == 0, 0, 2 * reference.ulp(exact, dtype))
+
+
+def three_ulps(exact, dtype, call):
+    return 1.5 * ulps(exact, dtype, call)
+
+
+def divergence(exact, dtype, call):
+    """2 ULP of float32, 4 of float64."""
+    return ulps(exact, dtype, call) * (2 if dtype == np.float64 else 1)
 
 
 def ulps_of_the_maximum(exact, dtype, call):
@@ -180,12 +203,27 @@ def gradient_of(units):
 
 def binary_gradient(exact, dtype, call):
     """BINARY_TERMS and the final product, of the sum of both terms."""
+    t = np.asarray(call.get("temperature", 1), np.longdouble)
     x = call["x"].astype(np.longdouble)
     of_one, of_zero = reference_losses._binary_coefficients(
         call["x"], call["target"], call.get("weight"), call.get("pos_weight")
     )
-    size = of_one * reference_losses.exact_sigmoid(-x) + of_zero * reference_losses.exact_sigmoid(x)
-    return (BINARY_TERMS + 1) * eps(dtype) * size / (x.size if call["reduction"] == "mean" else 1) + 8 * tiny(dtype)
+    size = (of_one * reference_losses.exact_sigmoid(-x, t) + of_zero * reference_losses.exact_sigmoid(x, t)) / t
+    least = 8 * tiny(dtype) * np.maximum(1, 1 / t)
+    return (BINARY_TERMS + 1) * eps(dtype) * size / (x.size if call["reduction"] == "mean" else 1) + least
+
+
+def slope(exact, dtype, call):
+    """Of probabilities; and what the terms of the reference round away."""
+    p = call["x"].astype(np.longdouble)
+    of_one, of_zero = reference_losses._binary_coefficients(call["x"], call["target"], call.get("weight"))
+    size = reference_losses._times(of_one, 1 / np.abs(p)) + reference_losses._times(of_zero, 1 / (1 - p))
+    return SLOPE * eps(dtype) * np.abs(exact) + 4 * eps(np.longdouble) * size + 8 * tiny(dtype)
+
+
+def sigmoid_vjp(exact, dtype, call):
+    """1/2 for each of three roundings"""
+    return 1.5 * eps(dtype) * np.abs(exact) + 4 * tiny(dtype)
 
 
 def mean_value(exact, dtype, call):
@@ -240,12 +278,12 @@ def exact_sample(x, axis, return_log_probs, rng=None, uniform=None, size=None, r
         return index, np.log(reference_selection._at(p, index, axis))
 
 
-def exact_sigmoid(x):
-    return reference_losses.exact_sigmoid(x.astype(np.longdouble))
+def exact_sigmoid(x, temperature=None):
+    return reference_losses.exact_sigmoid(x.astype(np.longdouble), temperature)
 
 
-def exact_log_sigmoid(x):
-    return reference_losses.exact_log_sigmoid(x.astype(np.longdouble))
+def exact_log_sigmoid(x, temperature=None):
+    return reference_losses.exact_log_sigmoid(x.astype(np.longdouble), temperature)
 
 
 def exact_argmax(x, axis, return_probs, index_dtype=None, **options):
@@ -303,6 +341,11 @@ class Op:
         """Whether x can be given as the output for the last result."""
         return self.out is not None and result.ndim == x.ndim and result.dtype == x.dtype
 
+    @property
+    def index_dtype(self):
+        """Of the results that are integers."""
+        return np.dtype(self.fixed.get("index_dtype", np.int64))
+
     def dtypes(self, x):
         """Of the results that are no integers: with one number for each row or sample they are wider."""
         if self.function in ONE_NUMBER_EACH:
@@ -317,7 +360,10 @@ class Op:
         found = [
             {},
             {"where": rng.random(shape) < 0.7, "temperature": 0.7},
-            {"where": rng.random(classes) < 0.5, "temperature": rng.uniform(0.3, 3, batch)},
+            {
+                "where": rng.random(classes) < 0.5,
+                "temperature": rng.uniform(0.3, 3, batch if self.takes_axis else shape),
+            },
         ]
         found = [{name: value for name, value in options.items() if name in self.options} for options in found]
         return found if self.options else found[:1]
@@ -332,7 +378,16 @@ class Op:
             return [(e, 0 if e.dtype.kind == "i" else np.nan_to_num(next(bounds)(e, dtype, call))) for e in exact]
 
 
-ONE_NUMBER_EACH = {"take_log_probs", "sample", "expectation", *OVER_CLASSES, *BINARY, *WITH_GRAD}
+ONE_NUMBER_EACH = {
+    "take_log_probs",
+    "sample",
+    "expectation",
+    "entropy",
+    "kl_divergence",
+    *OVER_CLASSES,
+    *BINARY,
+    *WITH_GRAD,
+}
 
 
 def part_of(options, shape, index):
@@ -351,7 +406,8 @@ ANY, ROW, MASK = ("where", "temperature", "dtype"), ("where", "temperature"), ("
 EACH, MEAN, SMOOTH = {"reduction": "none"}, {"reduction": "mean"}, {"reduction": "none", "label_smoothing": 0.1}
 WEIGHTED = {"target": index_or_ignored, "weight": class_weights}
 SOFT = {"target": distributions, "weight": class_weights}
-ONE, MANY, IN_PAIRS = (loss_of(ONE_TERM),), (loss_of(SUM_OF_TERMS),), (loss_of(SUM_IN_PAIRS),)
+ONE, MANY, LOOKUPS = (loss_of(ONE_TERM),), (loss_of(SUM_OF_TERMS),), (loss_of(SUM_OF_LOOKUPS),)
+OF_ONE = (loss_of(ONE_TERM), gradient_of(GRAD_OF_ONE))
 BOTH = (loss_of(SUM_OF_TERMS), gradient_of(GRAD_OF_SUM))
 
 
@@ -391,21 +447,24 @@ def loss(function, note, arguments, fixed, bounds, **kinds):
     """Of classes; with its gradient where the function's name says so."""
     exact = getattr(reference_losses, f"exact_{function}")
     out = "grad_out" if function.endswith("grad") else None
-    return Op(function, arguments, fixed, exact, bounds, out=out, per_row=fixed is not MEAN, note=note, **kinds)
+    options = kinds.pop("options", ROW if function.startswith("cross") else ())
+    return Op(function, arguments, fixed, exact, bounds, options, out, per_row=fixed is not MEAN, note=note, **kinds)
 
 
-def gradient_of_output(function, y, bound):
+def gradient_of_output(function, y, bound, **kinds):
     exact = getattr(reference_losses, f"exact_{function}")
-    return Op(function, {"y": y}, exact=exact, bounds=(bound,), out="out", narrow_as_rows=False)
+    return Op(function, {"y": y}, exact=exact, bounds=(bound,), out="out", narrow_as_rows=False, **kinds)
 
 
 def sigmoid(function, exact):
-    return Op(function, exact=exact, bounds=(ulps,), options=("dtype",), out="out", takes_axis=False)
+    return Op(function, exact=exact, bounds=(ulps,), options=("temperature", "dtype"), out="out", takes_axis=False)
 
 
 def binary(function, note, fixed, **arguments):
-    bounds = (binary_loss, binary_gradient) if function.endswith("grad") else (binary_loss,)
-    return loss(function, note, arguments, fixed, bounds, takes_axis=False, chunks="always")
+    of_logits = "logits" in function
+    bounds = (binary_loss, binary_gradient if of_logits else slope)[: 2 if function.endswith("grad") else 1]
+    options = ("temperature",) if of_logits else ()
+    return loss(function, note, arguments, fixed, bounds, takes_axis=False, chunks="always", options=options)
 
 
 OPS = [
@@ -413,8 +472,12 @@ OPS = [
     softmax_like("softmin", ulps),
     softmax_like("log_softmax", ulps),
     softmax_like("logsumexp", ulps_of_the_maximum),
+    softmax_like("entropy", ulps),
+    softmax_like("softmax_hessian_diag", three_ulps),
+    select("kl_divergence", "", {"y": other_logits}, (divergence,), reference.exact_kl_divergence, out="out",
+           chunks="always"),
     select("argmax", exact=exact_argmax, return_probs=True),
-    select("argmax", "in few bytes", exact=exact_argmax, return_probs=True, index_dtype=fewest_bytes),
+    select("argmax", "in int32", exact=exact_argmax, return_probs=True, index_dtype="int32"),
     topk("", lambda n: min(n, 5), ulps),
     topk("of log_probs", lambda n: min(n, 500), ulps, kind="log_probs"),
     topk("of logits", lambda n: n // 2, none, kind="logits"),
@@ -438,19 +501,27 @@ OPS = [
     loss("cross_entropy", "smooth", WEIGHTED, SMOOTH, MANY),
     loss("cross_entropy", "soft", SOFT, SMOOTH, MANY),
     loss("cross_entropy_with_grad", "", {"target": small_index}, EACH, (ulps, gradient_of(GRAD_OF_ONE))),
-    loss("cross_entropy_with_grad", "weighted", WEIGHTED, MEAN, (loss_of(ONE_TERM), gradient_of(GRAD_OF_ONE))),
+    loss("cross_entropy_with_grad", "weighted", WEIGHTED, MEAN, OF_ONE),
     loss("cross_entropy_with_grad", "smooth", WEIGHTED, SMOOTH, BOTH),
     loss("cross_entropy_with_grad", "soft", SOFT, SMOOTH, BOTH),
+    loss("cross_entropy_with_grad", "of samples", {"target": index, "sample_weight": sample_weights}, EACH, OF_ONE),
+    loss("cross_entropy_with_grad", "soft of samples", {**SOFT, "sample_weight": sample_weights}, SMOOTH, BOTH),
     loss("cross_entropy_with_grad", "of booleans", {"target": booleans}, MEAN, BOTH, chunks="always"),
     loss("nll_loss", "", WEIGHTED, EACH, ONE),
-    loss("nll_loss", "soft", SOFT, MEAN, IN_PAIRS, chunks="always"),
+    loss("nll_loss", "soft", SOFT, MEAN, LOOKUPS),
+    loss("nll_loss", "of samples", {**WEIGHTED, "sample_weight": sample_weights}, EACH, LOOKUPS),
     loss("log_loss", "", WEIGHTED, MEAN, ONE),
-    loss("log_loss", "soft", SOFT, EACH, IN_PAIRS, chunks="always"),
+    loss("log_loss", "soft", SOFT, EACH, LOOKUPS),
+    loss("log_loss", "soft of samples", {**SOFT, "sample_weight": sample_weights}, EACH, LOOKUPS),
     gradient_of_output("softmax_grad", distributions, softmax_vjp),
     gradient_of_output("log_softmax_grad", log_distributions, log_softmax_vjp),
+    gradient_of_output("sigmoid_grad", fractions, sigmoid_vjp, takes_axis=False),
     sigmoid("sigmoid", exact_sigmoid),
     sigmoid("log_sigmoid", exact_log_sigmoid),
     binary("binary_cross_entropy", "", EACH, target=distributions, weight=element_weights),
+    binary("binary_cross_entropy", "mean", MEAN, target=booleans),
+    binary("binary_cross_entropy_with_grad", "", EACH, target=fractions, weight=element_weights),
+    binary("binary_cross_entropy_with_grad", "mean", MEAN, target=booleans),
     binary("binary_cross_entropy_with_logits", "", EACH, target=distributions, pos_weight=element_weights),
     binary("binary_cross_entropy_with_logits", "mean", MEAN, target=booleans),
     binary("binary_cross_entropy_with_logits_with_grad", "", EACH, target=distributions, weight=element_weights,

@@ -74,6 +74,41 @@ def exact_logsumexp(x, axis=-1, keepdims=False):
     return np.expand_dims(y, axis) if keepdims and np.ndim(x) else y
 
 
+def exact_entropy(x, axis=-1):
+    """log(S) + sum(p (m - x)), of terms that are >= 0; 0 without classes."""
+    scalar = np.ndim(x) == 0
+    x = _rows(x, axis)
+    if x.shape[-1] == 0:
+        return np.zeros(x.shape[:-1], x.dtype)
+    m, d, lost, e, others = _parts(x)
+    with np.errstate(all="ignore"):
+        mean = np.where(e == 0, 0, -e * (d + lost)).sum(axis=-1, keepdims=True) / (1 + others)
+        y = np.where(np.isfinite(m), np.log1p(others) + mean, np.nan)[..., 0]
+    return y[()] if scalar else y
+
+
+def exact_softmax_hessian_diag(x, axis=-1):
+    """p (1 - p), where 1 - p of the largest class is what the others weigh."""
+    x = _rows(x, axis)
+    if x.shape[-1] == 0:
+        return _unrows(x, axis)
+    m, _, _, e, others = _parts(x)
+    with np.errstate(all="ignore"):
+        y = e / (1 + others) * (1 - e / (1 + others))
+        np.put_along_axis(y, np.argmax(x, axis=-1)[..., None], others / (1 + others) ** 2, axis=-1)
+        return _unrows(np.where(np.isfinite(m), y, np.nan), axis)
+
+
+def exact_kl_divergence(x, y, axis=-1, where=None, temperature=None):
+    """sum(p (log p - log q)), which cancels where p and q nearly agree: mp_kl_divergence does not."""
+    log_p, log_q = (exact("log_softmax", a, axis, where, temperature) for a in np.broadcast_arrays(x, y))
+    with np.errstate(all="ignore"):
+        counts = np.ones(log_p.shape, bool) if where is None else np.broadcast_to(where, log_p.shape)
+        terms = np.where(counts & (log_p != -np.inf), np.exp(log_p) * (log_p - log_q), 0)
+        terms = np.where(counts & np.isnan(log_q), np.nan, terms)
+    return terms.sum(axis=axis)
+
+
 def exact_results(x, axis=-1):
     """All three, which share what takes long."""
     scalar = np.ndim(x) == 0
@@ -107,6 +142,8 @@ def exact(name, x, axis=-1, where=None, temperature=None):
         return globals()[f"exact_{name}"](x, axis)
     where = np.broadcast_to(where, x.shape)
     y = globals()[f"exact_{name}"](np.where(where, x, -np.inf), axis)
+    if name == "entropy":
+        return np.where(where.any(axis=axis), y, 0)
     return y if name == "logsumexp" else np.where(where, y, -np.inf if name == "log_softmax" else 0)
 
 
@@ -172,6 +209,24 @@ def _mp_results(row):
         log = mpmath.log1p(mpmath.fsum(mpmath.exp(v - m) for v in rest))
         log_p = [v - m - log for v in x]
         return {"softmax": [mpmath.exp(v) for v in log_p], "log_softmax": log_p, "logsumexp": [m + log]}
+
+
+def mp_kl_divergence(x, y):
+    """Of two rows of finite numbers: p (log p - log q), with bits enough for squares of the smallest number."""
+    with mpmath.workprec(2400):
+        log_p, log_q = (mp_log_softmax(row) for row in (x, y))
+        return mpmath.fsum(mpmath.exp(a) * (a - b) for a, b in zip(log_p, log_q, strict=True))
+
+
+def mp_entropy(x):
+    with mpmath.workprec(600):
+        return -mpmath.fsum(mpmath.exp(v) * v for v in mp_rows("log_softmax", x))
+
+
+def mp_log_softmax(row):
+    x = [mpmath.mpf(float(v)) for v in row]
+    log = mpmath.log(mpmath.fsum(mpmath.exp(v - max(x)) for v in x))
+    return [v - max(x) - log for v in x]
 
 
 def mp_of(value):

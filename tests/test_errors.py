@@ -125,11 +125,11 @@ OPTIONS_OF_SOFTMAX = [
 @selection
 @pytest.mark.parametrize(("error", "words", "options"), OPTIONS)
 def test_wrong_options(name, error, words, options):
-    if name == "rank" and "temperature" in options:  # an order has no temperature
-        error, words = TypeError, ".*temperature"
     if name == "sample" and options == {"temperature": 0}:  # the class of argmax
         return
-    with pytest.raises(error, match=f"{name}: {words}" if name != "rank" else words):
+    if name == "rank" and "dtype" in options:  # indices have index_dtype
+        error, words = TypeError, ".*dtype"
+    with pytest.raises(error, match=f"{name}: {words}" if "dtype" not in options else words):
         call(name, X, **options)
 
 

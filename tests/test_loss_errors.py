@@ -9,6 +9,7 @@ from loss_cases import (
     BINARY,
     FLOAT_NAMES,
     FROM_OUTPUT,
+    FROM_PROBS,
     INDICES,
     REDUCTIONS,
     ROWS,
@@ -83,12 +84,12 @@ def test_unsupported_dtypes_of_every_argument(wrong):
         assert_error(TypeError, ["target", dtype], name, X, wrong)
         assert_error(TypeError, ["target", dtype], name, X, wrong[:, 0])
         assert_error(TypeError, ["weight", dtype], name, X, INDICES, weight=wrong[0])
-    for name in (*BINARY, WITH_GRAD[1]):
-        x = "probs" if name == "binary_cross_entropy" else "logits"
+    for name in (*BINARY, *WITH_GRAD[1:]):
+        x = "probs" if name in FROM_PROBS else "logits"
         assert_error(TypeError, [x, dtype], name, wrong, 1)
         assert_error(TypeError, ["target", dtype], name, X, wrong)
         assert_error(TypeError, ["weight", dtype], name, X, 1, weight=wrong)
-        if name != "binary_cross_entropy":
+        if name not in FROM_PROBS:
             assert_error(TypeError, ["pos_weight", dtype], name, X, 1, pos_weight=wrong)
     out = np.full((6, 4), 7, np.float32)
     for name in SIGMOIDS:
@@ -98,12 +99,12 @@ def test_unsupported_dtypes_of_every_argument(wrong):
         assert_error(TypeError, ["y", dtype], name, X, wrong, out=out)
 
 
-@pytest.mark.parametrize("name", [*BINARY, WITH_GRAD[1]])
+@pytest.mark.parametrize("name", [*BINARY, *WITH_GRAD[1:]])
 def test_errors_of_binary_losses(name):
     for shape in ((6,), (5, 4), (6, 3), (4, 6), (1, 6, 4), (2, 6, 4), (0,)):
         assert_error(ValueError, ["target", str(shape), "(6, 4)"], name, X, np.zeros(shape))
         assert_error(ValueError, ["weight", str(shape), "(6, 4)"], name, X, 1, weight=np.zeros(shape))
-        if name != "binary_cross_entropy":
+        if name not in FROM_PROBS:
             assert_error(ValueError, ["pos_weight", str(shape), "(6, 4)"], name, X, 1, pos_weight=np.zeros(shape))
     for reduction in ("avg", None):
         words = ["reduction", str(reduction), "mean", "sum", "none"]
@@ -111,17 +112,41 @@ def test_errors_of_binary_losses(name):
 
 
 def test_errors_of_gradients_from_an_output_and_sigmoids():
-    for name in FROM_OUTPUT:
+    for name in (*FROM_OUTPUT, "sigmoid_grad"):
         out = np.full((6, 4), 7, np.float32)
         for shape in ((6, 3), (4,), (1, 4), (6, 4, 1), ()):
             assert_error(ValueError, ["grad", "y", "(6, 4)", str(shape)], name, X, np.ones(shape, np.float32), out=out)
         words = ["grad", "y", "float32", "float64"]
         assert_error(TypeError, words, name, X, X.astype(np.float64), out=out)
         assert_error(TypeError, words, name, X.astype(int), X, out=out)
+        if name == "sigmoid_grad":
+            check_wrong_out(name, (X, X), "out")
+            continue
         assert_error(AxisError, ["axis 2 is out of bounds for array of dimension 2"], name, X, X, 2, out=out)
         assert_error(TypeError, ["axis must be an integer"], name, X, X, 1.5, out=out)
     for name, args in ((SIGMOIDS[0], (X,)), (SIGMOIDS[1], (X,)), (FROM_OUTPUT[0], (X, X)), (FROM_OUTPUT[1], (X, X))):
         check_wrong_out(name, args, "out")
+
+
+@pytest.mark.parametrize("name", [*SIGMOIDS, BINARY[1], WITH_GRAD[1]])
+def test_errors_of_temperatures(name):
+    args = (X,) if name in SIGMOIDS else (X, 1)
+    if name in SIGMOIDS:
+        kwargs = {"out": np.full(X.shape, 7, np.float32)}
+    else:
+        kwargs = {"grad_out": np.full(X.shape, 7, np.float32)} if name in WITH_GRAD else {}
+    for wrong in (0, -1, np.nan, np.inf, -np.inf, 10**400):
+        words = ["temperature is ", "expected positive, finite numbers"]
+        assert_error(ValueError, words, name, *args, temperature=wrong, **kwargs)
+        each = np.ones(X.shape)
+        each[4, 1] = np.nan if wrong == 10**400 else wrong
+        words[0] = "temperature[4, 1] is "
+        assert_error(ValueError, words, name, *args, temperature=each, **kwargs)
+    for shape in ((6,), (5, 4), (1, 6, 4), (0,)):
+        words = ["temperature", str(shape), "(6, 4)"]
+        assert_error(ValueError, words, name, *args, temperature=np.ones(shape), **kwargs)
+    for wrong in ("a", np.ones(4, np.complex128), None.__class__):
+        assert_error(TypeError, ["temperature"], name, *args, temperature=wrong, **kwargs)
 
 
 def test_a_wrong_grad_out_is_an_error():
@@ -215,7 +240,7 @@ SIGNATURES = {
     **dict.fromkeys(("cross_entropy", "cross_entropy_with_grad"), "logits target"),
     "nll_loss": "log_probs target", "log_loss": "probs target", "softmax_grad": "grad y", "log_softmax_grad": "grad y",
     "sigmoid": "x", "log_sigmoid": "x", "binary_cross_entropy": "probs target",
-    **dict.fromkeys((BINARY[1], WITH_GRAD[1]), "logits target"),
+    **dict.fromkeys((BINARY[1], WITH_GRAD[1]), "logits target"), WITH_GRAD[2]: "probs target", "sigmoid_grad": "grad y",
 }  # fmt: skip
 
 
@@ -226,15 +251,15 @@ def test_signatures(name):
     if name in FLOAT_NAMES:
         expected = {"axis": -1, "weight": None, "ignore_index": -100, "reduction": "mean"}
         if "cross_entropy" in name:
-            expected["label_smoothing"] = 0.0
+            expected |= {"label_smoothing": 0.0, "where": None, "temperature": None}
     elif name in SIGMOIDS:
-        expected = {"dtype": None, "out": None}
-    elif name in FROM_OUTPUT:
+        expected = {"temperature": None, "dtype": None, "out": None}
+    elif name in (*FROM_OUTPUT, "sigmoid_grad"):
         expected = {"out": None}
     else:
         expected = {"weight": None, "reduction": "mean"}
         if "logits" in name:
-            expected["pos_weight"] = None
+            expected |= {"pos_weight": None, "temperature": None}
     if name in WITH_GRAD:
         expected["grad_out"] = None
     if "reduction" in expected:

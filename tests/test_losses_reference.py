@@ -1,6 +1,7 @@
 """The reference of the losses against PyTorch in float64, finite differences, arbitrary precision and known values.
 
-test_losses.py measures softlane with this reference, so it has to be right on its own. Nothing here calls softlane.
+test_losses.py measures softlane with this reference, so it has to be right on its own. Nothing here calls softlane but
+one comparison with PyTorch.
 """
 
 import itertools
@@ -11,6 +12,8 @@ import pytest
 import reference
 import reference_losses as ref
 from cases import FLOATS, HARD, hard_rows
+
+import softlane
 
 pytestmark = pytest.mark.any_isa
 
@@ -84,6 +87,44 @@ def test_cross_entropy_is_that_of_pytorch(torch, functional, shape, kind, smooth
         np.testing.assert_allclose(got, loss, **CLOSE)
         np.testing.assert_allclose(got_grad, grad, **CLOSE)
         np.testing.assert_array_equal(ref.cross_entropy(x, target, axis=axis, weight=weight, **options), got)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
+@pytest.mark.parametrize("kind", ["none", "some outside", "probabilities"])
+@pytest.mark.parametrize("options", ["", "where", "temperature", "where temperature sample_weight"], ids=str)
+def test_masks_temperatures_and_weights_of_samples_by_pytorch(torch, functional, shape, kind, options):
+    """It has none of them: logits are divided and set to -inf before, losses multiplied afterwards."""
+    x, target, ignored = sample(shape, kind)
+    axis = min(1, len(shape) - 1)
+    batch = shape[:axis] + shape[axis + 1 :]
+    rng = np.random.default_rng(2)
+    mask, t, w = rng.random(shape) < 0.7, rng.uniform(0.3, 3, batch), rng.random(batch) * (rng.random(batch) < 0.8)
+    np.moveaxis(mask, axis, 0)[-1] = True  # no row is hidden
+    given = {"where": mask, "temperature": t, "sample_weight": w}
+    given = {name: given[name] for name in options.split()}
+    if "where" in options:
+        if kind == "probabilities":
+            target = np.where(mask, target, 0)
+        else:
+            np.put_along_axis(mask, np.expand_dims(np.where(target < 0, 0, target), axis), True, axis)
+
+    def loss_of(x, y):
+        if "temperature" in options:
+            x = x / torch.tensor(np.expand_dims(t, axis))
+        if "where" in options:
+            x = x.masked_fill(~torch.tensor(mask), -torch.inf)
+        if y.dtype != torch.float64:
+            found = functional.cross_entropy(x, y, ignore_index=ignored, reduction="none")
+        else:  # it has NaN for 0 times infinity
+            log_p = torch.log_softmax(x, axis)
+            found = -(y * (log_p.masked_fill(~torch.tensor(mask), 0) if "where" in options else log_p)).sum(axis)
+        return found * torch.tensor(w) if "sample_weight" in options else found
+
+    loss, grad = differentiate(torch, loss_of, x, target)
+    for f in (ref.cross_entropy_with_grad, softlane.cross_entropy_with_grad):
+        got, got_grad = f(x, target, axis=axis, ignore_index=ignored, reduction="none", **given)
+        np.testing.assert_allclose(got, loss, **CLOSE)
+        np.testing.assert_allclose(got_grad, grad, **CLOSE)
 
 
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
@@ -242,6 +283,49 @@ def test_binary_cross_entropy_is_that_of_pytorch(torch, functional, weight_shape
         np.isnan(ref.binary_cross_entropy(p[:0], y[:0]))
         and ref.binary_cross_entropy(p[:0], y[:0], reduction="sum") == 0
     )
+
+
+@pytest.mark.parametrize("weight_shape", PARTS, ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_gradients_of_probabilities_are_those_of_pytorch(torch, functional, weight_shape, reduction):
+    rng = np.random.default_rng(12)
+    p, y = rng.uniform(1e-3, 1 - 1e-3, (2, 4, 3)), rng.random((2, 4, 3))
+    y[0] = y[0] > 0.5
+    weight = None if weight_shape is None else np.asarray(rng.random(weight_shape)) + 0.1
+    given = None if weight is None else torch.tensor(weight)
+    loss, grad = differentiate(
+        torch, lambda p, y: functional.binary_cross_entropy(p, y, weight=given, reduction=reduction), p, y
+    )
+    got, got_grad = ref.binary_cross_entropy_with_grad(p, y, weight=weight, reduction=reduction)
+    assert got.shape == loss.shape and got_grad.shape == grad.shape
+    np.testing.assert_allclose(got, loss, **CLOSE)
+    np.testing.assert_allclose(got_grad, grad, **CLOSE)
+
+
+@pytest.mark.parametrize("t_shape", PARTS[1:], ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_binary_cross_entropy_with_a_temperature_is_that_of_pytorch(torch, functional, t_shape, reduction):
+    rng = np.random.default_rng(13)
+    x, y, t = rng.standard_normal((2, 4, 3)) * 4, rng.random((2, 4, 3)), np.asarray(rng.uniform(0.2, 4, t_shape))
+    loss, grad = differentiate(
+        torch,
+        lambda x, y: functional.binary_cross_entropy_with_logits(x / torch.tensor(t), y, reduction=reduction),
+        x,
+        y,
+    )
+    got, got_grad = ref.binary_cross_entropy_with_logits_with_grad(x, y, temperature=t, reduction=reduction)
+    np.testing.assert_allclose(got, loss, **CLOSE)
+    np.testing.assert_allclose(got_grad, grad, **CLOSE)
+    np.testing.assert_allclose(ref.sigmoid(x, t), torch.sigmoid(torch.tensor(x) / torch.tensor(t)).numpy(), **CLOSE)
+
+
+def test_sigmoid_grad_is_that_of_pytorch(torch):
+    rng = np.random.default_rng(14)
+    x, g = rng.standard_normal((2, 500)) * 3
+    a = torch.tensor(x, requires_grad=True)
+    y = torch.sigmoid(a)
+    y.backward(torch.tensor(g))
+    np.testing.assert_allclose(ref.sigmoid_grad(g, y.detach().numpy()), a.grad.numpy(), **CLOSE)
 
 
 def test_sigmoids_are_those_of_pytorch(torch, functional):

@@ -76,6 +76,18 @@ def test_binary_losses_of_pytorch(dtype):
         expected = functional.binary_cross_entropy(torch.sigmoid(t[0]), t[1], reduction=reduction)
         got = softlane.binary_cross_entropy(softlane.sigmoid(x), y, reduction=reduction)
         np.testing.assert_allclose(got, expected.numpy(), **TOLERANCE[dtype])
+        p = torch.sigmoid(t[0]).requires_grad_()
+        functional.binary_cross_entropy(p, t[1], weight=t[2], reduction=reduction).sum().backward()
+        _, grad = softlane.binary_cross_entropy_with_grad(p.detach().numpy(), y, weight=w, reduction=reduction)
+        np.testing.assert_allclose(grad, p.grad.numpy(), **TOLERANCE[dtype])
+        a = torch.from_numpy(x).requires_grad_()
+        functional.binary_cross_entropy_with_logits(a / t[2], t[1], reduction=reduction).sum().backward()
+        _, grad = softlane.binary_cross_entropy_with_logits_with_grad(x, y, temperature=w, reduction=reduction)
+        np.testing.assert_allclose(grad, a.grad.numpy(), **TOLERANCE[dtype])
+    a = torch.from_numpy(x).requires_grad_()
+    p = torch.sigmoid(a)
+    p.backward(t[1])
+    np.testing.assert_allclose(softlane.sigmoid_grad(y, p.detach().numpy()), a.grad.numpy(), **TOLERANCE[dtype])
 
 
 @each_dtype

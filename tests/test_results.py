@@ -23,7 +23,7 @@ each_op_with_reference = pytest.mark.parametrize("op", [op for op in OPS if op.e
 def assert_as_expected(op, results, expected, x, note):
     dtypes = iter(op.dtypes(x))
     for got, (exact, allowed) in zip(results, expected, strict=True):
-        assert got.dtype == (np.int64 if exact.dtype.kind == "i" else next(dtypes)), note
+        assert got.dtype == (op.index_dtype if exact.dtype.kind == "i" else next(dtypes)), note
         assert type(got) is (np.ndarray if exact.ndim else got.dtype.type), note
         assert_within(got, exact, allowed, note)
 
@@ -40,7 +40,7 @@ def test_dtypes(op, given, result):
         dtypes = iter(op.dtypes(x))
         for got, expected in zip(results, op([x_as_taken.astype(result), *others], axis), strict=True):
             assert_same_bits(got, expected)
-            assert got.dtype == (np.int64 if got.dtype.kind == "i" else next(dtypes))
+            assert got.dtype == (op.index_dtype if got.dtype.kind == "i" else next(dtypes))
         if op.out:
             out = np.empty_like(results[-1])
             assert op([x_as_taken, *others], axis, out=out)[-1] is out
@@ -75,5 +75,5 @@ def test_results_without_dimensions_are_scalars(op, dtype):
         given = op.given(x, 0)
         dtypes = iter(op.dtypes(x))
         for got in op(given, 0):
-            kind = np.int64 if got.dtype.kind == "i" else next(dtypes).type
+            kind = op.index_dtype.type if got.dtype.kind == "i" else next(dtypes).type
             assert type(got) is (kind if got.ndim == 0 else np.ndarray)

@@ -290,12 +290,15 @@ def test_min_p_keeps_what_is_not_below(dtype):
 @pytest.mark.any_isa
 @stored
 def test_min_p_of_more_classes_than_a_list_holds(dtype):
-    """Every third class is below min_p. Those left are equal, so that the uniform number says which one it is."""
+    """Every third class is below min_p. Those left are equal, so that the uniform number says which one it is.
+
+    That is near the beginning of a class: where the third ones count too, it is within the one before.
+    """
     for n in (3000, 12000):
         x = np.where(np.arange(n) % 3, 0, -1).astype(dtype)
         kept = np.flatnonzero(x == 0)
         places = np.linspace(0, len(kept) - 1, 64).astype(int)
-        got = softlane.sample(np.broadcast_to(x, (len(places), n)), rng=Draws((places + 0.5) / len(kept)), min_p=0.5)
+        got = softlane.sample(np.broadcast_to(x, (len(places), n)), rng=Draws((places + 0.1) / len(kept)), min_p=0.5)
         assert_same_bits(got, kept[places], n)
 
 

@@ -15,6 +15,8 @@
 #define select_rows SL_UNIT(select_rows)
 #define sample_rows SL_UNIT(sample_rows)
 #define vjp_rows SL_UNIT(vjp_rows)
+#define nll_rows SL_UNIT(nll_rows)
+#define kl_rows SL_UNIT(kl_rows)
 #define elementwise SL_UNIT(elementwise)
 
 #ifdef SL_TARGET
@@ -23,7 +25,7 @@ SL_OPEN_TARGET(SL_TARGET)
 #if SL_REAL == 64
 #include "ops/totals.inc.h"
 #endif
-#include "ops/sigmoid.inc.h"
+#include "ops/elementwise.inc.h"
 #include "rows/plan.inc.h"
 #ifdef SL_TARGET
 SL_CLOSE_TARGET

@@ -254,6 +254,33 @@ SL_INLINE void add_exp(int u, const vec *x, const struct exp_constants *c, struc
     sum->high = high;
 }
 
+/* The sum of e(x) * (max - x) */
+struct deviation {
+    vec max;
+    struct dot_sum sum;
+};
+SL_INLINE struct deviation deviation_begin(vec max) { return (struct deviation){max, dot_zero()}; }
+
+/* Adds u vectors, of which e is known. x counts as what lower_bound leaves of it, as in e(x), so that -inf adds next to nothing. */
+SL_INLINE void add_deviation(int u, const vec *x, const vec *e, const struct exp_constants *c, struct deviation *d) {
+    for (int i = 0; i < u; i++) {
+        f64_v max[HALVES], below[HALVES], weight[HALVES], lost;
+        to_double(d->max, max);
+        to_double(v_max(c->lower_bound, x[i]), below);
+        to_double(e[i], weight);
+        for (int h = 0; h < HALVES; h++) {
+#if SL_REAL == 32
+            (void)lost;
+            below[h] = f64_sub(max[h], below[h]);
+#else
+            below[h] = f64_two_sum(max[h], f64_negate(below[h]), &lost);
+            d->sum.low[h] = f64_fma(weight[h], lost, d->sum.low[h]);
+#endif
+        }
+        dot_add_doubles(&d->sum, weight, below);
+    }
+}
+
 /* Adds e(x) of u vectors, except where x equals max, to a sum that begins with 0. T and p enter, not e: the roundings of
    many equal e would be one error. Max itself and -inf count as what lower_bound leaves of them: less than 2^-50 of the
    smallest number of the compute type, for each. */

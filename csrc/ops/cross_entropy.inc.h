@@ -4,10 +4,11 @@
    The target of a row is a mass q_c for each class c: all on one class t that an index names, or a mass for each class, or, with
    label smoothing, both. Then, with m the maximum of the row and Q the sum of its masses,
 
-       loss     = sum of q_c (m - x_c) + Q log(sum / e(m))
-       gradient = scale (Q p_c - q_c)
+       loss     = w (sum of q_c (m - x_c) / T + Q log(sum / e(m)))
+       gradient = scale w / T (Q p_c - q_c)
 
-   Where the masses are >= 0, all terms of the loss are, so that nothing cancels. Losses are computed in float64. */
+   with the weight w and the temperature T of the row. Where the masses are >= 0, all terms of the loss are, so that nothing cancels. Losses
+   are computed in float64. A class that the mask hides has x = -inf, no part of the label smoothing, and gradient 0. */
 #ifndef SL_CROSS_ENTROPY_INC
 #define SL_CROSS_ENTROPY_INC
 #include "math/convert.inc.h"
@@ -28,29 +29,32 @@ SL_INLINE double weight_of_class(const sl_loss_args *args, ptrdiff_t k) {
 /* The masses of the classes of one row, without what an index adds to one of them */
 struct class_masses {
     const sl_loss_args *args;
-    struct source mass;      /* mass.x is NULL where there is none */
-    ptrdiff_t start, step;   /* mass of class k is element start + k * step */
-    double uniform, of_mass; /* what smoothing gives each class, and what it leaves of mass */
+    struct source mass;        /* mass.x is NULL where there is none */
+    const unsigned char *mask; /* or NULL */
+    ptrdiff_t start, step;     /* mass and mask of class k are element start + k * step */
+    double uniform, of_mass;   /* what smoothing gives each visible class, and what it leaves of mass */
 };
 SL_INLINE struct class_masses class_masses_of_row(const sl_job *job, ptrdiff_t row) {
     const sl_loss_args *args = job->args;
     struct class_masses m;
     m.args = args;
     m.mass = (struct source){args->mass_dtype, 0, args->mass, NULL};
+    m.mask = job->mask;
     m.start = start_of_row(job, row);
     m.step = job->inner;
-    m.uniform = args->label_smoothing / (double)job->n;
+    m.uniform = args->label_smoothing == 0 ? 0 : args->label_smoothing / (double)(job->mask ? args->visible[row] : job->n);
     m.of_mass = 1 - args->label_smoothing;
     return m;
 }
 SL_INLINE double mass_of_class(const struct class_masses *m, ptrdiff_t k) {
-    double mass = m->uniform;
+    const ptrdiff_t at = m->start + k * m->step;
+    const int is_visible = !m->mask || m->mask[at];
+    double mass = is_visible ? m->uniform : 0;
     if (m->mass.x) {
-        const ptrdiff_t at = m->start + k * m->step;
         real one = 0;
         mass += m->of_mass * (source_is_native(&m->mass) ? ((const real *)m->mass.x)[at] : *load_source(&m->mass, at, 1, &one));
     }
-    return mass * weight_of_class(m->args, k);
+    return is_visible || mass != 0 ? mass * weight_of_class(m->args, k) : 0;
 }
 
 /* ---- first pass: collect what targets say --------------------------------------------------------------------- */
@@ -74,15 +78,17 @@ static void collect_target_classes(const sl_loss_args *args, const struct block 
 SL_INLINE double total_of_four(const struct exact_sum *s) { return (s[0].sum + s[1].sum) + (s[2].sum + s[3].sum); }
 SL_INLINE double low_of_four(const struct exact_sum *s) { return (s[0].low + s[1].low) + (s[2].low + s[3].low); }
 
-/* Adds the masses of one row's classes, and mass * (origin - x), in four sums each that do not wait for each other. */
+/* Adds the masses of one row's classes, and mass * (origin - x) in units of margin_unit, in four sums each that do not wait for each
+   other. */
 static void collect_class_masses(const sl_job *job, const struct block *x, ptrdiff_t lane, double origin, struct row_targets *t) {
     const struct class_masses masses = class_masses_of_row(job, x->first_row + lane);
     const real *logit = x->at + lane * x->row_step;
+    const double unit = margin_unit(job), from = unit * origin;
     struct exact_sum mass[4] = {{0, 0}}, margin[4] = {{0, 0}};
     for (ptrdiff_t i = 0; i < x->classes; i++) {
         const double q = mass_of_class(&masses, x->first_class + i);
         exact_add(&mass[i % 4], q);
-        if (q != 0) exact_add_product(&margin[i % 4], q, origin, logit[i * x->class_step]); /* 0 times infinity is 0 here */
+        if (q != 0) exact_add_product(&margin[i % 4], q, from, unit * logit[i * x->class_step]); /* 0 times infinity is 0 here */
     }
     t->other_mass[lane] += total_of_four(mass);
     t->other_mass[lane] += low_of_four(mass);
@@ -94,6 +100,8 @@ static void collect_class_masses(const sl_job *job, const struct block *x, ptrdi
    row: its maximum, or that of the block. */
 static void collect_targets(const sl_job *job, const struct block *x, const real *origin, struct row_targets *t) {
     const sl_loss_args *args = job->args;
+    for (ptrdiff_t i = 0; args->row_weight && i < x->rows; i++)
+        if (args->row_weight[x->first_row + i] == 0) t->ignored[i] = 1;
     if (args->target) collect_target_classes(args, x, t);
     if (!has_class_masses(args)) return;
     for (ptrdiff_t i = 0; i < x->rows; i++)
@@ -107,17 +115,29 @@ SL_INLINE f64_v total_mass(const struct row_targets *t, int half) {
     return f64_add(f64_load(t->target_mass + 8 * half), f64_load(t->other_mass + 8 * half));
 }
 
-/* The losses of 8 rows: margin + q_t (max - x_t) + Q log_sum. For float64 the terms come with what the difference, the product and
-   the sum round away, where that is finite. */
-SL_INLINE f64_v loss_of_half(const struct row_targets *t, int half, f64_v max, f64_v x, f64_v log_sum) {
+/* (margin + *lost) / T for 8 rows, from halves of both. *lost becomes what the quotient rounds away. */
+SL_INLINE f64_v divide_margin(f64_v margin, const double *temperature, f64_v *lost) {
+    const f64_v t = f64_mul(f64_load(temperature), f64_set1(0.5)), quotient = f64_div(margin, t);
+    *lost = f64_div(f64_add(f64_fma(f64_negate(quotient), t, margin), *lost), t);
+    return quotient;
+}
+
+/* The losses of 8 rows but for their weight: (margin + q_t (max - x_t)) / T + Q log_sum. For float64 the terms come with what the
+   difference, the product, the sum and the quotient round away, where that is finite. */
+SL_INLINE f64_v loss_of_half(const struct row_group *g, int half, f64_v max, f64_v x, f64_v log_sum) {
+    const struct row_targets *t = g->targets;
     const f64_v zero = f64_set1(0.0), q = f64_load(t->target_mass + 8 * half), mass = total_mass(t, half);
-    f64_v difference_lost, sum_lost;
-    const f64_v difference = f64_two_sum(max, f64_negate(x), &difference_lost);
+    const f64_v unit = f64_set1(margin_unit(g->job));
+    f64_v difference_lost, lost;
+    const f64_v difference = f64_two_sum(f64_mul(unit, max), f64_negate(f64_mul(unit, x)), &difference_lost);
     const f64_v of_target = f64_select_eq(q, zero, zero, f64_mul(q, difference));
-    const f64_v margin = f64_two_sum(of_target, f64_load(t->margin + 8 * half), &sum_lost);
+    f64_v margin = f64_two_sum(of_target, f64_load(t->margin + 8 * half), &lost);
 #if SL_REAL == 64
-    const f64_v product_lost = f64_fma(q, difference_lost, f64_fma(q, difference, f64_negate(of_target)));
-    const f64_v lost = f64_add(product_lost, sum_lost), low = f64_select_eq(f64_sub(lost, lost), zero, lost, zero);
+    lost = f64_add(f64_fma(q, difference_lost, f64_fma(q, difference, f64_negate(of_target))), lost);
+#endif
+    if (g->job->temperature) margin = divide_margin(margin, g->params.temperature->exact + 8 * half, &lost);
+#if SL_REAL == 64
+    const f64_v low = f64_select_eq(f64_sub(lost, lost), zero, lost, zero);
     return f64_add(margin, f64_fma(mass, log_sum, low));
 #else
     return f64_fma(mass, log_sum, margin);
@@ -135,7 +155,8 @@ static void losses_of_rows(const struct row_group *g) {
     to_double(v_load(t->target_logit), x);
     to_double(v_load(g->stats->nonfinite), nonfinite);
     for (int h = 0; h < HALVES; h++) {
-        f64_v l = loss_of_half(t, h, max[h], x[h], f64_load(g->stats->log_sum_double + 8 * h));
+        f64_v l = loss_of_half(g, h, max[h], x[h], f64_load(g->stats->log_sum_double + 8 * h));
+        if (args->row_weight) l = f64_mul(l, f64_load(t->row_weight + 8 * h));
         l = f64_select_eq(nonfinite[h], nonfinite[h], f64_select_eq(l, l, l, nan), nan); /* the one NaN for any of them */
         f64_store(loss + 8 * h, f64_select_eq(f64_load(t->ignored + 8 * h), zero, l, zero));
     }
@@ -157,10 +178,18 @@ static void find_special_rows(const struct row_stats *stats, struct row_targets 
     }
 }
 
-/* Multiplies stats->scale by factor = scale * Q, so that e times that is scale * Q * p. Finds scale * Q * (1 - p) of the maximum. */
-static void scale_of_gradient(const sl_loss_args *args, struct row_stats *stats, struct row_targets *t, f64_v *factor) {
-    const f64_v one = f64_set1(1.0), scale = f64_set1(args->scale);
+/* Finds the scale of the gradient, and multiplies stats->scale by factor = scale * Q, so that e times that is scale * Q * p. Finds
+   scale * Q * (1 - p) of the maximum. */
+static void scale_of_gradient(const struct row_group *g, f64_v *factor) {
+    const sl_loss_args *args = g->job->args;
+    struct row_stats *stats = g->stats;
+    struct row_targets *t = g->targets;
+    const f64_v one = f64_set1(1.0);
     for (int h = 0; h < HALVES; h++) {
+        f64_v scale = f64_set1(args->scale);
+        if (args->row_weight) scale = f64_mul(scale, f64_load(t->row_weight + 8 * h));
+        if (g->job->temperature) scale = f64_div(scale, f64_load(g->params.temperature->exact + 8 * h));
+        f64_store(t->scale + 8 * h, scale);
         const f64_v ratio = f64_add(f64_load(stats->ratio.high + 8 * h), f64_load(stats->ratio.low + 8 * h));
         factor[h] = f64_mul(scale, total_mass(t, h));
         f64_store(t->weight_of_others + 8 * h, f64_mul(factor[h], f64_div(ratio, f64_add(one, ratio))));
@@ -179,12 +208,11 @@ SL_INLINE real gradient_less_mass(real y, double q, double scale, double mass, d
 SL_INLINE f64_v f64_magnitude(f64_v x) { return f64_max(x, f64_negate(x)); }
 
 /* The gradient of the class that an index names, which has all mass: gradient_less_mass with q = Q, one row per lane. e of that class
-   is computed again, as it was in the row. Losses have no temperature. */
+   is computed again, as it was in the row. */
 static void gradient_of_target(const struct row_group *g, const f64_v *factor) {
     struct row_targets *t = g->targets;
     const f64_v zero = f64_set1(0.0), one_half = f64_set1(0.5);
-    struct exp_constants constants = exp_constants_of(&g->params);
-    constants.temperature = NULL;
+    const struct exp_constants constants = exp_constants_of(&g->params);
     const vec shifted = v_sub(v_load(t->target_logit), g->params.shift);
     vec T, p;
     exp_parts(1, &shifted, &constants, &T, &p);
@@ -200,11 +228,13 @@ static void gradient_of_target(const struct row_group *g, const f64_v *factor) {
 
 /* Hook `finish`: writes losses, and prepares the second pass of the gradient. */
 static void cross_entropy_finish(struct row_group *g) {
+    const sl_loss_args *args = g->job->args;
+    for (int i = 0; args->row_weight && i < LANES; i++) g->targets->row_weight[i] = i < g->rows ? args->row_weight[g->first + i] : 1;
     losses_of_rows(g);
     if (g->job->op != SL_CROSS_ENTROPY_GRAD) return;
     f64_v factor[HALVES];
     find_special_rows(g->stats, g->targets);
-    scale_of_gradient(g->job->args, g->stats, g->targets, factor);
+    scale_of_gradient(g, factor);
     if (g->job->n != 2) gradient_of_target(g, factor);
 }
 
@@ -216,7 +246,7 @@ static void subtract_class_masses(const sl_job *job, const struct block *y, cons
     const struct class_masses masses = class_masses_of_row(job, y->first_row + lane);
     const ptrdiff_t target = args->target ? (ptrdiff_t)args->target[y->first_row + lane] - y->first_class : -1;
     const double target_mass = t->target_mass[lane], mass = target_mass + t->other_mass[lane], others = t->weight_of_others[lane];
-    const double scale = args->scale;
+    const double scale = t->scale[lane];
     real *row = y->at + lane * y->row_step;
     for (ptrdiff_t i = 0; i < y->classes; i++) {
         const double q = mass_of_class(&masses, y->first_class + i) + (i == target ? target_mass : 0);
@@ -243,19 +273,31 @@ static void write_target_gradients(const sl_loss_args *args, const struct block 
         if (target[i] >= first && target[i] < last) gradient[i * y->row_step + (target[i] - first) * y->class_step] = t->target_gradient[i];
 }
 
+static void hide_gradients(const sl_job *job, const struct block *y) {
+    for (ptrdiff_t i = 0; i < y->rows; i++) {
+        const unsigned char *mask = job->mask + start_of_row(job, y->first_row + i) + y->first_class * job->inner;
+        const vec zero = v_set1(0);
+        real *row = y->at + i * y->row_step;
+        ptrdiff_t k = 0;
+        for (; job->inner == 1 && y->class_step == 1 && k + LANES <= y->classes; k += LANES)
+            v_store(row + k, v_select_eq(v_hide(mask + k, zero), zero, v_load(row + k), zero));
+        for (; k < y->classes; k++) row[k * y->class_step] = mask[k * job->inner] ? row[k * y->class_step] : 0;
+    }
+}
+
 /* Hook `patch`: y has scale * Q * p of a block of classes, and becomes the gradient. */
 static void subtract_targets(const sl_job *job, const struct block *y, const struct row_targets *t) {
     const sl_loss_args *args = job->args;
     const int all_classes = has_class_masses(args);
     if (!all_classes && job->n == 2) negate_other_gradients(args, y);
     else if (!all_classes) write_target_gradients(args, y, t);
-    if (!all_classes && !t->any_special) return;
-    for (ptrdiff_t i = 0; i < y->rows; i++) {
+    for (ptrdiff_t i = 0; (all_classes || t->any_special) && i < y->rows; i++) {
         real *row = y->at + i * y->row_step;
         if (t->any_special && t->special[i] != t->special[i])
             for (ptrdiff_t k = 0; k < y->classes; k++) row[k * y->class_step] = t->ignored[i] != 0 ? 0 : (real)NAN;
         else if (all_classes) subtract_class_masses(job, y, t, i);
     }
+    if (job->mask) hide_gradients(job, y);
 }
 
 #endif

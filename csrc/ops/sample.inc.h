@@ -20,6 +20,8 @@ static void *take_sample_scratch(const sl_job *job, struct arena *arena) {
     return s;
 }
 
+SL_INLINE int filters_by_weight(const struct sampling *s) { return s->top_p < 1 || s->min_p > 0; }
+
 static struct sampling sampling_of_row(const sl_job *job, ptrdiff_t row, const struct sample_scratch *scratch) {
     const sl_sample_args *args = job->args;
     struct sampling s = {.draws = args->draws, .top_k = job->n, .top_p = 1, .min_p = 0, .scratch = scratch};
@@ -29,12 +31,11 @@ static struct sampling sampling_of_row(const sl_job *job, ptrdiff_t row, const s
     if (args->top_k && args->top_k[row * args->top_k_step] < job->n) s.top_k = (ptrdiff_t)args->top_k[row * args->top_k_step];
     if (args->top_p) s.top_p = args->top_p[row * args->top_p_step];
     if (args->min_p) s.min_p = args->min_p[row * args->min_p_step];
-    s.in_list = s.top_k <= MAX_SAMPLE_CANDIDATES;
+    s.in_list = s.top_k <= MAX_SAMPLE_CANDIDATES && (s.top_k < job->n || filters_by_weight(&s));
     s.weights = (struct class_weights){job, row, NULL, scratch->candidates.block};
     s.prefix = (struct order_prefix){-INFINITY, -1};
     return s;
 }
-SL_INLINE int filters_by_weight(const struct sampling *s) { return s->top_p < 1 || s->min_p > 0; }
 
 /* Sums of weights that reach top_p of all but for rounding do reach it. */
 #define REACHED (1 - 0x1p-44)

@@ -1,11 +1,10 @@
-/* sigmoid.inc.h: the operations sigmoid, log_sigmoid, binary_cross_entropy and binary_cross_entropy_grad, which have no rows: element
-   by element, in blocks.
+/* sigmoid.inc.h: the operations sigmoid, log_sigmoid and sigmoid_vjp, which have no rows: element by element, in blocks.
 
        sigmoid(x)  = 1 / (1 + exp(-x))
        softplus(x) = log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)) = -log_sigmoid(-x)
 
    No terms of these sums cancel. exp(-|x|) comes as e(-|x|) = exp(-|x|) e(0) (math/exp.inc.h), and e(0) is a number of the table,
-   exactly. */
+   exactly. With a temperature T, x stands for x / T = high + low: exp would make |x / T| ulp of what the quotient rounds away. */
 #ifndef SL_SIGMOID_INC
 #define SL_SIGMOID_INC
 #include "math/convert.inc.h"
@@ -46,33 +45,48 @@ SL_INLINE struct exp_constants constants_without_temperature(vec round_magic, ve
 
 /* ---- functions of u vectors, in step -------------------------------------------------------------------------- */
 
-/* x becomes sigmoid(x). The sum and the quotient round once each. The rounding of e matters only where e is larger than e(0); what it
-   has lost is added to e(0), and so survives there. */
-SL_INLINE void sigmoid_of_vectors(int u, vec *x, const struct sigmoid_params *s) {
+/* e(x + d) for small d: p of e = T + T * p becomes p + d (1 + p) */
+SL_INLINE vec shift_exponent(vec p, vec d) { return v_add(p, v_fma(d, p, d)); }
+
+/* low, and 0 where the exponential of -|x| is 0 or clamped */
+SL_INLINE vec low_that_matters(vec x, vec low) { return v_select_lt(v_max(x, v_negate(x)), v_set1(-(SIGMOID_ZERO)), low, v_set1(0)); }
+
+/* x becomes sigmoid(x + low), where low may be NULL. The sum and the quotient round once each. The rounding of e matters only where e is
+   larger than e(0); what it has lost is added to e(0), and so survives there. */
+SL_INLINE void sigmoid_of_vectors(int u, vec *x, const vec *low, const struct sigmoid_params *s) {
     const struct exp_constants constants = constants_without_temperature(s->round_magic, s->lower_bound);
-    vec T[UNROLL], p[UNROLL];
+    vec T[UNROLL], p[UNROLL], d[UNROLL];
+    for (int i = 0; low && i < u; i++) d[i] = v_negate(low_that_matters(x[i], low[i]));
     for (int i = 0; i < u; i++) x[i] = v_negate(v_max(v_set1(SIGMOID_ZERO), x[i]));
     exp_parts(u, x, &constants, T, p);
+    for (int i = 0; low && i < u; i++) p[i] = shift_exponent(p[i], d[i]);
     for (int i = 0; i < u; i++) {
         const struct pair e = exp_pair(T[i], p[i]);
         x[i] = v_div(s->exp_of_zero, v_add(v_add(s->exp_of_zero, e.low), e.high));
     }
 }
 
-/* e(-|x|) as T + T * p */
-SL_INLINE void exp_parts_of_minus_abs(int u, const vec *x, const struct logistic_params *g, vec *T, vec *p) {
+/* x >= 0 ? a : b, and b for NaN */
+SL_INLINE vec select_sign(vec x, vec a, vec b) { return v_select_eq(v_max(x, v_set1(0)), x, a, b); }
+
+/* e(-|x + low|) as T + T * p; low may be NULL */
+SL_INLINE void exp_parts_of_minus_abs(int u, const vec *x, const vec *low, const struct logistic_params *g, vec *T, vec *p) {
     const struct exp_constants constants = constants_without_temperature(g->round_magic, g->lower_bound);
     vec a[UNROLL];
     for (int i = 0; i < u; i++) a[i] = v_negate(x[i]);
     for (int i = 0; i < u; i++) a[i] = v_negate(v_max(a[i], x[i]));
     exp_parts(u, a, &constants, T, p);
+    for (int i = 0; low && i < u; i++) {
+        const vec d = low_that_matters(x[i], low[i]);
+        p[i] = shift_exponent(p[i], select_sign(x[i], v_negate(d), d));
+    }
 }
 
-/* log1p(exp(-|x|)) as pairs, where exp(-|x|) = e(-|x|) / e(0) = high + low */
-SL_INLINE void log1p_of_exp(int u, const vec *x, const struct logistic_params *g, struct pair *log) {
+/* log1p(exp(-|x + low|)) as pairs, where exp(-|x|) = e(-|x|) / e(0) is a pair too; low may be NULL */
+SL_INLINE void log1p_of_exp(int u, const vec *x, const vec *low, const struct logistic_params *g, struct pair *log) {
     vec T[UNROLL], p[UNROLL], high[UNROLL];
     struct pair z[UNROLL];
-    exp_parts_of_minus_abs(u, x, g, T, p);
+    exp_parts_of_minus_abs(u, x, low, g, T, p);
     for (int i = 0; i < u; i++) z[i] = pair_multiply(exp_pair(T[i], p[i]), g->inverse);
     for (int i = 0; i < u; i++) high[i] = z[i].high;
 #if SL_REAL == 32
@@ -104,21 +118,18 @@ SL_INLINE vec softplus(vec x, struct pair log) {
     return v_select_eq(v_sub(sum.high, sum.high), v_set1(0), v_add(sum.high, sum.low), sum.high); /* infinity has no low part */
 }
 
-/* x >= 0 ? a : b, and b for NaN */
-SL_INLINE vec select_sign(vec x, vec a, vec b) { return v_select_eq(v_max(x, v_set1(0)), x, a, b); }
-
-/* coefficient * x, and 0 where the coefficient is 0 and x is infinite */
-SL_INLINE vec times_or_zero(vec coefficient, vec x) { return v_select_eq(coefficient, v_set1(0), v_set1(0), v_mul(coefficient, x)); }
-
 /* ---- blocks of elements --------------------------------------------------------------------------------------- */
 
 /* At most SL_BLOCK elements of each array of a job. Those that the job does not have are NULL. */
 struct elementwise_block {
     ptrdiff_t n;
-    const real *x, *target, *weight, *pos_weight;
+    const real *x, *target, *weight, *pos_weight, *output;
+    const double *temperature; /* of element i at temperature[i * temperature_step] */
+    ptrdiff_t temperature_step;
     real *y, *loss;
-    double *sum; /* of the losses */
-    real scale;  /* of the gradient */
+    double *sum;            /* of the losses */
+    unsigned char *outside; /* is any x outside [0, 1]? */
+    real scale;             /* of the gradient */
 };
 
 /* How many elements u vectors from element i on have: fewer than LANES for the last vector of a block */
@@ -143,163 +154,112 @@ SL_INLINE void store_vectors(int u, real *to, ptrdiff_t count, const vec *v) {
     }
 }
 
+/* ---- temperatures --------------------------------------------------------------------------------------------- */
+
+SL_INLINE void load_temperatures(const struct elementwise_block *b, ptrdiff_t at, ptrdiff_t count, f64_v *t) {
+    for (int h = 0; h < HALVES; h++) {
+        const ptrdiff_t i = at + 8 * h, left = count - 8 * h;
+        if (!b->temperature_step) t[h] = f64_set1(*b->temperature);
+        else if (left >= 8) t[h] = f64_load(b->temperature + i);
+        else t[h] = left > 0 ? f64_load_tail(b->temperature + i, left, 1) : f64_set1(1);
+    }
+}
+
+/* x / T = high + low. Numbers near the smallest ones are scaled first, as the rest of the division would be too small. */
+SL_INLINE struct pair divide_by_temperature(vec x, const f64_v *t) {
+    struct pair q;
+#if SL_REAL == 32
+    f64_v exact[HALVES], rounded[HALVES];
+    to_double(x, exact);
+    for (int h = 0; h < HALVES; h++) exact[h] = f64_div(exact[h], t[h]);
+    q.high = from_double(exact);
+    to_double(q.high, rounded);
+    for (int h = 0; h < HALVES; h++) exact[h] = f64_sub(exact[h], rounded[h]);
+    q.low = from_double(exact);
+#else
+    const vec scale = v_select_lt(v_max(x, v_negate(x)), v_set1(0x1p-400), v_set1(0x1p600), v_set1(1));
+    const vec a = v_mul(x, scale), b = v_mul(t[0], scale);
+    q.high = v_div(a, b);
+    q.low = v_div(v_fma(v_negate(q.high), b, a), b);
+#endif
+    q.low = v_select_lt(v_max(q.low, v_negate(q.low)), v_set1(INFINITY), q.low, v_set1(0)); /* infinity and 0 have no low part */
+    return q;
+}
+/* x of u vectors becomes x / T, and what that rounds away */
+SL_INLINE void divide_vectors(int u, const struct elementwise_block *b, ptrdiff_t i, ptrdiff_t count, vec *x, vec *low) {
+    f64_v t[HALVES];
+    for (int j = 0; j < u; j++) {
+        load_temperatures(b, i + j * LANES, count, t);
+        const struct pair q = divide_by_temperature(x[j], t);
+        x[j] = q.high;
+        low[j] = q.low;
+    }
+}
+
 /* ---- sigmoid and log_sigmoid ---------------------------------------------------------------------------------- */
 
-SL_INLINE void sigmoid_step(int u, const struct elementwise_block *b, ptrdiff_t i, const struct sigmoid_params *s) {
+SL_INLINE void sigmoid_step(int u, int divides, const struct elementwise_block *b, ptrdiff_t i, const struct sigmoid_params *s) {
     const ptrdiff_t count = elements_in_step(u, b, i);
-    vec v[UNROLL];
+    vec v[UNROLL], low[UNROLL];
     prefetch_vectors(u, b->x + i);
     prefetch_vectors(u, b->y + i);
     load_vectors(u, b->x + i, count, v);
-    sigmoid_of_vectors(u, v, s);
+    if (divides) divide_vectors(u, b, i, count, v, low);
+    sigmoid_of_vectors(u, v, divides ? low : NULL, s);
     store_vectors(u, b->y + i, count, v);
 }
-static void sigmoid_block(const struct elementwise_block *block, const struct sigmoid_params *params) {
+SL_INLINE void sigmoid_loop(int divides, const struct elementwise_block *block, const struct sigmoid_params *params) {
     const struct elementwise_block b = *block; /* copies stay in registers */
     const struct sigmoid_params s = *params;
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) sigmoid_step(UNROLL, &b, i, &s);
-    for (; i < b.n; i += LANES) sigmoid_step(1, &b, i, &s);
+    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) sigmoid_step(UNROLL, divides, &b, i, &s);
+    for (; i < b.n; i += LANES) sigmoid_step(1, divides, &b, i, &s);
+}
+static void sigmoid_block(const struct elementwise_block *b, const struct sigmoid_params *s) {
+    if (b->temperature) sigmoid_loop(1, b, s);
+    else sigmoid_loop(0, b, s);
 }
 
-/* log_sigmoid(x) = -softplus(-x) */
-SL_INLINE void log_sigmoid_step(int u, const struct elementwise_block *b, ptrdiff_t i, const struct logistic_params *g) {
+/* log_sigmoid(x) = -softplus(-x), whose maximum of -x and 0 has a low part as well */
+SL_INLINE void log_sigmoid_step(int u, int divides, const struct elementwise_block *b, ptrdiff_t i, const struct logistic_params *g) {
     const ptrdiff_t count = elements_in_step(u, b, i);
-    vec v[UNROLL];
+    vec v[UNROLL], low[UNROLL];
     struct pair log[UNROLL];
     prefetch_vectors(u, b->x + i);
     prefetch_vectors(u, b->y + i);
     load_vectors(u, b->x + i, count, v);
-    log1p_of_exp(u, v, g, log);
+    if (divides) divide_vectors(u, b, i, count, v, low);
+    log1p_of_exp(u, v, divides ? low : NULL, g, log);
+    for (int j = 0; divides && j < u; j++) log[j].low = v_sub(log[j].low, select_sign(v[j], v_set1(0), low[j]));
     for (int j = 0; j < u; j++) v[j] = v_negate(softplus(v_negate(v[j]), log[j]));
     store_vectors(u, b->y + i, count, v);
 }
-static void log_sigmoid_block(const struct elementwise_block *block, const struct logistic_params *params) {
+SL_INLINE void log_sigmoid_loop(int divides, const struct elementwise_block *block, const struct logistic_params *params) {
     const struct elementwise_block b = *block; /* copies stay in registers */
     const struct logistic_params g = *params;
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) log_sigmoid_step(UNROLL, &b, i, &g);
-    for (; i < b.n; i += LANES) log_sigmoid_step(1, &b, i, &g);
+    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) log_sigmoid_step(UNROLL, divides, &b, i, &g);
+    for (; i < b.n; i += LANES) log_sigmoid_step(1, divides, &b, i, &g);
+}
+static void log_sigmoid_block(const struct elementwise_block *b, const struct logistic_params *g) {
+    if (b->temperature) log_sigmoid_loop(1, b, g);
+    else log_sigmoid_loop(0, b, g);
 }
 
-/* ---- binary cross-entropy ------------------------------------------------------------------------------------- */
+/* ---- the vector-Jacobian product of sigmoid ------------------------------------------------------------------- */
 
-/* The sum of losses: float64 lanes, each an unevaluated pair */
-struct loss_total {
-    f64_v high, low;
-};
-SL_INLINE void loss_total_add(struct loss_total *t, f64_v x) {
-    f64_v lost;
-    t->high = f64_two_sum(t->high, x, &lost);
-    t->low = f64_add(t->low, lost);
-}
-/* Adds `count` losses of u vectors. */
-SL_INLINE void add_losses(int u, const vec *loss, ptrdiff_t count, struct loss_total *t) {
-    for (int i = 0; i < u; i++) {
-        vec l = loss[i];
-        if (count < LANES) {
-            real some[LANES];
-            v_store(some, l);
-            l = v_load_tail(some, count, 0);
-        }
-#if SL_REAL == 32
-        f64_v a, b;
-        f32_widen(l, &a, &b);
-        loss_total_add(t, f64_add(a, b)); /* two float32 of like size: what this rounds away is far below the result's */
-#else
-        loss_total_add(t, l);
-#endif
-    }
-}
-static double loss_total_of_lanes(const struct loss_total *t) {
-    double high[8], low[8], sum = 0, lost = 0;
-    f64_store(high, t->high);
-    f64_store(low, t->low);
-    for (int i = 0; i < 8; i++) {
-        sum += high[i];
-        lost += low[i];
-    }
-    return sum - sum == 0 ? sum + lost : sum == sum ? sum : (double)NAN; /* infinity has no low part */
-}
-
-/* a sigmoid(x) - b sigmoid(-x): the sigmoids are 1 and exp(-|x|) over 1 + exp(-|x|). */
-SL_INLINE vec binary_slope(vec x, vec a, vec b, vec e, vec exp_of_zero) {
-    const vec inverse = v_div(v_set1(1), v_add(exp_of_zero, e)), large = v_mul(exp_of_zero, inverse), small = v_mul(e, inverse);
-    return v_sub(v_mul(a, select_sign(x, large, small)), v_mul(b, select_sign(x, small, large)));
-}
-
-/* With a = 1 - target and b = pos_weight * target:
-
-       loss     = weight (a softplus(x) + b softplus(-x))
-       gradient = scale weight (a sigmoid(x) - b sigmoid(-x))
-
-   softplus(x) and softplus(-x) share their logarithm, and one of them has |x| besides. */
-SL_INLINE void binary_step(int u, int wants_gradient, const struct elementwise_block *block, ptrdiff_t i, const struct logistic_params *g,
-                           struct loss_total *total) {
-    const ptrdiff_t count = elements_in_step(u, block, i);
-    vec x[UNROLL], target[UNROLL], weight[UNROLL], pos_weight[UNROLL], T[UNROLL], p[UNROLL], e[UNROLL], exp_x[UNROLL];
-    vec loss[UNROLL], gradient[UNROLL];
-    prefetch_vectors(u, block->x + i);
-    if (wants_gradient) prefetch_vectors(u, block->y + i);
-    prefetch_vectors(u, block->target + i);
-    load_vectors(u, block->x + i, count, x);
-    load_vectors(u, block->target + i, count, target);
-    load_weights(u, block->weight, i, count, weight);
-    load_weights(u, block->pos_weight, i, count, pos_weight);
-    exp_parts_of_minus_abs(u, x, g, T, p);
-    for (int j = 0; j < u; j++) e[j] = v_fma(T[j], p[j], T[j]);
-    for (int j = 0; j < u; j++) exp_x[j] = v_mul(e[j], g->inverse.high);
-    log1p_below_1(u, exp_x, loss);
-    for (int j = 0; j < u; j++) {
-        const vec a = v_sub(v_set1(1), target[j]), b = block->pos_weight ? v_mul(pos_weight[j], target[j]) : target[j];
-        const vec abs_x = v_max(x[j], v_negate(x[j]));
-        loss[j] = v_fma(v_add(a, b), loss[j], times_or_zero(select_sign(x[j], a, b), abs_x));
-        if (block->weight) loss[j] = times_or_zero(weight[j], loss[j]);
-        if (!wants_gradient) continue;
-        const vec slope = binary_slope(x[j], a, b, e[j], g->exp_of_zero.high);
-        gradient[j] = v_mul(block->weight ? times_or_zero(weight[j], slope) : slope, v_set1(block->scale));
-    }
-    if (block->loss) store_vectors(u, block->loss + i, count, loss);
-    if (wants_gradient) store_vectors(u, block->y + i, count, gradient);
-    if (block->sum) add_losses(u, loss, count, total);
-}
-SL_INLINE void binary_block(int wants_gradient, const struct elementwise_block *block, const struct logistic_params *params) {
-    const struct elementwise_block b = *block; /* copies stay in registers */
-    const struct logistic_params g = *params;
-    struct loss_total total = {f64_set1(0.0), f64_set1(0.0)};
-    ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) binary_step(UNROLL, wants_gradient, &b, i, &g, &total);
-    for (; i < b.n; i += LANES) binary_step(1, wants_gradient, &b, i, &g, &total);
-    if (b.sum) *b.sum = loss_total_of_lanes(&total);
-}
-static void binary_cross_entropy_block(const struct elementwise_block *b, const struct logistic_params *g) { binary_block(0, b, g); }
-static void binary_cross_entropy_grad_block(const struct elementwise_block *b, const struct logistic_params *g) { binary_block(1, b, g); }
-
-/* ---- the kernel ----------------------------------------------------------------------------------------------- */
-
-SL_INLINE const real *reals_from(const void *array, ptrdiff_t i) { return array ? (const real *)array + i : NULL; }
-
-/* Entry of the kernel table: blocks first to last of SL_BLOCK elements. */
-static void elementwise(const sl_elementwise_job *job, ptrdiff_t first, ptrdiff_t last, char *scratch) {
-    const struct logistic_params logistic = logistic_params_make();
-    const struct sigmoid_params sigmoid = sigmoid_params_make();
-    const sl_job io = {.x_dtype = job->x_dtype, .y_dtype = job->y_dtype, .x = job->x, .y = job->y}; /* for loading and storing */
-    const int writes_y = job->op != SL_BINARY_CROSS_ENTROPY;
-    real *converted = (real *)(void *)scratch;
-    for (ptrdiff_t k = first; k < last; k++) {
-        const ptrdiff_t at = k * SL_BLOCK, n = job->n - at < SL_BLOCK ? job->n - at : SL_BLOCK;
-        struct elementwise_block b = {.n = n, .x = load_block(&io, at, n, converted), .scale = (real)job->scale};
-        b.y = writes_y ? output_at(&io, at, converted) : NULL;
-        b.target = reals_from(job->target, at);
-        b.weight = reals_from(job->weight, at);
-        b.pos_weight = reals_from(job->pos_weight, at);
-        b.loss = job->loss ? (real *)job->loss + at : NULL;
-        b.sum = job->sums ? job->sums + k : NULL;
-        if (job->op == SL_SIGMOID) sigmoid_block(&b, &sigmoid);
-        else if (job->op == SL_LOG_SIGMOID) log_sigmoid_block(&b, &logistic);
-        else if (job->op == SL_BINARY_CROSS_ENTROPY) binary_cross_entropy_block(&b, &logistic);
-        else binary_cross_entropy_grad_block(&b, &logistic);
-        if (writes_y) store_converted(&io, at, n, b.y);
+/* g y (1 - y) from the gradient g and the output y of sigmoid, in float64 */
+static void sigmoid_vjp_block(const struct elementwise_block *b) {
+    for (ptrdiff_t i = 0; i < b->n; i += LANES) {
+        vec gradient, output;
+        f64_v g[HALVES], y[HALVES];
+        load_vectors(1, b->x + i, b->n - i, &gradient);
+        load_vectors(1, b->output + i, b->n - i, &output);
+        to_double(gradient, g);
+        to_double(output, y);
+        for (int h = 0; h < HALVES; h++) g[h] = f64_mul(f64_mul(g[h], y[h]), f64_sub(f64_set1(1.0), y[h]));
+        gradient = from_double(g);
+        store_vectors(1, b->y + i, b->n - i, &gradient);
     }
 }
 

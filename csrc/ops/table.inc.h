@@ -2,6 +2,9 @@
 #ifndef SL_TABLE_INC
 #define SL_TABLE_INC
 #include "ops/cross_entropy.inc.h"
+#include "ops/nll.inc.h"
+#include "ops/entropy.inc.h"
+#include "ops/kl.inc.h"
 #include "ops/sample.inc.h"
 #include "ops/select.inc.h"
 #include "ops/softmax.inc.h"
@@ -11,6 +14,15 @@ static const struct op ops[] = {
     [SL_SOFTMAX] = {.map = MAP_SCALE_EXP, .visits_classes = 1, .of_masked = 0},
     [SL_LOG_SOFTMAX] = {.map = MAP_SHIFT_LOGIT, .visits_classes = 1, .needs_log = 1, .of_masked = -INFINITY},
     [SL_LOGSUMEXP] = {.per_row = 1, .needs_log = 1, .result_of_nonfinite = logsumexp_of_nonfinite},
+    [SL_ENTROPY] =
+        {.per_row = 1, .needs_log = 1, .sums_deviation = 1, .finish = entropy_finish, .result_of_nonfinite = expectation_of_nonfinite},
+    [SL_KL_DIVERGENCE] = {.take_scratch = take_kl_scratch, .run = kl_rows},
+    [SL_SOFTMAX_HESSIAN_DIAG] = {.map = MAP_SCALE_EXP,
+                                 .visits_classes = 1,
+                                 .needs_log = 1,
+                                 .of_masked = 0,
+                                 .finish = hessian_diag_finish,
+                                 .patch = hessian_diag_patch},
     [SL_EXPECTATION] = {.map = MAP_EXPECT,
                         .visits_classes = 1,
                         .per_row = 1,
@@ -23,6 +35,8 @@ static const struct op ops[] = {
                                .collect = collect_targets,
                                .finish = cross_entropy_finish,
                                .patch = subtract_targets},
+    [SL_NLL] = {.take_scratch = take_nll_scratch, .run = nll_rows},
+    [SL_LOG_LOSS] = {.take_scratch = take_nll_scratch, .run = nll_rows},
     [SL_TAKE_PROBS] = {.map = MAP_SCALE_EXP, .take_scratch = take_select_scratch, .finish = select_finish},
     [SL_TAKE_LOG_PROBS] = {.map = MAP_SHIFT_LOGIT, .needs_log = 1, .take_scratch = take_select_scratch, .finish = select_finish},
     [SL_TOPK] = {.take_scratch = take_select_scratch, .run = select_rows},

@@ -1,5 +1,5 @@
 /* totals.inc.h: what a loss needs of all rows at once: is every target a class, what do the targets weigh, and what is the sum of the
-   losses? Sums are of float64, in an order that the number of rows alone decides. */
+   losses? Sums are of float64, in an order that the number of rows alone decides. And how many classes of each row does a mask show? */
 #ifndef SL_TOTALS_INC
 #define SL_TOTALS_INC
 #include "math/pair.inc.h"
@@ -18,11 +18,14 @@ static ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff
     return -1;
 }
 
-/* The weights of all targets that are not ignored */
-static double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ignore_index, const double *weight) {
+/* The weights of all targets that are not ignored: those of their classes times those of their rows; either may be NULL: all 1. */
+static double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ignore_index, const double *weight,
+                              const double *row_weight) {
     double sum = 0, low = 0;
-    for (ptrdiff_t i = 0; i < count; i++)
-        if (target[i] != ignore_index) sum = add_with_low(sum, weight[target[i]], &low);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        if (target[i] == ignore_index || (row_weight && row_weight[i] == 0)) continue;
+        sum = add_with_low(sum, (weight ? weight[target[i]] : 1) * (row_weight ? row_weight[i] : 1), &low);
+    }
     return sum + low;
 }
 
@@ -45,6 +48,19 @@ static double sl_total(const double *x, ptrdiff_t count) {
     }
     if (sum[0] != sum[0]) return (double)NAN;
     return sum[0] - sum[0] == 0 ? sum[0] + low[0] : sum[0]; /* the low part of an infinite sum is NaN */
+}
+
+/* The visible classes of each row of a job with a mask */
+static void sl_count_visible(const sl_job *job, int64_t *visible) {
+    const unsigned char *mask = job->mask;
+    const ptrdiff_t n = job->n, inner = job->inner;
+    for (ptrdiff_t o = 0; o < job->outer; o++, mask += n * inner, visible += inner) {
+        int64_t count = 0;
+        for (ptrdiff_t k = 0; inner == 1 && k < n; k++) count += mask[k] != 0;
+        for (ptrdiff_t i = 0; i < inner; i++) visible[i] = count;
+        for (ptrdiff_t k = 0; inner > 1 && k < n; k++)
+            for (ptrdiff_t i = 0; i < inner; i++) visible[i] += mask[k * inner + i] != 0;
+    }
 }
 
 #endif

@@ -16,12 +16,18 @@ struct block_targets {
     real target_logit;
 };
 
+/* Of a row in one block: the sum of e(x) * (max - x), from the block's own maximum, and that of e(x) */
+struct block_deviation {
+    double high, low, weight;
+};
+
 /* What the first pass keeps of the blocks of up to `rows` rows */
 struct block_facts {
     ptrdiff_t blocks, rows;
-    real *max;                     /* [blocks][LANES] */
-    real *scale;                   /* [blocks][LANES]: of the block's e, for the range reduction of the row */
-    struct block_targets *targets; /* [blocks][rows]; NULL where the operation collects none */
+    real *max;                          /* [blocks][LANES] */
+    real *scale;                        /* [blocks][LANES]: of the block's e, for the range reduction of the row */
+    struct block_targets *targets;      /* [blocks][rows]; NULL where the operation collects none */
+    struct block_deviation *deviations; /* [blocks][rows]; NULL where the operation sums none */
 };
 
 static struct block_facts take_block_facts(const sl_job *job, ptrdiff_t rows, struct arena *arena) {
@@ -29,6 +35,7 @@ static struct block_facts take_block_facts(const sl_job *job, ptrdiff_t rows, st
     f.max = take_reals(arena, f.blocks * LANES);
     f.scale = take_reals(arena, f.blocks * LANES);
     if (op_of(job)->collect) f.targets = arena_take(arena, (size_t)(f.blocks * rows) * sizeof *f.targets);
+    if (op_of(job)->sums_deviation) f.deviations = arena_take(arena, (size_t)(f.blocks * rows) * sizeof *f.deviations);
     return f;
 }
 
@@ -54,6 +61,27 @@ static void find_block_scales(const struct block_facts *f, const struct exp_para
     }
 }
 
+/* The deviations of rows, whose scales are known. What a block has from its own maximum lacks (maximum of the row - its own) e(x). */
+static void add_block_deviations(const struct block_facts *f, const struct exp_params *row, ptrdiff_t rows, struct row_stats *s) {
+    struct exact_sum sums[LANES] = {{0}};
+    real row_max[LANES], own_max[LANES];
+    v_store(row_max, row->reduced);
+    for (ptrdiff_t b = 0; b < f->blocks; b++) {
+        v_store(own_max, exp_params_of_block(v_load(f->max + b * LANES), row->shift, row->temperature).reduced);
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            const struct block_deviation *d = &f->deviations[b * f->rows + i];
+            const double scale = f->scale[b * LANES + i];
+            exact_add(&sums[i], scale * d->high);
+            exact_add(&sums[i], scale * d->low);
+            exact_add_product(&sums[i], scale * d->weight, row_max[i], own_max[i]);
+        }
+    }
+    for (ptrdiff_t i = 0; i < LANES; i++) {
+        s->deviation[i] = sums[i].sum;
+        s->deviation_low[i] = sums[i].low;
+    }
+}
+
 /* Margins of a block are from its own maximum, or from 0 if that is not finite. */
 SL_INLINE double margin_origin(const struct block_facts *f, ptrdiff_t b, ptrdiff_t lane) {
     const real max = f->max[b * LANES + lane];
@@ -69,7 +97,8 @@ static void collect_block(const sl_job *job, const struct block_facts *f, const 
         f->targets[b * f->rows + i] =
             (struct block_targets){t.ignored[i], t.target_mass[i], t.other_mass[i], t.margin[i], t.target_logit[i]};
 }
-static void add_block_targets(const struct block_facts *f, ptrdiff_t rows, vec row_max, struct row_targets *t) {
+static void add_block_targets(const sl_job *job, const struct block_facts *f, ptrdiff_t rows, vec row_max, struct row_targets *t) {
+    const double unit = margin_unit(job);
     real max[LANES];
     v_store(max, row_max);
     clear_targets(t);
@@ -81,7 +110,7 @@ static void add_block_targets(const struct block_facts *f, ptrdiff_t rows, vec r
             t->target_mass[i] += own->target_mass;
             t->other_mass[i] += own->other_mass;
             t->margin[i] += own->margin;
-            if (own->other_mass != 0) t->margin[i] += own->other_mass * (max[i] - margin_origin(f, b, i));
+            if (own->other_mass != 0) t->margin[i] += own->other_mass * (unit * max[i] - unit * margin_origin(f, b, i));
         }
 }
 

@@ -109,9 +109,22 @@ static void collect_whole_rows(const struct group_view *g, const struct row_read
 }
 
 static void start_long_rows(const struct group_view *g) { v_store(g->facts->shift, v_set1(0)); }
+/* What block b of a long row weighs, and how far below its maximum: deviations, from its sum */
+static void keep_block_deviations(const struct group_view *g, ptrdiff_t b, double (*deviations)[2]) {
+    for (ptrdiff_t i = 0; i < g->rows; i++) {
+        real high[LANES], low[LANES];
+        const struct pair *sum = &g->block_sum[b * g->full_rows + i];
+        struct block_deviation *d = &g->blocks.deviations[b * g->full_rows + i];
+        v_store(high, sum->high);
+        v_store(low, sum->low);
+        *d = (struct block_deviation){deviations[i][0], deviations[i][1], 0};
+        for (int l = 0; l < LANES; l++) d->weight += (double)high[l] + (double)low[l];
+    }
+}
 /* Blocks first to last of a long row */
 static void sum_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t first, ptrdiff_t last) {
     struct panel p;
+    double deviations[LANES][2];
     r->end = last;
     r->max_known = 0;
     for (ptrdiff_t b = first; b < last; b++) {
@@ -125,7 +138,9 @@ static void sum_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
             collect_block(g->job, &g->blocks, &x, b);
         }
         const struct exp_params params = exp_params_of_block(v_load(r->max), v_load(g->facts->shift), g->temperature);
-        sum_panel(r, &p, &params, g->block_sum + b * g->full_rows, part_maxima ? part_maxima + PART_MAXIMA : NULL);
+        sum_panel(r, &p, &params, g->block_sum + b * g->full_rows, part_maxima ? part_maxima + PART_MAXIMA : NULL,
+                  g->op->sums_deviation ? deviations : NULL);
+        if (g->op->sums_deviation) keep_block_deviations(g, b, deviations);
     }
 }
 static void max_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t first, ptrdiff_t last) {
@@ -220,8 +235,10 @@ static void finish_long_rows(struct group_view *g, const struct row_reader *r) {
     const struct temperature_params *t = load_temperature(g->job, g->first, g->rows, &f->temperature); /* where other threads read it */
     const vec max = max_of_blocks(&g->blocks);
     f->group.params = exp_params_for_max(max, t);
-    if (g->op->collect) add_block_targets(&g->blocks, g->rows, max, &f->targets);
-    finish_group(g, r, NULL, add_blocks(g));
+    if (g->op->collect) add_block_targets(g->job, &g->blocks, g->rows, max, &f->targets);
+    const struct pair sum = add_blocks(g);
+    if (g->op->sums_deviation) add_block_deviations(&g->blocks, &f->group.params, g->rows, &f->stats);
+    finish_group(g, r, NULL, sum);
 }
 
 /* ---- 3. from statistics to results ---------------------------------------------------------------------------- */
@@ -308,7 +325,7 @@ static void map_blocks(struct group_view *g, struct row_reader *r, ptrdiff_t fir
         set_panel(g, b, &p);
         if (!kept) load_panel(r, &p, 0, NULL);
         place_panel(r, &p, keeps_exp(g->op), !kept);
-        if (!kept && keeps_exp(g->op)) sum_panel(r, &p, &g->facts->group.params, unused, NULL);
+        if (!kept && keeps_exp(g->op)) sum_panel(r, &p, &g->facts->group.params, unused, NULL, NULL);
         map_panel(g, r, &p, kept ? g->blocks.scale + b * LANES : NULL);
     }
 }
@@ -331,13 +348,18 @@ static void add_block_dots(struct group_view *g) {
 static void run_whole_rows(struct group_view *g, struct row_reader *r) {
     struct row_group *group = &g->facts->group;
     struct pair sums[LANES];
+    double deviations[LANES][2];
     struct panel p;
     set_panel(g, 0, &p);
     load_panel(r, &p, 1, NULL);
     place_whole_rows(r, &p);
     group->params = exp_params_for_max(v_load(r->max), g->temperature);
     if (g->op->collect) collect_whole_rows(g, r, &p);
-    sum_panel(r, &p, &group->params, sums, NULL);
+    sum_panel(r, &p, &group->params, sums, NULL, g->op->sums_deviation ? deviations : NULL);
+    for (int i = 0; g->op->sums_deviation && i < LANES; i++) {
+        g->facts->stats.deviation[i] = i < g->rows ? deviations[i][0] : 0;
+        g->facts->stats.deviation_low[i] = i < g->rows ? deviations[i][1] : 0;
+    }
     finish_group(g, r, &p, transpose_reduce_add(sums, g->rows));
     if (!g->op->visits_classes) return;
     map_panel(g, r, &p, NULL);

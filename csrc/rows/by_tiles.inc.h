@@ -25,6 +25,16 @@ static struct column_blocks open_column_blocks(const sl_job *job, real *tile, st
     return c;
 }
 
+static void sum_column_block_with_deviation(const struct tile_batch *b, struct column_blocks *c, ptrdiff_t i, ptrdiff_t n,
+                                            const struct exp_params *p) {
+    double high[LANES], low[LANES];
+    real sum_high[LANES], sum_low[LANES];
+    c->sum[i] = column_exp_sum_with_deviation(b->tile, LANES, n, p, high, low);
+    v_store(sum_high, c->sum[i].high);
+    v_store(sum_low, c->sum[i].low);
+    for (int l = 0; l < LANES; l++)
+        c->blocks.deviations[i * LANES + l] = (struct block_deviation){high[l], low[l], (double)sum_high[l] + (double)sum_low[l]};
+}
 static void sum_column_blocks(struct tile_batch *b, struct column_blocks *c) {
     const struct row_group *g = &b->groups[0];
     const vec shift = v_load(c->shift);
@@ -39,7 +49,8 @@ static void sum_column_blocks(struct tile_batch *b, struct column_blocks *c) {
         }
         if (any_shift) column_shift(b->tile, LANES, n, shift, b->tile, LANES);
         const struct exp_params p = exp_params_of_block(v_load(c->packed.max), shift, g->params.temperature);
-        c->sum[i] = column_exp_sum(b->tile, LANES, n, &p, 0);
+        if (b->op->sums_deviation) sum_column_block_with_deviation(b, c, i, n, &p);
+        else c->sum[i] = column_exp_sum(b->tile, LANES, n, &p, 0);
     }
 }
 
@@ -68,8 +79,9 @@ static void finish_column_blocks(struct tile_batch *b, struct column_blocks *c) 
     struct row_group *g = &b->groups[0];
     const vec max = max_of_blocks(&c->blocks);
     g->params = exp_params_for_max(max, g->params.temperature);
-    if (b->op->collect) add_block_targets(&c->blocks, g->rows, max, g->targets);
+    if (b->op->collect) add_block_targets(b->job, &c->blocks, g->rows, max, g->targets);
     const struct pair sum = add_column_blocks(c, g);
+    if (b->op->sums_deviation) add_block_deviations(&c->blocks, &g->params, LANES, g->stats);
     finish_groups(b->op, g, 1, &sum, sum_confident_column_blocks, c);
 }
 

@@ -24,10 +24,13 @@ struct row_targets {
     double ignored[LANES];          /* 0 or 1 */
     double target_mass[LANES];      /* of the class that an index names; 0 without */
     double other_mass[LANES];       /* sum of the mass of classes, but for that */
-    double margin[LANES];           /* sum of mass * (origin - x), where origin is the maximum at the end */
+    double margin[LANES];           /* sum of mass * (origin - x) * margin_unit, where origin is the maximum at the end */
     real target_logit[LANES];       /* x of the class that an index names */
     real target_gradient[LANES];    /* the gradient of that class, unless all classes have a mass */
+    double row_weight[LANES];       /* where the job has weights of rows */
+    double scale[LANES];            /* of the gradient: weight and temperature are in it */
     double weight_of_others[LANES]; /* scale * mass * (1 - p) of the maximum */
+    real variance_of_max[LANES];    /* of SL_SOFTMAX_HESSIAN_DIAG: p (1 - p) of a class above 1/2 */
     double special[LANES];          /* NaN where the gradient of the row is NaN or, as it is ignored, 0 */
     int any_special;
 };
@@ -38,6 +41,9 @@ SL_INLINE void clear_targets(struct row_targets *t) {
         for (int h = 0; h < HALVES; h++) f64_store(sums[i] + 8 * h, f64_set1(0.0));
     v_store(t->target_logit, v_set1(0));
 }
+
+/* With a temperature T, margins are halved until they are divided by T / 2: a difference of logits may be beyond the largest number. */
+SL_INLINE double margin_unit(const sl_job *job) { return job->temperature ? 0.5 : 1; }
 
 struct row_stats;
 
@@ -64,6 +70,7 @@ struct op {
     int visits_classes;    /* in a second pass, when the sum is known */
     int per_row;           /* y has one number for each row: stats->result */
     int needs_log;         /* log(sum / e(max)) */
+    int sums_deviation;    /* stats->deviation, in the first pass; not where e is kept */
     int keeps_part_maxima; /* of long rows; not with visits_classes */
     real of_masked;        /* the result for a masked class */
     void *(*take_scratch)(const sl_job *job, struct arena *arena);

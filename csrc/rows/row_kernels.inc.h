@@ -49,13 +49,15 @@ struct rows_sum {
     real round_magic[LANES], lower_bound[LANES];
     const struct temperature_params *temperature;
     struct lookahead next;
-    vec next_max[LANES];    /* becomes the maxima of the next rows */
-    real *next_part_maxima; /* of one row, if n is a multiple of the parts; or NULL */
-    struct pair *sums;      /* becomes the sums of e(x), in LANES lanes each */
+    vec next_max[LANES];     /* becomes the maxima of the next rows */
+    real *next_part_maxima;  /* of one row, if n is a multiple of the parts; or NULL */
+    struct pair *sums;       /* becomes the sums of e(x), in LANES lanes each */
+    double (*deviations)[2]; /* becomes the sums of e(x) * (max - x), high and low; or NULL */
+    real max[LANES];         /* for these: of x, as it is here */
 };
 
 /* What rows share. A loop is compiled for each set of options that occurs. */
-enum { STORES_E = 1, FETCHES_Y = 2, HAS_TEMPERATURE = 4, CONVERTS_NEXT = 8, MASKS_NEXT = 16, KEEPS_NEXT_MAXIMA = 32 };
+enum { STORES_E = 1, FETCHES_Y = 2, HAS_TEMPERATURE = 4, CONVERTS_NEXT = 8, MASKS_NEXT = 16, KEEPS_NEXT_MAXIMA = 32, SUMS_DEVIATION = 64 };
 
 /* One row of a rows_sum, and the row that is read along with it */
 struct row_sum {
@@ -63,6 +65,7 @@ struct row_sum {
     real *e, *next_to;
     const char *next_x;
     const unsigned char *next_mask;
+    struct deviation *deviation;
 };
 SL_INLINE struct row_sum row_of(const sl_dtype dtype, const int options, const struct rows_sum *s, int i) {
     const struct lookahead *next = &s->next;
@@ -87,12 +90,13 @@ SL_INLINE vec load_lookahead(const sl_dtype dtype, const int options, const stru
 SL_INLINE void row_exp_sum_step(int u, const sl_dtype dtype, const int options, const struct row_sum *r, ptrdiff_t i,
                                 const struct exp_constants *c, struct pair *sum, vec *next_max) {
     const ptrdiff_t size = (ptrdiff_t)element_size(dtype), vectors_per_line = 64 / (LANES * size);
-    vec v[UNROLL];
+    vec x[UNROLL], v[UNROLL];
     for (int j = 0; j < u; j++) *next_max = v_max(load_lookahead(dtype, options, r, i + j * LANES, LANES), *next_max);
     for (int j = 0; j < u; j += (int)vectors_per_line) sl_prefetch(r->next_x + (i + j * LANES) * size + PREFETCH_DISTANCE);
     if (options & MASKS_NEXT) sl_prefetch(r->next_mask + i + PREFETCH_DISTANCE / 4);
-    for (int j = 0; j < u; j++) v[j] = v_load(r->x + i + j * LANES);
-    add_exp(u, v, c, sum, v);
+    for (int j = 0; j < u; j++) x[j] = v_load(r->x + i + j * LANES);
+    add_exp(u, x, c, sum, v);
+    if (options & SUMS_DEVIATION) add_deviation(u, x, v, c, r->deviation);
     for (int j = 0; j < u; j++) {
         if (options & FETCHES_Y) sl_prefetch((const char *)(r->y + i + j * LANES) + PREFETCH_DISTANCE);
         if (options & STORES_E) v_store(r->e + i + j * LANES, v[j]);
@@ -117,9 +121,11 @@ SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int options, const
     for (; i + 2 * LANES <= n; i += 2 * LANES) row_exp_sum_step(2, dtype, options, &r, i, c, &sum, &max);
     for (; i + LANES <= n; i += LANES) row_exp_sum_step(1, dtype, options, &r, i, c, &sum, &max);
     if (i < n) {
-        vec v = v_load_tail(r.x + i, n - i, -INFINITY);
+        vec v;
+        const vec x = v_load_tail(r.x + i, n - i, -INFINITY);
         max = v_max(load_lookahead(dtype, options, &r, i, n - i), max);
-        add_exp(1, &v, c, &sum, &v);
+        add_exp(1, &x, c, &sum, &v);
+        if (options & SUMS_DEVIATION) add_deviation(1, &x, &v, c, r.deviation);
         if (options & STORES_E && r.e != r.y) v_store(r.e + i, v);
         else if (options & STORES_E) v_store_tail(r.e + i, n - i, v);
     }
@@ -135,7 +141,17 @@ SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int options, struct r
         if (options & HAS_TEMPERATURE) temperature_of_row(s->temperature, i, &own);
         const struct exp_constants c = {v_set1(s->round_magic[i]), v_set1(s->lower_bound[i]), table,
                                         options & HAS_TEMPERATURE ? &own : NULL};
-        s->sums[i] = row_exp_sum(dtype, options, row_of(dtype, options, s, i), s->n, &c, s->next_part_maxima, &s->next_max[i]);
+        struct row_sum row = row_of(dtype, options, s, i);
+        struct deviation deviation;
+        if (options & SUMS_DEVIATION) {
+            deviation = deviation_begin(v_set1(s->max[i]));
+            row.deviation = &deviation;
+        }
+        s->sums[i] = row_exp_sum(dtype, options, row, s->n, &c, s->next_part_maxima, &s->next_max[i]);
+        if (!(options & SUMS_DEVIATION)) continue;
+        double *to = s->deviations[i];
+        to[1] = 0;
+        to[0] = dot_total(&deviation.sum, &to[1]);
     }
 }
 
@@ -163,12 +179,13 @@ SL_INLINE void rows_exp_sum_in_place(const int options, struct rows_sum *s) {
     if (s->temperature) rows_exp_sum_as(OWN_DTYPE, options | HAS_TEMPERATURE, s);
     else rows_exp_sum_as(OWN_DTYPE, options, s);
 }
-/* Part maxima are kept for operations without a second pass alone, so that there is neither e nor y then. Rows that are converted have no
-   temperature (converts_ahead). */
+/* Part maxima and deviations are of operations without a second pass alone, so that there is neither e nor y then. Rows that are converted
+   have neither temperatures nor deviations (converts_ahead). */
 static void rows_exp_sum(struct rows_sum *s) {
     if (s->next.to) rows_exp_sum_and_convert(s);
     else if (s->e) rows_exp_sum_in_place(STORES_E | FETCHES_Y, s);
     else if (s->y) rows_exp_sum_in_place(FETCHES_Y, s);
+    else if (s->deviations) rows_exp_sum_in_place(SUMS_DEVIATION, s);
     else if (s->next_part_maxima) rows_exp_sum_in_place(KEEPS_NEXT_MAXIMA, s);
     else rows_exp_sum_in_place(0, s);
 }

@@ -34,7 +34,7 @@ struct row_reader {
 SL_INLINE ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1) / step * step; }
 /* Is x converted while the panel before is computed? Those dtypes need a case in rows_exp_sum_and_convert. */
 static int converts_ahead(const sl_job *job, const struct op *op) {
-    if (job->temperature || job->negate || job->inner > 1 || (op->keeps_part_maxima && job->n > SL_BLOCK)) return 0;
+    if (job->temperature || job->negate || job->inner > 1 || op->sums_deviation || (op->keeps_part_maxima && job->n > SL_BLOCK)) return 0;
     if (job->x_dtype == SL_FLOAT16 || job->x_dtype == SL_BFLOAT16) return 1;
     return job->mask ? job->x_dtype == SL_FLOAT32 || job->x_dtype == SL_FLOAT64 : job->x_dtype == SL_UINT8;
 }
@@ -141,9 +141,10 @@ static void sum_shifted_rows(const struct row_reader *r, const struct panel *p, 
     }
 }
 
-/* sums[i] becomes the sum of e(x) of lane i, in LANES lanes; e goes where p->e says. The panel after this one is read along. */
+/* sums[i] becomes the sum of e(x) of lane i, in LANES lanes; e goes where p->e says. The panel after this one is read along. deviations: as
+   rows_sum has them, or NULL */
 static void sum_panel(struct row_reader *r, const struct panel *p, const struct exp_params *params, struct pair *sums,
-                      real *next_part_maxima) {
+                      real *next_part_maxima, double (*deviations)[2]) {
     struct rows_sum s; /* field by field: zeros for all of it would cost more than a short row */
     s.first = 0;
     s.rows = p->rows;
@@ -158,6 +159,8 @@ static void sum_panel(struct row_reader *r, const struct panel *p, const struct 
     s.next = lookahead_of(r, p);
     s.next_part_maxima = r->max_known ? next_part_maxima : NULL;
     s.sums = sums;
+    s.deviations = deviations;
+    if (deviations) v_store(s.max, params->reduced);
     v_store(s.round_magic, params->round_magic);
     v_store(s.lower_bound, params->lower_bound);
     if (params->shifted) sum_shifted_rows(r, p, params->shift, &s);

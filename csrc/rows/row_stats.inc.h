@@ -20,6 +20,8 @@ struct row_stats {
                               needed, else so much that its probability is 1 (certain) */
     real nonfinite[LANES]; /* NaN where the row has a NaN or no finite maximum */
     double log_sum_double[LANES];
+    double deviation[LANES], deviation_low[LANES]; /* the sum of e(x) * (max - x), where the operation sums it */
+    struct pair sum;                               /* of e(x), where the operation sums deviations */
     struct ratio_others_to_max ratio;
     struct pair exp_of_max;
     int any_confident, any_nonfinite;
@@ -113,6 +115,7 @@ SL_INLINE void stats_from_sum(const struct op *op, const struct row_group *g, st
     struct row_stats *s = g->stats;
     const int rows = g->rows;
     s->exp_of_max = exp_of_max(p);
+    if (op->sums_deviation) s->sum = sum;
     const struct pair others = sum_without_max(sum, s->exp_of_max);
     const real bound = op->needs_log ? confident_below(job->n) : CERTAIN_BELOW;
     const vec confident = v_sub(v_add(others.high, others.low), v_mul(s->exp_of_max.high, v_set1(bound)));

@@ -94,7 +94,9 @@ static void collect_columns(const struct tile_batch *b, int j) {
     b->op->collect(b->job, &x, max, g->targets);
 }
 
-SL_INLINE struct pair sum_column(const struct op *op, real *x, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p) {
+SL_INLINE struct pair sum_column(const struct op *op, real *x, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p,
+                                 struct row_stats *s) {
+    if (op->sums_deviation) return pair_renormalize(column_exp_sum_with_deviation(x, stride, n, p, s->deviation, s->deviation_low));
     return pair_renormalize(keeps_exp(op) ? column_exp_sum(x, stride, n, p, 1) : column_exp_sum(x, stride, n, p, 0));
 }
 static void sum_columns(struct tile_batch *b, struct pair *sum) {
@@ -108,8 +110,8 @@ static void sum_columns(struct tile_batch *b, struct pair *sum) {
             real *to = keeps_exp(b->op) ? column : b->spare; /* the tile keeps x that is not to become e */
             const ptrdiff_t stride = keeps_exp(b->op) ? b->stride : LANES;
             column_shift(column, b->stride, n, p->shift, to, stride);
-            sum[j] = sum_column(b->op, to, stride, n, p);
-        } else sum[j] = sum_column(b->op, column, b->stride, n, p);
+            sum[j] = sum_column(b->op, to, stride, n, p, &b->stats[j]);
+        } else sum[j] = sum_column(b->op, column, b->stride, n, p, &b->stats[j]);
     }
 }
 
@@ -197,20 +199,22 @@ SL_INLINE void map_of_two(const struct tile_batch *b, int j, const struct two_cl
 }
 SL_INLINE void run_two_classes_as(const int options, struct tile_batch *b) {
     const struct exp_of_zero one = exp_of_zero_make();
+    const real least = options & DEVIATES ? -EXP_CLAMP : SIGMOID_ZERO; /* where all other results are 0 or -|a - b| */
     for (int j = 0; j < b->count; j++) {
         struct row_group *g = &b->groups[j];
         const real *column = b->tile + j * LANES;
         prefetch_next(b, j);
-        struct two_classes t = exp_of_two(v_load(column), v_load(column + b->stride), &one);
+        struct two_classes t = exp_of_two(v_load(column), v_load(column + b->stride), &one, least);
         stats_of_two(&t, &one, options, g);
         if (options & COLLECTS) {
             collect_columns(b, j);
             b->op->finish(g);
             t.scale = (struct pair){v_load(g->stats->scale), v_load(g->stats->scale_low)}; /* which the hook may have changed */
         }
+        if (options & FINISHES) b->op->finish(g);
         if (options & SELECTS) select_of_two(g, &t, options, b->op);
         if (options & VISITS_CLASSES) map_of_two(b, j, &t, options);
-        if (!(options & ~NEEDS_LOG)) store_results_of_group(b->op, g);
+        if (!(options & ~(NEEDS_LOG | DEVIATES | FINISHES))) store_results_of_group(b->op, g);
     }
 }
 static void run_two_classes(struct tile_batch *b) {

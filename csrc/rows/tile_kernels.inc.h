@@ -19,31 +19,51 @@ static void column_shift(const real *from, ptrdiff_t stride, ptrdiff_t n, vec sh
 
 /* ---- sums of exponentials -------------------------------------------------------------------------------------- */
 
-SL_INLINE void column_exp_sum_step(int u, real *tile, ptrdiff_t stride, const struct exp_constants *c, int stores_exp, struct pair *sum) {
-    vec v[UNROLL];
-    for (int i = 0; i < u; i++) v[i] = v_load(tile + i * stride);
-    add_exp(u, v, c, sum, v);
+SL_INLINE void column_exp_sum_step(int u, real *tile, ptrdiff_t stride, const struct exp_constants *c, int stores_exp, struct pair *sum,
+                                   struct deviation *deviation) {
+    vec x[UNROLL], v[UNROLL];
+    for (int i = 0; i < u; i++) x[i] = v_load(tile + i * stride);
+    add_exp(u, x, c, sum, v);
+    if (deviation) add_deviation(u, x, v, c, deviation);
     if (stores_exp)
         for (int i = 0; i < u; i++) v_store(tile + i * stride, v[i]);
 }
-SL_INLINE struct pair column_exp_sum_as(real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_constants *constants, int stores_exp) {
+SL_INLINE struct pair column_exp_sum_as(real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_constants *constants, int stores_exp,
+                                        struct deviation *deviation) {
     const struct exp_constants c = *constants;
     struct pair s = sum_begin();
     ptrdiff_t k = 0;
     for (; k + UNROLL <= n; k += UNROLL) {
-        column_exp_sum_step(UNROLL, tile + k * stride, stride, &c, stores_exp, &s);
+        column_exp_sum_step(UNROLL, tile + k * stride, stride, &c, stores_exp, &s, deviation);
         if ((k + UNROLL) % 16 == 0) s = pair_renormalize(s);
     }
-    for (; k + 2 <= n; k += 2) column_exp_sum_step(2, tile + k * stride, stride, &c, stores_exp, &s);
-    if (k < n) column_exp_sum_step(1, tile + k * stride, stride, &c, stores_exp, &s);
+    for (; k + 2 <= n; k += 2) column_exp_sum_step(2, tile + k * stride, stride, &c, stores_exp, &s, deviation);
+    if (k < n) column_exp_sum_step(1, tile + k * stride, stride, &c, stores_exp, &s, deviation);
     return sum_end(s);
 }
 /* The sum of e of n classes; e takes the place of x if stores_exp is set. */
 SL_INLINE struct pair column_exp_sum(real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p, const int stores_exp) {
     struct exp_constants c = exp_constants_of(p);
-    if (p->temperature) return column_exp_sum_as(tile, stride, n, &c, stores_exp);
+    if (p->temperature) return column_exp_sum_as(tile, stride, n, &c, stores_exp, NULL);
     c.temperature = NULL;
-    return column_exp_sum_as(tile, stride, n, &c, stores_exp);
+    return column_exp_sum_as(tile, stride, n, &c, stores_exp, NULL);
+}
+/* The same, and the sums of e * (max - x), high and low */
+static struct pair column_exp_sum_with_deviation(real *tile, ptrdiff_t stride, ptrdiff_t n, const struct exp_params *p, double *high,
+                                                 double *low) {
+    struct exp_constants c = exp_constants_of(p);
+    struct deviation d = deviation_begin(p->reduced);
+    struct pair sum;
+    if (p->temperature) sum = column_exp_sum_as(tile, stride, n, &c, 0, &d);
+    else {
+        c.temperature = NULL;
+        sum = column_exp_sum_as(tile, stride, n, &c, 0, &d);
+    }
+    for (int i = 0; i < HALVES; i++) {
+        f64_store(high + 8 * i, d.sum.high[i]);
+        f64_store(low + 8 * i, d.sum.low[i]);
+    }
+    return sum;
 }
 
 /* The sum of e of the classes below the maximum */

@@ -13,11 +13,12 @@ SL_INLINE int is_of_two_classes(const sl_job *job, const struct op *op) {
 }
 
 /* What is done for an operation. A loop is compiled for those that need nothing else. */
-enum { SCALES_EXP = 1, NEEDS_LOG = 2, VISITS_CLASSES = 4, COLLECTS = 8, SELECTS = 16 };
+enum { SCALES_EXP = 1, NEEDS_LOG = 2, VISITS_CLASSES = 4, COLLECTS = 8, SELECTS = 16, DEVIATES = 32, FINISHES = 64 };
 SL_INLINE int options_of_two(const struct op *op) {
     const int selects = op->map && !op->visits_classes;
     return (scales_exp(op) ? SCALES_EXP : 0) | (op->needs_log ? NEEDS_LOG : 0) | (op->visits_classes ? VISITS_CLASSES : 0) |
-           (op->collect ? COLLECTS : 0) | (selects ? SELECTS : 0);
+           (op->collect ? COLLECTS : 0) | (selects ? SELECTS : 0) | (op->sums_deviation ? DEVIATES : 0) |
+           (op->finish && !op->collect && !selects ? FINISHES : 0);
 }
 
 /* exp(0) and what divides by it, in the scale that all exponentials here share */
@@ -38,33 +39,52 @@ SL_INLINE struct exp_of_zero exp_of_zero_make(void) {
 
 struct two_classes {
     vec max, difference, below; /* a - b, and -|a - b| */
+    vec below_low;              /* what the rounding of below loses */
     vec larger;                 /* exp(0) */
     struct pair smaller;        /* exp(-|a - b|); NaN where max is not finite */
     struct pair scale;          /* what makes probabilities of them */
     vec log_sum;                /* log1p(exp(-|a - b|)) */
 };
-SL_INLINE struct two_classes exp_of_two(vec a, vec b, const struct exp_of_zero *one) {
+/* least: of -|a - b|, below which smaller is 0 */
+SL_INLINE struct two_classes exp_of_two(vec a, vec b, const struct exp_of_zero *one, real least) {
     const vec zero = v_set1(0);
     struct two_classes t = {.max = v_max(a, b), .larger = one->value.high, .scale = pair_zero(), .log_sum = zero};
     vec lost;
     t.difference = v_two_sum(a, v_negate(b), &lost);
     t.below = v_select_lt(t.difference, zero, t.difference, v_negate(t.difference));
-    lost = v_select_lt(t.difference, zero, lost, v_negate(lost));
+    t.below_low = v_select_lt(t.difference, zero, lost, v_negate(lost));
     vec T, p, r = v_max(v_set1(-EXP_CLAMP), t.below);
     exp_reduce(1, one->round_magic, &T, &r);
-    r = v_add(r, lost);
+    r = v_add(r, t.below_low);
     T = v_pow2(v_load_table(exp_table), T);
     exp_polynomial(1, &r, &p);
     const struct pair e = exp_pair(T, p);
-    const vec least = v_set1(SIGMOID_ZERO); /* below it, all results are 0 or -|a - b| */
-    t.smaller.high = v_add(v_select_lt(t.below, least, zero, e.high), v_sub(t.max, t.max));
-    t.smaller.low = v_select_lt(t.below, least, zero, e.low);
+    const vec zero_below = v_set1(least);
+    t.smaller.high = v_add(v_select_lt(t.below, zero_below, zero, e.high), v_sub(t.max, t.max));
+    t.smaller.low = v_select_lt(t.below, zero_below, zero, e.low);
     return t;
 }
 
-SL_INLINE struct pair scale_of_two(const struct two_classes *t) {
+SL_INLINE struct pair sum_of_two(const struct two_classes *t) {
     const vec sum = v_add(t->larger, t->smaller.high);
-    return pair_reciprocal((struct pair){sum, v_add(v_sub(t->larger, sum), t->smaller.high)});
+    return (struct pair){sum, v_add(v_sub(t->larger, sum), t->smaller.high)};
+}
+SL_INLINE struct pair scale_of_two(const struct two_classes *t) { return pair_reciprocal(sum_of_two(t)); }
+
+/* The sum of e and that of e * |a - b|, which is that of the smaller class alone. smaller is 0 where |a - b| is infinite. */
+SL_INLINE void deviation_of_two(const struct two_classes *t, struct row_stats *s) {
+    const vec zero = v_set1(0), finite = v_sub(t->below, t->below);
+    const vec below = v_select_eq(finite, zero, v_negate(t->below), zero),
+              below_low = v_select_eq(finite, zero, v_negate(t->below_low), zero);
+    struct dot_sum d = dot_zero();
+    dot_add_product(&d, t->smaller.high, below);
+    dot_add_product(&d, t->smaller.low, below);
+    dot_add_product(&d, t->smaller.high, below_low);
+    for (int i = 0; i < HALVES; i++) {
+        f64_store(s->deviation + 8 * i, d.high[i]);
+        f64_store(s->deviation_low + 8 * i, d.low[i]);
+    }
+    s->sum = sum_of_two(t);
 }
 
 /* log1p(e), and the larger logit plus that, where e = smaller / larger. float32 takes e, and the terms beside the polynomial, as
@@ -110,6 +130,7 @@ SL_INLINE void stats_of_two(struct two_classes *t, const struct exp_of_zero *one
     s->any_nonfinite = v_any_nan(t->smaller.high);
     if (options & SCALES_EXP) t->scale = scale_of_two(t);
     if (options & NEEDS_LOG) log_of_two(t, one, s);
+    if (options & DEVIATES) deviation_of_two(t, s);
     if (!(options & COLLECTS)) return;
     v_store(s->scale, t->scale.high);
     v_store(s->scale_low, t->scale.low);

@@ -35,10 +35,32 @@ static double element(int kind, ptrdiff_t i, ptrdiff_t n) {
     }
 }
 
-static const char *const names[] = {
-    "softmax",     "softmin",         "log_softmax", "logsumexp",   "expectation",          "cross_entropy", "cross_entropy_grad",
-    "softmax_vjp", "log_softmax_vjp", "sigmoid",     "log_sigmoid", "binary_cross_entropy", "take",          "topk",
-    "rank",        "sample",          "draws"};
+static const char *const names[] = {"softmax",
+                                    "softmin",
+                                    "log_softmax",
+                                    "logsumexp",
+                                    "expectation",
+                                    "cross_entropy",
+                                    "cross_entropy_grad",
+                                    "loss_options",
+                                    "nll",
+                                    "log_loss",
+                                    "softmax_vjp",
+                                    "log_softmax_vjp",
+                                    "sigmoid",
+                                    "log_sigmoid",
+                                    "binary_cross_entropy",
+                                    "take",
+                                    "topk",
+                                    "rank",
+                                    "sample",
+                                    "draws",
+                                    "sigmoid_vjp",
+                                    "binary_cross_entropy_of_probs",
+                                    "elements_with_temperature",
+                                    "entropy",
+                                    "softmax_hessian_diag",
+                                    "kl_divergence"};
 enum {
     SOFTMAX,
     SOFTMIN,
@@ -47,6 +69,9 @@ enum {
     EXPECTATION,
     CROSS_ENTROPY,
     CROSS_ENTROPY_GRAD,
+    LOSS_OPTIONS,
+    NLL,
+    LOG_LOSS,
     SOFTMAX_VJP,
     LOG_SOFTMAX_VJP,
     SIGMOID,
@@ -57,6 +82,12 @@ enum {
     RANK,
     SAMPLE,
     DRAWS,
+    SIGMOID_VJP,
+    BINARY_CROSS_ENTROPY_OF_PROBS,
+    ELEMENTS_WITH_TEMPERATURE,
+    ENTROPY,
+    HESSIAN_DIAG,
+    KL_DIVERGENCE,
     COUNT
 };
 static uint64_t hashes[COUNT];
@@ -153,6 +184,82 @@ static void losses(sl_job job, int first, int last) {
     free(loss);
 }
 
+/* Of class indices and masses. temperature: one for each row, and weights of rows too, some of them 0 */
+static void loss_options(sl_job job, const double *temperature) {
+    const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
+    const int wide = job.y_dtype == SL_FLOAT64;
+    const size_t bytes = (size_t)count * size[job.y_dtype];
+    double *loss = malloc((size_t)rows * 8), *row_weight = malloc((size_t)rows * 8);
+    int64_t *target = malloc((size_t)rows * 8), *visible = malloc((size_t)rows * 8);
+    char *mass = malloc((size_t)count * 8);
+    if (!loss || !row_weight || !target || !visible || !mass) exit(1);
+    for (ptrdiff_t i = 0; i < rows; i++) target[i] = next() % 9 ? (int64_t)(next() % (uint64_t)job.n) : -100;
+    for (ptrdiff_t i = 0; i < rows; i++) row_weight[i] = i % 5 ? temperature[i] : 0;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double v = ldexp((double)(next() % 64), -6);
+        if (wide) ((double *)mass)[i] = v;
+        else ((float *)mass)[i] = (float)v;
+    }
+    if (job.mask) sl_active()->count_visible(&job, visible);
+    for (int kind = 0; kind < 3; kind++) {
+        const sl_loss_args args = {.target = kind < 2 ? target : NULL,
+                                   .ignore_index = -100,
+                                   .mass = kind < 2 ? NULL : mass,
+                                   .mass_dtype = wide ? SL_FLOAT64 : SL_FLOAT32,
+                                   .row_weight = kind ? row_weight : NULL,
+                                   .label_smoothing = kind == 1 ? 0.125 : 0,
+                                   .visible = visible,
+                                   .scale = 0.25,
+                                   .loss = loss};
+        job.args = &args;
+        job.op = SL_CROSS_ENTROPY_GRAD;
+        run(&job);
+        hash(LOSS_OPTIONS, loss, (size_t)rows * sizeof *loss);
+        hash(LOSS_OPTIONS, job.y, bytes);
+        check_in_place(&job, bytes);
+    }
+    free(loss);
+    free(row_weight);
+    free(target);
+    free(visible);
+    free(mass);
+}
+
+/* Of softmax and log_softmax of x, and of x itself, which is outside the domain */
+static void nll(sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
+    const size_t bytes = (size_t)count * size[job.y_dtype];
+    double *loss = malloc((size_t)rows * 8);
+    int64_t *target = malloc((size_t)rows * 8);
+    unsigned char *outside = malloc((size_t)rows);
+    void *weight = malloc((size_t)job.n * 8), *x = malloc(bytes);
+    if (!loss || !target || !outside || !weight || !x) exit(1);
+    for (ptrdiff_t i = 0; i < rows; i++) target[i] = next() % 9 ? (int64_t)(next() % (uint64_t)job.n) : -100;
+    for (ptrdiff_t i = 0; i < job.n; i++)
+        if (job.y_dtype == SL_FLOAT64) ((double *)weight)[i] = ldexp((double)(next() % 64), -6);
+        else ((float *)weight)[i] = (float)ldexp((double)(next() % 64), -6);
+    for (int i = 0; i < 6; i++) {
+        sl_loss_args args = {.ignore_index = -100, .class_weight = weight, .loss = loss, .slack = 1e-6, .outside = outside};
+        if (i % 2) args.target = target;
+        else args.mass = job.x, args.mass_dtype = job.x_dtype;
+        sl_job own = job;
+        own.op = i < 2 ? SL_SOFTMAX : SL_LOG_SOFTMAX;
+        own.y = x;
+        if (i < 4) run(&own);
+        own.op = i < 2 ? SL_LOG_LOSS : SL_NLL;
+        own.x = i < 4 ? x : job.x;
+        own.args = &args;
+        run(&own);
+        hash(i < 2 ? LOG_LOSS : NLL, loss, (size_t)rows * sizeof *loss);
+        hash(i < 2 ? LOG_LOSS : NLL, outside, (size_t)rows);
+    }
+    free(loss);
+    free(target);
+    free(outside);
+    free(weight);
+    free(x);
+}
+
 /* the output of softmax and of log_softmax takes the place of y */
 static void vjps(sl_job job) {
     const size_t bytes = (size_t)(job.outer * job.n * job.inner) * size[job.y_dtype];
@@ -172,6 +279,47 @@ static void vjps(sl_job job) {
     free(result);
 }
 
+/* The loss and the gradient of a job whose y has its dtype */
+static void hash_losses(const sl_elementwise_job *e, int operation, size_t bytes) {
+    sl_run_elementwise(e, 1);
+    hash(operation, e->y, bytes);
+    hash(operation, e->loss, (size_t)e->n * (e->y_dtype == SL_FLOAT64 ? 8 : 4));
+    hash(operation, e->sums, 64 * sizeof *e->sums);
+}
+
+/* What takes the output of sigmoid, and temperatures: one, or one for each element */
+static void more_elements(sl_elementwise_job e, size_t bytes) {
+    static double temperature[1 << 16];
+    static unsigned char outside[64];
+    char *output = malloc(bytes);
+    if (!output || e.n > 1 << 16) exit(1);
+    memcpy(output, e.y, bytes);
+    e.op = SL_SIGMOID_VJP;
+    e.output = output;
+    sl_run_elementwise(&e, 1);
+    hash(SIGMOID_VJP, e.y, bytes);
+    const void *x = e.x;
+    e.x = output;
+    e.op = SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD;
+    e.outside = outside;
+    hash_losses(&e, BINARY_CROSS_ENTROPY_OF_PROBS, bytes);
+    e.x = x;
+    e.temperature = temperature;
+    for (ptrdiff_t i = 0; i < e.n; i++) temperature[i] = 0.25 + ldexp((double)(i * 37 % 1024), -8);
+    for (int step = 0; step < 2; step++) {
+        e.temperature_step = step;
+        e.op = SL_SIGMOID;
+        sl_run_elementwise(&e, 1);
+        hash(ELEMENTS_WITH_TEMPERATURE, e.y, bytes);
+        e.op = SL_LOG_SIGMOID;
+        sl_run_elementwise(&e, 1);
+        hash(ELEMENTS_WITH_TEMPERATURE, e.y, bytes);
+        e.op = SL_BINARY_CROSS_ENTROPY_GRAD;
+        hash_losses(&e, ELEMENTS_WITH_TEMPERATURE, bytes);
+    }
+    free(output);
+}
+
 static void elements(sl_job job) {
     const ptrdiff_t count = job.outer * job.n * job.inner;
     const size_t bytes = (size_t)count * size[job.y_dtype];
@@ -187,11 +335,17 @@ static void elements(sl_job job) {
         .op = SL_SIGMOID, .x_dtype = job.x_dtype, .y_dtype = job.y_dtype, .x = job.x, .y = job.y, .scale = 0.5, .n = count};
     sl_run_elementwise(&e, 1);
     hash(SIGMOID, job.y, bytes);
+    double sums[64] = {0};
+    sl_elementwise_job more = e;
+    more.target = more.weight = more.pos_weight = target;
+    more.loss = loss;
+    more.sums = sums;
+    more_elements(more, bytes);
     e.op = SL_LOG_SIGMOID;
     sl_run_elementwise(&e, 1);
     hash(LOG_SIGMOID, job.y, bytes);
     if (job.x_dtype == SL_FLOAT32 || job.x_dtype == SL_FLOAT64) {
-        double sums[64] = {0};
+        memset(sums, 0, sizeof sums);
         e.op = SL_BINARY_CROSS_ENTROPY_GRAD;
         e.target = e.weight = e.pos_weight = target;
         e.loss = loss;
@@ -297,6 +451,34 @@ static void selections(sl_job job) {
     if (job.inner == 1) draws(job);
 }
 
+/* ---- entropies ------------------------------------------------------------------------------------------------- */
+
+/* other: logits like x */
+static void entropies(sl_job job, const void *other) {
+    const ptrdiff_t rows = job.outer * job.inner;
+    const sl_kl_args args = {other};
+    job.op = SL_ENTROPY;
+    run(&job);
+    hash(ENTROPY, job.y, (size_t)rows * size[job.y_dtype]);
+    job.op = SL_KL_DIVERGENCE;
+    job.args = &args;
+    run(&job);
+    hash(KL_DIVERGENCE, job.y, (size_t)rows * size[job.y_dtype]);
+    job.op = SL_SOFTMAX_HESSIAN_DIAG;
+    run(&job);
+    hash(HESSIAN_DIAG, job.y, (size_t)(rows * job.n) * size[job.y_dtype]);
+    check_in_place(&job, (size_t)(rows * job.n) * size[job.y_dtype]);
+}
+/* Logits beside those of the job: every third one off by its last bit, or all of them moved by 8 bytes */
+static void fill_other_logits(const sl_job *job, int moves, char *other) {
+    static const size_t widths[] = {4, 8, 2, 2, 1, 1, 2, 2, 1};
+    const size_t width = widths[job->x_dtype], bytes = (size_t)(job->outer * job->n * job->inner) * width;
+    const char *x = job->x;
+    memcpy(other, moves ? x + 8 : x, bytes - 8);
+    memcpy(other + bytes - 8, moves ? x : x + bytes - 8, 8);
+    for (size_t i = 0; !moves && i < bytes; i += 3 * width) other[i] ^= 1;
+}
+
 /* ---- softmax and its kin, with and without masks and temperatures --------------------------------------------- */
 
 static void options(sl_job job) {
@@ -304,7 +486,8 @@ static void options(sl_job job) {
     const size_t width = size[job.y_dtype];
     unsigned char *mask = malloc((size_t)count);
     double *temperature = malloc((size_t)rows * sizeof *temperature);
-    if (!mask || !temperature) exit(1);
+    char *other = malloc((size_t)count * 8);
+    if (!mask || !temperature || !other) exit(1);
     for (ptrdiff_t i = 0; i < count; i++) mask[i] = next() % 4 != 0;
     for (ptrdiff_t i = 0; i < rows; i++) temperature[i] = 0.25 + ldexp((double)(next() % 1024), -8);
     for (ptrdiff_t i = 0; i < job.n; i++) mask[i * job.inner] = 0; /* a row with nothing visible */
@@ -328,9 +511,16 @@ static void options(sl_job job) {
         hash(SOFTMIN, job.y, (size_t)count * width);
         check_in_place(&job, (size_t)count * width);
         job.negate = 0;
+        fill_other_logits(&job, choice % 2, other);
+        entropies(job, other);
         expectation(job);
         selections(job);
+        if (!choice || job.x_dtype != job.y_dtype) continue;
+        const uint64_t kept = state; /* so that other operations keep their inputs */
+        loss_options(job, temperature);
+        state = kept;
     }
+    free(other);
     free(mask);
     free(temperature);
 }
@@ -346,6 +536,9 @@ static void fill(void *x, int storage, int kind, ptrdiff_t n, ptrdiff_t count) {
 
 static void every_operation(sl_job job) {
     losses(job, 0, 4);
+    const uint64_t kept = state; /* so that other operations keep their inputs */
+    nll(job);
+    state = kept;
     vjps(job);
     elements(job);
     options(job);

@@ -52,6 +52,7 @@ typedef struct {
         sl_loss_args loss;
         sl_select_args select;
         sl_sample_args sample;
+        sl_kl_args kl;
         sl_vjp_args vjp;
     } args;
     sl_elementwise_job elementwise;
@@ -230,21 +231,23 @@ static void pick_mask(trial *t) {
     t->job.mask = mask;
 }
 
-static void pick_temperature(trial *t) {
-    if (chance(60)) return;
-    const double range = chance(80) ? 3 : 24; /* of the logarithm to base 2; 24 is what the kernels take */
-    t->job.temperature_step = chance(50);
-    const ptrdiff_t count = t->job.temperature_step ? rows_of(t) : 1;
+static const double *take_temperatures(trial *t, ptrdiff_t count) {
+    const double range = chance(80) ? 3 : 24; /* of the logarithm to base 2; 24 is what the kernels over rows take */
     double *temperature = take(t, count, sizeof *temperature);
     for (ptrdiff_t i = 0; i < count; i++) temperature[i] = exp2(range * symmetric());
-    t->job.temperature = temperature;
+    return temperature;
+}
+static void pick_temperature(trial *t) {
+    if (chance(60)) return;
+    t->job.temperature_step = chance(50);
+    t->job.temperature = take_temperatures(t, t->job.temperature_step ? rows_of(t) : 1);
 }
 
 /* ---- one function for each family of operations --------------------------------------------------------------- */
 
 /* y is like x */
 static void fill_softmax(trial *t) {
-    static const sl_op ops[] = {SL_SOFTMAX, SL_LOG_SOFTMAX};
+    static const sl_op ops[] = {SL_SOFTMAX, SL_LOG_SOFTMAX, SL_SOFTMAX_HESSIAN_DIAG};
     sl_job *job = &t->job;
     job->op = ops[below(sizeof ops / sizeof *ops)];
     pick_input(t, 0, 0);
@@ -256,7 +259,7 @@ static void fill_softmax(trial *t) {
 
 /* y has one number for each row */
 static void fill_reduction(trial *t) {
-    static const sl_op ops[] = {SL_LOGSUMEXP};
+    static const sl_op ops[] = {SL_LOGSUMEXP, SL_ENTROPY};
     sl_job *job = &t->job;
     job->op = ops[below(sizeof ops / sizeof *ops)];
     pick_input(t, 0, 0);
@@ -278,15 +281,31 @@ static void fill_expectation(trial *t) {
 
 static void fill_loss(trial *t) {
     sl_job *job = &t->job;
-    job->op = chance(50) ? SL_CROSS_ENTROPY : SL_CROSS_ENTROPY_GRAD;
-    pick_input(t, 0, 1);
+    static const sl_op ops[] = {SL_CROSS_ENTROPY, SL_CROSS_ENTROPY_GRAD, SL_NLL, SL_LOG_LOSS};
+    job->op = ops[below(4)];
+    const int has_options = job->op <= SL_CROSS_ENTROPY_GRAD;
+    pick_input(t, 0, has_options);
     const sl_dtype compute = compute_type(job->x_dtype);
     sl_loss_args *loss = &t->args.loss;
+    if (has_options) {
+        pick_mask(t);
+        pick_temperature(t);
+    }
     loss->ignore_index = chance(30) ? 0 : -100;
     loss->scale = chance(50) ? 1 : 0.25;
-    loss->label_smoothing = chance(50) ? 0 : uniform();
+    loss->label_smoothing = !has_options || chance(50) ? 0 : uniform();
+    if (job->mask) {
+        int64_t *visible = take(t, rows_of(t), sizeof *visible);
+        sl_active()->count_visible(job, visible);
+        loss->visible = visible;
+    }
+    if (chance(30)) {
+        double *weight = take_numbers(t, SL_FLOAT64, rows_of(t), 0, 3);
+        for (ptrdiff_t i = 0; i < rows_of(t); i++) weight[i] = below(5) ? weight[i] : 0;
+        loss->row_weight = weight;
+    }
     if (chance(40)) {
-        loss->mass_dtype = chance(50) ? compute : job->x_dtype;
+        loss->mass_dtype = chance(50) || !is_float(job->x_dtype) ? compute : job->x_dtype;
         loss->mass = take_numbers(t, loss->mass_dtype, count_of(t), 0, 1);
     } else {
         int64_t *target = take_indices(t, rows_of(t), job->n);
@@ -295,6 +314,8 @@ static void fill_loss(trial *t) {
     }
     if (chance(40)) loss->class_weight = take_numbers(t, compute, job->n, 0, 3);
     loss->loss = take_result(t, rows_of(t), sizeof *loss->loss);
+    loss->slack = 1e-6;
+    if (!has_options) loss->outside = take_result(t, rows_of(t), 1);
     if (job->op == SL_CROSS_ENTROPY_GRAD) job->y = take_output(t, job->x, job->x_dtype, job->y_dtype, count_of(t));
 }
 
@@ -345,6 +366,15 @@ static void fill_sample(trial *t) {
     if (chance(50)) sample->min_p = take_numbers(t, SL_FLOAT64, sample->min_p_step ? rows : 1, 0, chance(50) ? 0.1 : 1);
 }
 
+static void fill_divergence(trial *t) {
+    sl_job *job = &t->job;
+    job->op = SL_KL_DIVERGENCE;
+    pick_input(t, 0, 0);
+    pick_mask(t);
+    pick_temperature(t);
+    t->args.kl.other = chance(20) ? job->x : take_logits(t, job->x_dtype, count_of(t), job->n);
+    job->y = take_result(t, rows_of(t), size_of[job->y_dtype]);
+}
 static void fill_vjp(trial *t) {
     sl_job *job = &t->job;
     job->op = chance(50) ? SL_SOFTMAX_VJP : SL_LOG_SOFTMAX_VJP;
@@ -359,17 +389,24 @@ static void fill_vjp(trial *t) {
 static void fill_elementwise(trial *t) {
     sl_elementwise_job *e = &t->elementwise;
     t->is_elementwise = 1;
-    e->op = (sl_op)(SL_SIGMOID + below(4));
-    const int is_loss = e->op == SL_BINARY_CROSS_ENTROPY || e->op == SL_BINARY_CROSS_ENTROPY_GRAD;
-    pick_dtypes(t, is_loss);
+    e->op = (sl_op)(SL_SIGMOID + below(7));
+    const int is_loss = e->op >= SL_BINARY_CROSS_ENTROPY, is_of_probs = e->op >= SL_BINARY_CROSS_ENTROPY_OF_PROBS;
+    pick_dtypes(t, is_loss || e->op == SL_SIGMOID_VJP);
     e->x_dtype = t->job.x_dtype;
     e->y_dtype = t->job.y_dtype;
     const sl_dtype compute = compute_type(e->x_dtype);
     e->n = chance(3) ? 0 : chance(5) ? 100000 + below(10000) : pick_length();
-    e->x = take_logits(t, e->x_dtype, e->n, 1);
+    e->x = is_of_probs && chance(80) ? take_numbers(t, e->x_dtype, e->n, 0, 1) : take_logits(t, e->x_dtype, e->n, 1);
     e->scale = chance(50) ? 1 : 0.25;
     const int has_losses = chance(50);
-    if (e->op != SL_BINARY_CROSS_ENTROPY) e->y = take_output(t, e->x, e->x_dtype, e->y_dtype, e->n);
+    const int has_y = e->op != SL_BINARY_CROSS_ENTROPY && e->op != SL_BINARY_CROSS_ENTROPY_OF_PROBS;
+    if (is_of_probs) e->outside = take_result(t, (e->n + SL_BLOCK - 1) / SL_BLOCK, 1);
+    if (e->op == SL_SIGMOID_VJP) e->output = chance(80) ? take_numbers(t, e->x_dtype, e->n, 0, 1) : take_logits(t, e->x_dtype, e->n, 1);
+    else if (!is_of_probs && chance(40)) {
+        e->temperature_step = chance(50);
+        e->temperature = take_temperatures(t, e->temperature_step ? e->n : 1);
+    }
+    if (has_y) e->y = take_output(t, e->output && chance(50) ? e->output : e->x, e->x_dtype, e->y_dtype, e->n);
     if (!is_loss) return;
     e->target = take_numbers(t, compute, e->n, 0, 1);
     if (chance(40)) e->weight = take_numbers(t, compute, e->n, 0, 3);
@@ -381,9 +418,9 @@ static void fill_elementwise(trial *t) {
 static const struct {
     const char *name;
     void (*fill)(trial *);
-} families[] = {{"softmax", fill_softmax}, {"reduction", fill_reduction},    {"expectation", fill_expectation},
-                {"loss", fill_loss},       {"selection", fill_selection},    {"sample", fill_sample},
-                {"vjp", fill_vjp},         {"elementwise", fill_elementwise}};
+} families[] = {{"softmax", fill_softmax},        {"reduction", fill_reduction}, {"expectation", fill_expectation}, {"loss", fill_loss},
+                {"selection", fill_selection},    {"sample", fill_sample},       {"divergence", fill_divergence},   {"vjp", fill_vjp},
+                {"elementwise", fill_elementwise}};
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@ One driver for all functions. It knows no operation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,24 +30,60 @@ def apply(
     axes: Axes,
     inputs: Sequence[Array | None],
     outputs: Sequence[Array | None],
+    compute: np.dtype[Any] | None = None,
 ) -> None:
     """Calls ``kernel(mode, axes, *inputs, *outputs)`` for whole arrays, or, where that is None, for chunk after chunk.
 
     Arrays have that shape, another length along the class axes, or no dimension: then they are for all rows. The class
-    axes lie together.
+    axes lie together. compute: the kernel is one of these, which write no 16-bit floats where it is float64.
     """
-    if kernel(_core.CHECKED, axes, *inputs, *outputs) is not None:
-        return
     first, count = axes[0], len(axes)
     joined = (*shape[:first], math.prod(shape[i] for i in axes), *shape[first + count :])
-    for chunk in chunks(joined, first):
-        index = (*chunk[:first], *(slice(None) for _ in axes), *chunk[first + 1 :])
-        own = [a if a is None or not a.ndim else a[index] for a in (*inputs, *outputs)]
-        for i, a in enumerate(own[: len(inputs)]):
-            if a is not None and a.shape[first : first + 1] == (1,):  # numbers of rows, which the kernels do not copy
-                own[i] = np.ascontiguousarray(a)
-        done = kernel(_core.COPY, axes, *own)
+    indices = ((*c[:first], *(slice(None) for _ in axes), *c[first + 1 :]) for c in chunks(joined, first))
+    _run(lambda mode, *arrays: kernel(mode, axes, *arrays), indices, inputs, outputs, compute, first)
+
+
+def apply_to_elements(
+    kernel: Kernel, inputs: Sequence[Array | None], outputs: Sequence[Array | None], compute: np.dtype[Any]
+) -> None:
+    """Calls ``kernel(mode, *inputs, *outputs)`` as `apply` does, for arrays of one shape, or of none, without rows."""
+    first = inputs[0]
+    assert first is not None
+    if first.size:
+        given, to = ([a if a is None or first.ndim else a.reshape(1) for a in arrays] for arrays in (inputs, outputs))
+        _run(kernel, element_chunks(first.shape), given, to, compute)
+
+
+def _run(
+    kernel: Kernel,
+    indices: Iterable[tuple[slice, ...]],
+    inputs: Sequence[Array | None],
+    outputs: Sequence[Array | None],
+    compute: np.dtype[Any] | None,
+    axis: int | None = None,
+) -> None:
+    """For all at once, or for the chunks with these indices."""
+    is_narrow = [_is_narrow(a, compute) for a in outputs]
+    is_small = all(a is None or a.size <= _core.MOST_COPIED for a in outputs)
+    if not any(is_narrow) and kernel(_core.CHECKED, *inputs, *outputs) is not None:
+        return
+    for index in [(slice(None),)] if is_small and any(is_narrow) else indices:
+        given, to = ([a if a is None or not a.ndim else a[index] for a in arrays] for arrays in (inputs, outputs))
+        for i, a in enumerate(given):
+            if a is not None and axis is not None and a.shape[axis : axis + 1] == (1,):  # which is not copied elsewhere
+                given[i] = np.ascontiguousarray(a)
+        own = [np.empty(a.shape) if a is not None and n else a for a, n in zip(to, is_narrow, strict=True)]
+        done = kernel(_core.COPY, *given, *own)
         assert done is not None
+        with np.errstate(all="ignore"):
+            for a, b in zip(to, own, strict=True):
+                if a is not None and b is not None and a is not b:
+                    np.copyto(a, b, casting="unsafe")
+
+
+def _is_narrow(output: Array | None, compute: np.dtype[Any] | None) -> bool:
+    """Is it of 16-bit floats, and computed in float64?"""
+    return output is not None and compute == np.float64 and output.dtype.itemsize == 2 and output.dtype.kind not in "iu"
 
 
 def for_numpy(kernel: Callable[..., None]) -> Kernel:
@@ -71,15 +107,17 @@ def apply_to_rows(
     inputs: Sequence[Array | None],
     outputs: Sequence[Array | None],
     correct: Callable[..., None] | None = None,
+    logits: int = 0,
 ) -> None:
     """Calls ``kernel(mode, axes, x, mask, temperature, *inputs, *outputs)``, as `apply` does.
 
     Rows with temperatures that the kernels do not take are computed apart, in float64. ``correct(top, temperature,
-    *outputs)`` completes their results: what was computed is that of x less `top`.
+    *outputs)`` completes their results: what was computed is that of x less `top`. The first `logits` of the inputs are
+    logits as x is.
     """
     x, mask, temperature = rows
     if temperature is None or not are_far(temperature, compute):
-        apply(kernel, x.shape, axes, (*rows, *inputs), outputs)
+        apply(kernel, x.shape, axes, (*rows, *inputs), outputs, compute)
         return
     last = x.ndim - len(axes)
     far = np.broadcast_to(_is_far(temperature, compute), tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
@@ -97,9 +135,10 @@ def apply_to_rows(
             return a if a is None or not a.ndim else move(a)[chosen].reshape(len(chosen[0]) if chosen else 1, -1)
 
         own = [take(a) for a in outputs]
-        results.append((chosen, _scaled(kernel, [take(a) for a in rows], [take(a) for a in inputs], own, correct)))
+        given = [take(a) for a in inputs]
+        results.append((chosen, _scaled(kernel, [take(a) for a in rows], given, own, correct, logits)))
     if not far.all():
-        apply(kernel, x.shape, axes, (x, mask, np.where(far, 1, temperature), *inputs), outputs)
+        apply(kernel, x.shape, axes, (x, mask, np.where(far, 1, temperature), *inputs), outputs, compute)
     with np.errstate(all="ignore"):
         for chosen, found in results:
             for to, result in zip(outputs, found, strict=True):
@@ -124,29 +163,36 @@ def _scaled(
     inputs: Sequence[Array | None],
     outputs: Sequence[Array | None],
     correct: Callable[..., None] | None,
+    logits: int,
 ) -> list[Array | None]:
-    """Results, in float64, of the rows of a 2-d x with temperatures 2^e f: those of x times 2^-e with f.
-
-    A row that overflows is less its maximum first: what is left of it near the maximum is exact.
-    """
+    """Results, in float64, of the rows of a 2-d x with temperatures 2^e f: those of x times 2^-e with f."""
     x, mask, temperature = rows
     assert x is not None and temperature is not None
     fraction, exponent = map(np.asarray, np.frexp(temperature))
-    x = x.astype(np.float64)
     with np.errstate(all="ignore"):
-        visible = x if mask is None else np.where(mask, x, -np.inf)
-        top = visible.max(axis=1, keepdims=True)
-        overflows = (np.isfinite(visible) & np.isinf(np.ldexp(visible, -exponent))).any(axis=1, keepdims=True)
-        top = np.where(overflows & np.isfinite(top), top, 0)
-        x = np.ldexp(x - top, -exponent)
+        x, top = _times_power_of_two(x, mask, -exponent)
+        others = [_times_power_of_two(a, mask, -exponent)[0] for a in inputs[:logits] if a is not None]
         found = [
             None if a is None else np.empty(a.shape, a.dtype if a.dtype.kind in "iu" else np.float64) for a in outputs
         ]
-        done = kernel(_core.COPY, (1,), x, mask, fraction, *inputs, *found)
+        done = kernel(_core.COPY, (1,), x, mask, fraction, *others, *inputs[logits:], *found)
         assert done is not None
         if correct is not None:
             correct(top, temperature, *found)
     return found
+
+
+def _times_power_of_two(x: Array, mask: Array | None, exponent: Array) -> tuple[Array, Array]:
+    """In float64, and what was taken off before.
+
+    A row that overflows is less its maximum first: what is left of it near the maximum is exact.
+    """
+    x = x.astype(np.float64)
+    visible = x if mask is None else np.where(mask, x, -np.inf)
+    top = visible.max(axis=1, keepdims=True)
+    overflows = (np.isfinite(visible) & np.isinf(np.ldexp(visible, exponent))).any(axis=1, keepdims=True)
+    top = np.where(overflows & np.isfinite(top), top, 0)
+    return np.ldexp(x - top, exponent), top
 
 
 def chunks(shape: tuple[int, ...], axis: int, most: int = _core.MOST_COPIED) -> Iterator[tuple[slice, ...]]:
@@ -157,6 +203,12 @@ def chunks(shape: tuple[int, ...], axis: int, most: int = _core.MOST_COPIED) -> 
     inner elements in every chunk.
     """
     yield from _cut(shape, axis, most, 0, [slice(None)] * len(shape))
+
+
+def element_chunks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """The same where there is no axis: several arrays are copied at once."""
+    for chunk in chunks((*shape, 1), len(shape), _core.MOST_COPIED // 8):
+        yield chunk[:-1]
 
 
 def _cut(shape: tuple[int, ...], axis: int, most: int, i: int, whole: list[slice]) -> Iterator[tuple[slice, ...]]:

@@ -8,6 +8,12 @@ SOFTMIN: int
 LOG_SOFTMAX: int
 LOGSUMEXP: int
 EXPECTATION: int
+ENTROPY: int
+KL_DIVERGENCE: int
+SOFTMAX_HESSIAN_DIAG: int
+CROSS_ENTROPY: int
+NLL: int
+LOG_LOSS: int
 TAKE_PROBS: int
 TAKE_LOG_PROBS: int
 TOPK: int
@@ -20,17 +26,8 @@ LOG_SOFTMAX_VJP: int
 SIGMOID: int
 LOG_SIGMOID: int
 BINARY_CROSS_ENTROPY: int
-BINARY_CROSS_ENTROPY_GRAD: int
-FLOAT32: int
-FLOAT64: int
-FLOAT16: int
-BFLOAT16: int
-INT8: int
-UINT8: int
-INT16: int
-UINT16: int
-BOOL: int
-BLOCK: int
+BINARY_CROSS_ENTROPY_OF_PROBS: int
+SIGMOID_VJP: int
 thread_limit: ContextVar[int]
 
 AS_GIVEN: int
@@ -65,6 +62,7 @@ def topk(
     mode: int = ...,
     index_out: np.ndarray[Any, Any] | None = ...,
     out: np.ndarray[Any, Any] | None = ...,
+    with_logits: bool = ...,
 ) -> Any: ...
 def take(
     op: int,
@@ -99,35 +97,58 @@ def sample(
     index_out: np.ndarray[Any, Any] | None = ...,
     out: np.ndarray[Any, Any] | None = ...,
 ) -> Any: ...
-def cross_entropy(
-    dtype: int | None,
-    x: np.ndarray[Any, Any],
-    grad: np.ndarray[Any, Any] | None,
-    axis: int,
-    target: np.ndarray[Any, Any] | None,
-    ignore_index: int,
-    mass: np.ndarray[Any, Any] | None,
-    mass_dtype: int | None,
-    class_weight: np.ndarray[Any, Any] | None,
-    label_smoothing: float,
-    scale: float,
-    losses: np.ndarray[Any, Any],
-) -> None: ...
-def elementwise(
+def loss(
     op: int,
-    x_dtype: int | None,
-    y_dtype: int | None,
-    x: np.ndarray[Any, Any],
-    y: np.ndarray[Any, Any] | None,
-    target: np.ndarray[Any, Any] | None = ...,
-    weight: np.ndarray[Any, Any] | None = ...,
-    pos_weight: np.ndarray[Any, Any] | None = ...,
-    losses: np.ndarray[Any, Any] | None = ...,
-    sums: np.ndarray[Any, Any] | None = ...,
+    x: object,
+    target: object,
+    axis: object,
+    weight: object,
+    ignore: object,
+    smoothing: object,
+    reduction: object,
+    sample_weight: object,
+    dtype: object,
+    where: object = ...,
+    temperature: object = ...,
+    with_grad: bool = ...,
+    grad_out: object = ...,
+    mode: int = ...,
+    mass: np.ndarray[Any, Any] | None = ...,
     scale: float = ...,
-) -> None: ...
-def wrong_target(target: np.ndarray[Any, Any], n: int, ignore_index: int) -> tuple[int, int]: ...
-def total_weight(target: np.ndarray[Any, Any], ignore_index: int, weight: np.ndarray[Any, Any]) -> float: ...
+    slack: float = ...,
+    losses: np.ndarray[Any, Any] | None = ...,
+) -> Any: ...
+def elements(
+    op: int,
+    x: object,
+    dtype: object,
+    out: object,
+    temperature: object = ...,
+    other: object = ...,
+    mode: int = ...,
+) -> Any: ...
+def binary(
+    op: int,
+    x: object,
+    target: object,
+    weight: object,
+    pos_weight: object,
+    reduction: object,
+    dtype: object,
+    temperature: object = ...,
+    with_grad: bool = ...,
+    grad_out: object = ...,
+    mode: int = ...,
+    scale: float = ...,
+    losses: np.ndarray[Any, Any] | None = ...,
+) -> Any: ...
+def wrong_target(target: np.ndarray[Any, Any], n: int, ignore: int) -> tuple[int, int]: ...
+def total_weight(
+    target: np.ndarray[Any, Any],
+    ignore: int,
+    weight: np.ndarray[Any, Any] | None,
+    row_weight: np.ndarray[Any, Any] | None,
+) -> float: ...
 def total(x: np.ndarray[Any, Any]) -> float: ...
 def get_threads() -> int: ...
 def set_threads(n: int) -> None: ...

@@ -6,9 +6,9 @@ Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in
 """
 
 cimport numpy as cnp
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, NAN, isfinite
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 from cpython cimport contextvars
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.list cimport PyList_CheckExact
@@ -24,10 +24,15 @@ cdef extern from "softlane.h" nogil:
     ctypedef enum sl_op:
         SL_SOFTMAX
         SL_LOG_SOFTMAX
+        SL_SOFTMAX_HESSIAN_DIAG
         SL_LOGSUMEXP
+        SL_ENTROPY
+        SL_KL_DIVERGENCE
         SL_EXPECTATION
         SL_CROSS_ENTROPY
         SL_CROSS_ENTROPY_GRAD
+        SL_NLL
+        SL_LOG_LOSS
         SL_TAKE_PROBS
         SL_TAKE_LOG_PROBS
         SL_TOPK
@@ -39,8 +44,11 @@ cdef extern from "softlane.h" nogil:
         SL_LOG_SOFTMAX_VJP
         SL_SIGMOID
         SL_LOG_SIGMOID
+        SL_SIGMOID_VJP
         SL_BINARY_CROSS_ENTROPY
         SL_BINARY_CROSS_ENTROPY_GRAD
+        SL_BINARY_CROSS_ENTROPY_OF_PROBS
+        SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
     enum:
         SL_BLOCK
     ctypedef enum sl_dtype:
@@ -72,8 +80,13 @@ cdef extern from "softlane.h" nogil:
         const void *mass
         sl_dtype mass_dtype
         const void *class_weight
-        double label_smoothing, scale
+        const double *row_weight
+        double label_smoothing
+        const int64_t *visible
+        double scale
         double *loss
+        double slack
+        unsigned char *outside
     ctypedef struct sl_indices:
         void *at
         int size
@@ -100,17 +113,23 @@ cdef extern from "softlane.h" nogil:
         const void *target
         const void *weight
         const void *pos_weight
+        const void *output
+        const double *temperature
+        Py_ssize_t temperature_step
         void *y
         void *loss
         double *sums
+        unsigned char *outside
         double scale
         Py_ssize_t n
     ctypedef struct sl_isa:
         const char *name
         Py_ssize_t (*wrong_target)(const int64_t *target, Py_ssize_t count, Py_ssize_t n, int64_t ignore_index,
                                    Py_ssize_t *counted)
-        double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore_index, const double *weight)
+        double (*total_weight)(const int64_t *target, Py_ssize_t count, int64_t ignore_index, const double *weight,
+                               const double *row_weight)
         double (*total)(const double *x, Py_ssize_t count)
+        void (*count_visible)(const sl_job *job, int64_t *visible)
     int sl_run(const sl_job *job, int threads)
     void sl_run_elementwise(const sl_elementwise_job *job, int threads)
     int sl_may_share(Py_ssize_t elements)
@@ -129,6 +148,12 @@ SOFTMIN = <int>SL_SOFTMAX + NEGATE
 LOG_SOFTMAX = <int>SL_LOG_SOFTMAX
 LOGSUMEXP = <int>SL_LOGSUMEXP
 EXPECTATION = <int>SL_EXPECTATION
+ENTROPY = <int>SL_ENTROPY
+KL_DIVERGENCE = <int>SL_KL_DIVERGENCE
+SOFTMAX_HESSIAN_DIAG = <int>SL_SOFTMAX_HESSIAN_DIAG
+CROSS_ENTROPY = <int>SL_CROSS_ENTROPY
+NLL = <int>SL_NLL
+LOG_LOSS = <int>SL_LOG_LOSS
 TAKE_PROBS = <int>SL_TAKE_PROBS
 TAKE_LOG_PROBS = <int>SL_TAKE_LOG_PROBS
 TOPK = <int>SL_TOPK
@@ -141,20 +166,8 @@ LOG_SOFTMAX_VJP = <int>SL_LOG_SOFTMAX_VJP
 SIGMOID = <int>SL_SIGMOID
 LOG_SIGMOID = <int>SL_LOG_SIGMOID
 BINARY_CROSS_ENTROPY = <int>SL_BINARY_CROSS_ENTROPY
-BINARY_CROSS_ENTROPY_GRAD = <int>SL_BINARY_CROSS_ENTROPY_GRAD
-
-FLOAT32 = <int>SL_FLOAT32
-FLOAT64 = <int>SL_FLOAT64
-FLOAT16 = <int>SL_FLOAT16
-BFLOAT16 = <int>SL_BFLOAT16
-INT8 = <int>SL_INT8
-UINT8 = <int>SL_UINT8
-INT16 = <int>SL_INT16
-UINT16 = <int>SL_UINT16
-BOOL = <int>SL_BOOL
-
-# Elements whose losses `elementwise` adds up to one number.
-BLOCK = <int>SL_BLOCK
+BINARY_CROSS_ENTROPY_OF_PROBS = <int>SL_BINARY_CROSS_ENTROPY_OF_PROBS
+SIGMOID_VJP = <int>SL_SIGMOID_VJP
 
 # Temperatures that the kernels take are from 1 / limit to limit.
 cdef double TEMPERATURE_LIMIT_F32 = 2.0**24
@@ -182,9 +195,10 @@ cdef int threads_for(Py_ssize_t elements) except -1:
     return threads if limit is None else limit
 
 
-cdef int execute(const sl_job *job) except -1:
+cdef int execute(const sl_job *job, Py_ssize_t classes=0) except -1:
+    """classes: of each row that are looked at, if not all are"""
     cdef int status, count
-    cdef Py_ssize_t elements = job.outer * job.n * job.inner
+    cdef Py_ssize_t elements = job.outer * (classes or job.n) * job.inner
     if elements < RELEASE_FROM:
         status = sl_run(job, 1)
     else:
@@ -206,18 +220,6 @@ cdef inline void prepare(sl_job *job, int op, int x_dtype, int y_dtype) noexcept
     job.temperature = NULL
     job.temperature_step = 0
     job.args = NULL
-
-
-cdef inline bint split_shape(sl_job *job, int ndim, cnp.npy_intp *dims, long axis) noexcept:
-    """(outer, n, inner) of a C-contiguous array; False where there is nothing to compute."""
-    cdef int i
-    job.outer = job.inner = 1
-    for i in range(axis):
-        job.outer *= dims[i]
-    job.n = dims[axis]
-    for i in range(axis + 1, ndim):
-        job.inner *= dims[i]
-    return job.outer > 0 and job.n > 0 and job.inner > 0
 
 
 cdef inline bint apart(const char *a, const char *b, Py_ssize_t size_a, Py_ssize_t size_b) noexcept:
@@ -263,7 +265,8 @@ cdef struct call:
     sl_job job
     int mode
     int ndim, first, last          # the class axes of x are first to last - 1
-    int y_type, result_type        # NumPy's numbers of the types that the kernels write and that the caller gets
+    int x_type, native_type        # NumPy's numbers of the type of x, as it came, and of results of it
+    int y_type, result_type        # of the types that the kernels write and that the caller gets
     bint is_wide                   # computed in float64
     bint owns_x                    # x is a copy that nobody else has
     double temperature             # where it is one number
@@ -399,7 +402,8 @@ cdef cnp.ndarray take_x(call *c, int op, x, axis, dtype, bint is_per_row, int mo
     if a is None:
         return None
     type_num = cnp.PyArray_TYPE(a)
-    c.result_type = native_type(type_num)
+    c.x_type = type_num
+    c.result_type = c.native_type = native_type(type_num)
     c.is_wide = c.result_type == cnp.NPY_DOUBLE
     if c.result_type < 0:
         return None
@@ -443,6 +447,23 @@ cdef cnp.ndarray take_like_x(call *c, cnp.ndarray a, b, int type_num):
     return as_plain(b, type_num, c.mode)
 
 
+cdef cnp.ndarray in_one_type(call *c, cnp.ndarray a, other):
+    """x, in a type that the kernels can read both in"""
+    cdef cnp.ndarray b
+    if not cnp.PyArray_CheckExact(other):
+        return None
+    if cnp.PyArray_TYPE(<cnp.ndarray>other) == c.x_type:
+        return a
+    if c.mode == _AS_GIVEN:
+        return None
+    b = as_plain(a, c.y_type, c.mode)
+    if b is not None:
+        c.owns_x |= <PyObject *>b != <PyObject *>a
+        c.job.x = cnp.PyArray_DATA(b)
+        c.job.x_dtype = <sl_dtype>storage_of(c.y_type, c.is_wide)
+    return b
+
+
 cdef cnp.ndarray take_mask(call *c, cnp.ndarray a, where):
     """The mask of a; a itself where there is none."""
     if where is None:
@@ -453,6 +474,10 @@ cdef cnp.ndarray take_mask(call *c, cnp.ndarray a, where):
     if mask is not None:
         c.job.mask = <const unsigned char *>cnp.PyArray_DATA(mask)
     return mask
+
+
+cdef inline void *data(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef inline sl_indices indices(array) noexcept:
@@ -550,7 +575,7 @@ cdef cnp.ndarray take_classes(call *c, cnp.ndarray a, given, int64_t ignore, bin
                               Py_ssize_t *counted):
     """Class indices as int64, all in range or to be ignored: k along the class axis, or one for each row (k is 0)."""
     cdef cnp.ndarray index
-    cdef int i
+    cdef Py_ssize_t i
     if PyLong_CheckExact(given):
         if c.ndim != c.last - c.first:
             return None
@@ -559,6 +584,7 @@ cdef cnp.ndarray take_classes(call *c, cnp.ndarray a, given, int64_t ignore, bin
         index = array_or_list(given)
     if index is None or not cnp.PyArray_ISINTEGER(index):
         return None
+    cdef bint may_wrap = cnp.PyTypeNum_ISUNSIGNED(cnp.PyArray_TYPE(index)) and cnp.PyArray_ITEMSIZE(index) == 8
     index = as_plain(index, cnp.NPY_INT64, c.mode)
     if index is None:
         return None
@@ -573,6 +599,9 @@ cdef cnp.ndarray take_classes(call *c, cnp.ndarray a, given, int64_t ignore, bin
         k[0] = cnp.PyArray_DIM(index, c.first)
     cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(index)
     cdef Py_ssize_t size = cnp.PyArray_SIZE(index)
+    for i in range(size if may_wrap else 0):
+        if first[i] < 0:
+            return None
     if size == 0 or sl_active().wrong_target(first, size, c.job.n, ignore if has_ignore else 0, counted) >= 0:
         return None  # without ignore_index 0 is a class as good as any
     if not has_ignore:
@@ -595,13 +624,13 @@ cdef int row_dims(call *c, cnp.ndarray a, bint keepdims, Py_ssize_t k, cnp.npy_i
     return ndim
 
 
-cdef bint is_out(call *c, out, int ndim, cnp.npy_intp *dims) noexcept:
-    """Is it an array for results of that shape? Where nobody has checked it, it has to be plain as well."""
-    cdef int i
+cdef bint is_out(call *c, out, int type_num, int ndim, cnp.npy_intp *dims) noexcept:
+    """Is it an array for results of that type and shape? Where nobody has checked it, it has to be plain as well."""
+    cdef Py_ssize_t i
     if not cnp.PyArray_CheckExact(out):
         return False
     cdef cnp.ndarray y = <cnp.ndarray>out
-    if cnp.PyArray_TYPE(y) != c.result_type or cnp.PyArray_NDIM(y) != ndim:
+    if cnp.PyArray_TYPE(y) != type_num or cnp.PyArray_NDIM(y) != ndim:
         return False
     if c.mode == _AS_GIVEN and not cnp.PyArray_ISCARRAY(y):
         return False
@@ -625,6 +654,13 @@ cdef cnp.ndarray memory_of(out, int type_num, int ndim, cnp.npy_intp *dims):
     if is_writable_by_kernels(out) and cnp.PyArray_TYPE(<cnp.ndarray>out) == type_num:
         return <cnp.ndarray>out
     return <cnp.ndarray>cnp.PyArray_EMPTY(ndim, dims, type_num, 0)
+
+
+cdef cnp.ndarray memory_for(call *c, cnp.ndarray a, out):
+    """The same for results like x: a copy of x that nobody else has may take them."""
+    if c.owns_x and cnp.PyArray_TYPE(a) == c.y_type and not is_writable_by_kernels(out):
+        return a
+    return memory_of(out, c.y_type, c.ndim, cnp.PyArray_DIMS(a))
 
 
 cdef bint is_apart(cnp.ndarray y, b) noexcept:
@@ -662,40 +698,39 @@ def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperatu
          int mode=_AS_GIVEN):
     """Operations whose result is like x or one number for each row; None where an argument is not plain.
 
-    other: of `expectation` its values; of vector-Jacobian products the output, like x.
+    other: of `expectation` its values; of vector-Jacobian products the output, and of `kl_divergence` y, like x.
     """
     cdef call c
     cdef cnp.npy_intp dims[64]
-    cdef bint is_like_x = op not in (SL_LOGSUMEXP, SL_EXPECTATION)
+    cdef bint is_like_x = op not in (SL_LOGSUMEXP, SL_EXPECTATION, SL_ENTROPY, SL_KL_DIVERGENCE)
     cdef bint is_vjp = op in (SL_SOFTMAX_VJP, SL_LOG_SOFTMAX_VJP)
-    cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, op == SL_EXPECTATION, mode), mask, y, second = None
+    cdef bint is_per_row = not is_like_x and op != SL_LOGSUMEXP
+    cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, is_per_row, mode), mask, y, second = None
     cdef const void *args
     cdef int ndim
-    if a is None or not has_result(&c) or other is not None and not is_one_axis(axis, mode):
+    if a is None or not has_result(&c) or (is_vjp or op == SL_EXPECTATION) and not is_one_axis(axis, mode):
         return None
     mask = take_mask(&c, a, where)
     if mask is None or not take_temperature(&c, a, temperature):
         return None
     if other is not None:
-        if is_vjp and cnp.PyArray_CheckExact(other) and cnp.PyArray_TYPE(<cnp.ndarray>other) == cnp.PyArray_TYPE(a):
-            second = take_like_x(&c, a, other, cnp.PyArray_TYPE(a))
-        elif op == SL_EXPECTATION:
+        if op == SL_EXPECTATION:
             second = take_per_class(&c, other)
+        else:
+            a = in_one_type(&c, a, other)
+            second = None if a is None else take_like_x(&c, a, other, cnp.PyArray_TYPE(a))
         if second is None or op == SL_EXPECTATION and not all_finite(second):
             return None
-        args = cnp.PyArray_DATA(second)  # the only member of sl_expectation_args and of sl_vjp_args
+        args = cnp.PyArray_DATA(second)  # the only member of the arguments of these operations
         c.job.args = &args
     if is_like_x:
         ndim = c.ndim
         memcpy(dims, cnp.PyArray_DIMS(a), ndim * sizeof(cnp.npy_intp))
     else:
         ndim = row_dims(&c, a, keepdims, 1, dims)
-    if out is not None and not is_out(&c, out, ndim, dims):
+    if out is not None and not is_out(&c, out, c.result_type, ndim, dims):
         return None
-    if is_like_x and c.owns_x and cnp.PyArray_TYPE(a) == c.y_type and not is_writable_by_kernels(out):
-        y = a  # a copy that nobody else has
-    else:
-        y = memory_of(out, c.y_type, ndim, dims)
+    y = memory_for(&c, a, out) if is_like_x else memory_of(out, c.y_type, ndim, dims)
     if mode == _AS_GIVEN and out is not None:
         if not (is_apart_or_same(y, a) if is_like_x else is_apart(y, a)):
             return None
@@ -721,11 +756,34 @@ cdef bint all_finite(cnp.ndarray a) noexcept:
 
 # ---- classes --------------------------------------------------------------------------------------------------------
 
+cdef void gather_logits(const call *c, cnp.ndarray index, cnp.ndarray y) noexcept:
+    """y becomes x at the classes of index: -inf where hidden, NaN in a row whose first class, so a visible one, is"""
+    cdef const sl_select_args *args = <const sl_select_args *>c.job.args
+    cdef const int64_t *classes = <const int64_t *>cnp.PyArray_DATA(index)
+    cdef Py_ssize_t i, place, each = args.k * c.job.inner
+    cdef double value, first = 0
+    for i in range(cnp.PyArray_SIZE(index)):
+        place = (i // each * c.job.n + classes[i]) * c.job.inner + i % c.job.inner
+        value = (<const double *>c.job.x)[place] if c.is_wide else (<const float *>c.job.x)[place]
+        if c.job.mask != NULL and not c.job.mask[place]:
+            value = -INFINITY
+        elif i % args.k and first != first:  # k is 1 where inner is not
+            value = first
+        if i % args.k == 0:
+            first = value
+        if value != value:
+            value = NAN
+        if c.is_wide:
+            (<double *>cnp.PyArray_DATA(y))[i] = value
+        else:
+            (<float *>cnp.PyArray_DATA(y))[i] = <float>value
+
+
 def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, bint in_order=True, where=None,
-         temperature=None, int mode=_AS_GIVEN, index_out=None, out=None):
+         temperature=None, int mode=_AS_GIVEN, index_out=None, out=None, bint with_logits=False):
     """(indices, values) of the first k classes of each row, values None for SL_TOPK; None where one is not plain.
 
-    has_axis: results have an axis of length k in the place of the class axis.
+    has_axis: results have an axis of length k in the place of the class axis. with_logits: with SL_TOPK, values are x.
     """
     cdef call c
     cdef sl_select_args args
@@ -745,14 +803,19 @@ def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, b
         return None
     ndim = row_dims(&c, a, has_axis, args.k, dims)
     index = memory_of(index_out, index_type, ndim, dims)
-    if op % NEGATE != SL_TOPK:
+    if with_logits and (c.x_type != c.result_type or c.x_type != c.y_type or index_type != cnp.NPY_INT64
+                        or c.x_type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)):
+        return None
+    if with_logits or op % NEGATE != SL_TOPK:
         y = memory_of(out, c.y_type, ndim, dims)
     args.index = indices(index)
     args.rank = indices(None)
     args.sorted = in_order
-    c.job.y = data(y)
+    c.job.y = NULL if with_logits else data(y)
     c.job.args = &args
     execute(&c.job)
+    if with_logits:
+        gather_logits(&c, index, y)
     return give(index, index_out), None if y is None else give(as_result(&c, y), out)
 
 
@@ -789,6 +852,8 @@ def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, wher
     args.index = indices(index)
     args.rank = indices(y if is_rank else None)
     c.job.y = NULL if is_rank else cnp.PyArray_DATA(y)
+    if is_rank:
+        c.job.temperature = NULL  # changes no order
     c.job.args = &args
     if counted == cnp.PyArray_SIZE(index):
         execute(&c.job)
@@ -814,44 +879,7 @@ cdef int run_without_ignored(call *c, sl_select_args *args, cnp.ndarray index, c
     return 0
 
 
-cdef inline Py_ssize_t step_of(array) noexcept:
-    """From one row's number to the next one's: 0 where there is one for all."""
-    return array is not None and cnp.PyArray_SIZE(<cnp.ndarray>array) > 1
-
-
-cdef inline void *data(array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
-
-
-cdef inline int run_on(sl_job *job, cnp.ndarray x, int axis) except -1:
-    job.x = cnp.PyArray_DATA(x)
-    if split_shape(job, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), axis):
-        execute(job)
-    return 0
-
-
-def cross_entropy(int dtype, cnp.ndarray x, grad, int axis, target, int64_t ignore_index, mass, int mass_dtype,
-                  class_weight, double label_smoothing, double scale, cnp.ndarray losses):
-    """The losses of x, and the gradient unless grad is None, on arrays that the caller has checked as for `run`.
-
-    One of target (int64, in range) and mass (shape of x) is None; class_weight is of the compute type, losses is
-    float64.
-    """
-    cdef sl_job job
-    cdef sl_loss_args args
-    prepare(&job, SL_CROSS_ENTROPY if grad is None else SL_CROSS_ENTROPY_GRAD, dtype, dtype)
-    job.y = data(grad)
-    job.args = &args
-    args.target = <const int64_t *>data(target)
-    args.ignore_index = ignore_index
-    args.mass = data(mass)
-    args.mass_dtype = <sl_dtype>mass_dtype
-    args.class_weight = data(class_weight)
-    args.label_smoothing = label_smoothing
-    args.scale = scale
-    args.loss = <double *>cnp.PyArray_DATA(losses)
-    run_on(&job, x, axis)
-
+# ---- draws -----------------------------------------------------------------------------------------------------------
 
 cdef bint take_row_numbers(call *c, cnp.ndarray a, numbers, double *one, const double **at, Py_ssize_t *step) noexcept:
     """One number, which goes to `one`, or a plain array of one for each row; NULL for None."""
@@ -983,30 +1011,372 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
     execute(&c.job)
     return give(index, index_out), None if y is None else give(as_result(&c, y), out)
 
-def elementwise(int op, int x_dtype, int y_dtype, cnp.ndarray x, y, target=None, weight=None, pos_weight=None,
-                losses=None, sums=None, double scale=1):
-    """An operation without rows on arrays as for `run`, all of one size. sums has one float64 for BLOCK elements."""
-    cdef sl_elementwise_job job
-    cdef int count
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+cdef enum reduction_of:
+    _MEAN
+    _SUM
+    _NONE
+    _NEITHER  # of these; or losses and gradients as the chunks of a call get them
+
+
+cdef inline reduction_of take_reduction(reduction) noexcept:
+    if reduction is None or type(reduction) is not str:
+        return _NEITHER
+    return _MEAN if reduction == "mean" else _SUM if reduction == "sum" else _NONE if reduction == "none" else _NEITHER
+
+
+cdef scalar_of(double value, int type_num):
+    """A NumPy scalar, rounded once; any NaN as the canonical one"""
+    cdef cnp.ndarray a = <cnp.ndarray>cnp.PyArray_EMPTY(0, NULL, type_num, 0)
+    if value != value:
+        value = NAN
+    if type_num == cnp.NPY_FLOAT:
+        (<float *>cnp.PyArray_DATA(a))[0] = <float>value
+    else:
+        (<double *>cnp.PyArray_DATA(a))[0] = value
+    return a[()]
+
+
+cdef inline double total_of(cnp.ndarray a) noexcept:
+    return sl_active().total(<const double *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a))
+
+
+cdef cnp.ndarray take_sample_weight(call *c, cnp.ndarray a, weights, bint is_relative):
+    """float64, for each row. is_relative: divided by the largest, lest their sum overflows"""
+    cdef cnp.ndarray w = array_or_list(weights), own
+    cdef const double *given
+    cdef double *to
+    cdef double most = 0
+    cdef Py_ssize_t i
+    if w is None or not has_row_shape(c, a, w):
+        return None
+    w = as_plain(w, cnp.NPY_DOUBLE, c.mode)
+    if w is None or c.mode != _AS_GIVEN:
+        return w
+    given = <const double *>cnp.PyArray_DATA(w)
+    own = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(w), cnp.PyArray_DIMS(w), cnp.NPY_DOUBLE, 0)
+    to = <double *>cnp.PyArray_DATA(own)
+    for i in range(cnp.PyArray_SIZE(w)):
+        if not (given[i] >= 0 and isfinite(given[i])):
+            return None
+        most = max(most, given[i])
+    for i in range(cnp.PyArray_SIZE(w)):
+        to[i] = given[i] / most if is_relative and most > 0 else given[i]
+    return own
+
+
+cdef cnp.ndarray take_gradient(call *c, cnp.ndarray a, out):
+    """Memory for a gradient, which has the type of results of x; None where that takes a conversion by NumPy"""
+    cdef int type_num = c.native_type
+    cdef cnp.npy_intp *dims = cnp.PyArray_DIMS(a)
+    if c.mode != _AS_GIVEN and c.is_wide:
+        type_num = cnp.PyArray_TYPE(<cnp.ndarray>out)
+    if c.is_wide and type_num not in (cnp.NPY_DOUBLE, cnp.NPY_FLOAT):
+        return None
+    if out is not None:
+        if not is_out(c, out, type_num, c.ndim, dims):
+            return None
+    c.job.y_dtype = <sl_dtype>storage_of(cnp.NPY_DOUBLE if c.is_wide else type_num, c.is_wide)
+    if not is_writable_by_kernels(out) and c.owns_x and cnp.PyArray_TYPE(a) == type_num:
+        return a
+    return memory_of(out, cnp.NPY_DOUBLE if c.is_wide else type_num, c.ndim, dims)
+
+
+cdef give_gradient(call *c, cnp.ndarray y, out):
+    cdef int type_num = c.native_type if out is None else cnp.PyArray_TYPE(<cnp.ndarray>out)
+    return give(narrowed(y) if c.is_wide and type_num == cnp.NPY_FLOAT else y, out)
+
+
+cdef bint is_mass(cnp.ndarray a, target) noexcept:
+    """Is it a number for each class, rather than a class? Integers may be either."""
+    return cnp.PyArray_SAMESHAPE(a, <cnp.ndarray>target) and not cnp.PyArray_ISINTEGER(<cnp.ndarray>target)
+
+
+cdef cnp.ndarray take_mass(call *c, cnp.ndarray a, mass, sl_loss_args *args):
+    """Like x: of a type that the kernels read, or of the compute type"""
+    cdef int type_num = cnp.PyArray_TYPE(<cnp.ndarray>mass)
+    cdef cnp.ndarray m
+    if storage_of(type_num, c.is_wide) < 0:
+        type_num = cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT
+    m = take_like_x(c, a, mass, type_num)
+    args.mass = data(m)
+    args.mass_dtype = <sl_dtype>storage_of(type_num, c.is_wide)
+    return m
+
+
+def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_weight, dtype, where=None,
+         temperature=None, bint with_grad=False, grad_out=None, int mode=_AS_GIVEN, mass=None, double scale=1,
+         double slack=0, losses=None):
+    """The loss, or (loss, gradient), of CROSS_ENTROPY, NLL or LOG_LOSS; None where an argument is not plain.
+
+    With losses, an array of float64, it is for a chunk: losses of the rows go there, gradients are multiplied by scale,
+    and the result says whether x is outside its domain by more than slack. A mass for each class is then in `mass`.
+    """
+    cdef call c
+    cdef sl_loss_args args
+    cdef cnp.npy_intp dims[64]
+    cdef cnp.npy_intp row_count
+    cdef Py_ssize_t k, counted
+    cdef int ndim, overflow = 0
+    cdef double divisor
+    cdef reduction_of how = take_reduction(reduction)
+    cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, True, mode), mask, t = None, w = None, wide_w = None
+    cdef cnp.ndarray rows_w = None, visible = None, outside = None, grad = None, y
+    if a is None or losses is None and how == _NEITHER or not is_one_axis(axis, mode):
+        return None
+    if losses is None and c.result_type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        return None
+    mask = take_mask(&c, a, where)
+    if mask is None or not take_temperature(&c, a, temperature):
+        return None
+    if not PyLong_CheckExact(ignore):
+        return None
+    args.ignore_index = PyLong_AsLongLongAndOverflow(ignore, &overflow)
+    if overflow or not take_number(smoothing, &args.label_smoothing) or not 0 <= args.label_smoothing <= 1:
+        return None
+    if weight is not None:
+        w = take_per_class(&c, weight)
+        if w is None:
+            return None
+    if sample_weight is not None:
+        rows_w = take_sample_weight(&c, a, sample_weight, how == _MEAN)
+        if rows_w is None:
+            return None
+    row_count = c.job.outer * c.job.inner
+    args.target = NULL
+    args.mass = NULL
+    if mass is None and mode == _AS_GIVEN and cnp.PyArray_CheckExact(target) and is_mass(a, target):
+        mass = target
+    if mass is not None:
+        t = take_mass(&c, a, mass, &args)
+        if t is None or args.ignore_index >= 0:
+            return None
+        divisor = <double>row_count if rows_w is None else total_of(rows_w)
+    else:
+        t = take_classes(&c, a, target, args.ignore_index, True, &k, &counted)
+        if t is None or mode == _AS_GIVEN and cnp.PyArray_NDIM(t) == c.ndim:
+            return None
+        args.target = <const int64_t *>cnp.PyArray_DATA(t)
+        divisor = <double>counted
+        if losses is None and (w is not None or rows_w is not None):
+            if w is not None:
+                wide_w = as_plain(w, cnp.NPY_DOUBLE, _COPY)
+            divisor = sl_active().total_weight(args.target, row_count, args.ignore_index,
+                                               <const double *>data(wide_w), <const double *>data(rows_w))
+    args.class_weight = data(w)
+    args.row_weight = <const double *>data(rows_w)
+    args.visible = NULL
+    if where is not None and args.label_smoothing != 0:
+        visible = <cnp.ndarray>cnp.PyArray_EMPTY(1, &row_count, cnp.NPY_INT64, 0)
+        sl_active().count_visible(&c.job, <int64_t *>cnp.PyArray_DATA(visible))
+        args.visible = <const int64_t *>cnp.PyArray_DATA(visible)
+    args.slack = slack
+    args.outside = NULL
+    if op != SL_CROSS_ENTROPY:
+        outside = <cnp.ndarray>cnp.PyArray_ZEROS(1, &row_count, cnp.NPY_BOOL, 0)
+        args.outside = <unsigned char *>cnp.PyArray_DATA(outside)
+    args.scale = scale
+    if losses is None:
+        args.scale = 1 / divisor if how == _MEAN and divisor != 0 else NAN if how == _MEAN else 1
+    c.job.y = NULL
+    if with_grad:
+        c.job.op = SL_CROSS_ENTROPY_GRAD
+        grad = take_gradient(&c, a, grad_out)
+        if grad is None:
+            return None
+        if mode == _AS_GIVEN and grad_out is not None:
+            if not is_apart_or_same(grad, a):
+                return None
+            for b in (t, mask if where is not None else None, temperature, w, rows_w):
+                if not is_apart(grad, b):
+                    return None
+        c.job.y = cnp.PyArray_DATA(grad)
+    ndim = row_dims(&c, a, losses is not None, 1, dims)
+    y = memory_of(losses, cnp.NPY_DOUBLE, ndim, dims)
+    args.loss = <double *>cnp.PyArray_DATA(y)
+    c.job.args = &args
+    execute(&c.job, 1 if op != SL_CROSS_ENTROPY and args.target != NULL else 0)
+    is_outside = args.outside != NULL and memchr(args.outside, 1, row_count) != NULL
+    if losses is not None:
+        if with_grad:
+            give_gradient(&c, grad, grad_out)
+        give(y, losses)
+        return is_outside
+    if is_outside:
+        return None  # it is named by the Python files
+    if how == _NONE:
+        found = give(narrowed(y) if c.result_type == cnp.NPY_FLOAT else y, None)
+    else:
+        found = scalar_of(total_of(y) if how == _SUM else total_of(y) / divisor if divisor != 0 else NAN, c.result_type)
+    return (found, give_gradient(&c, grad, grad_out)) if with_grad else found
+
+
+# ---- elements -------------------------------------------------------------------------------------------------------
+
+cdef cnp.ndarray take_elements_temperature(call *c, cnp.ndarray a, temperature, double *one,
+                                           sl_elementwise_job *job):
+    """One number, or one for each element; a itself for None"""
+    cdef cnp.ndarray t
+    cdef Py_ssize_t i
+    job.temperature = NULL
+    job.temperature_step = 0
+    if temperature is None:
+        return a
+    if take_number(temperature, one):
+        if one[0] != 1:
+            job.temperature = one
+        return a if one[0] > 0 and isfinite(one[0]) else None
+    t = take_like_x(c, a, temperature, cnp.NPY_DOUBLE)
+    if t is None:
+        return None
+    job.temperature = <const double *>cnp.PyArray_DATA(t)
+    job.temperature_step = 1
+    for i in range(cnp.PyArray_SIZE(t)):
+        if not (job.temperature[i] > 0 and isfinite(job.temperature[i])):
+            return None
+    return t
+
+
+cdef void prepare_elements(sl_elementwise_job *job, const call *c, int op) noexcept:
+    """A job without arguments beside x"""
     job.op = <sl_op>op
-    job.x_dtype = <sl_dtype>x_dtype
-    job.y_dtype = <sl_dtype>y_dtype
-    job.x = cnp.PyArray_DATA(x)
-    job.y = data(y)
-    job.target = data(target)
-    job.weight = data(weight)
-    job.pos_weight = data(pos_weight)
-    job.loss = data(losses)
-    job.sums = <double *>data(sums)
-    job.scale = scale
-    job.n = cnp.PyArray_SIZE(x)
+    job.x_dtype = c.job.x_dtype
+    job.y_dtype = c.job.y_dtype
+    job.x = c.job.x
+    job.n = c.job.n
+    job.target = job.weight = job.pos_weight = job.output = NULL
+    job.y = job.loss = NULL
+    job.sums = NULL
+    job.outside = NULL
+    job.scale = 1
+
+
+cdef int execute_elements(const sl_elementwise_job *job) except -1:
+    cdef int count
     if job.n < RELEASE_FROM:
-        sl_run_elementwise(&job, 1)
+        sl_run_elementwise(job, 1)
     else:
         count = threads_for(job.n)
         with nogil:
-            sl_run_elementwise(&job, count)
+            sl_run_elementwise(job, count)
+    return 0
 
+
+def elements(int op, x, dtype, out, temperature=None, other=None, int mode=_AS_GIVEN):
+    """Operations on each element by itself; None where an argument is not plain. other: of SIGMOID_VJP the output"""
+    cdef call c
+    cdef sl_elementwise_job job
+    cdef double one
+    cdef cnp.ndarray a = take_x(&c, op, x, None, dtype, False, mode), t, second = None, y
+    if a is None or not has_result(&c):
+        return None
+    prepare_elements(&job, &c, op)
+    t = take_elements_temperature(&c, a, temperature, &one, &job)
+    if t is None:
+        return None
+    if other is not None:
+        a = in_one_type(&c, a, other)
+        second = None if a is None else take_like_x(&c, a, other, cnp.PyArray_TYPE(a))
+        if second is None:
+            return None
+        job.x, job.x_dtype = c.job.x, c.job.x_dtype
+        job.output = data(second)
+    if out is not None and not is_out(&c, out, c.result_type, c.ndim, cnp.PyArray_DIMS(a)):
+        return None
+    y = memory_for(&c, a, out)
+    if mode == _AS_GIVEN and out is not None:
+        if not is_apart_or_same(y, a) or not is_apart_or_same(y, second) or not is_apart(y, temperature):
+            return None
+    job.y = data(y)
+    execute_elements(&job)
+    return give(as_result(&c, y), out)
+
+
+cdef cnp.ndarray take_like_elements(call *c, cnp.ndarray a, b):
+    """A number for each element, of the compute type"""
+    cdef cnp.ndarray array = array_or_list(b)
+    return None if array is None else take_like_x(c, a, array, cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT)
+
+
+def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=None, bint with_grad=False,
+           grad_out=None, int mode=_AS_GIVEN, double scale=1, losses=None):
+    """The binary loss, or (loss, gradient); None where an argument is not plain.
+
+    In a chunk, whose reduction is None, gradients are multiplied by scale, losses go to `losses` if there are any, and
+    the result is (sums of losses, are there probabilities outside [0, 1]?).
+    """
+    cdef call c
+    cdef sl_elementwise_job job
+    cdef double one
+    cdef reduction_of how = take_reduction(reduction)
+    cdef cnp.npy_intp blocks
+    cdef cnp.ndarray a = take_x(&c, op, x, None, dtype, True, mode), t, w = None, pos_w = None, grad = None
+    cdef cnp.ndarray loss = None, sums = None, outside = None, temperatures
+    cdef bint is_logits = op == SL_BINARY_CROSS_ENTROPY
+    if a is None or mode == _AS_GIVEN and how == _NEITHER:
+        return None
+    if c.result_type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        return None
+    prepare_elements(&job, &c, op)
+    temperatures = take_elements_temperature(&c, a, temperature, &one, &job)
+    t = take_like_elements(&c, a, target)
+    if temperatures is None or t is None:
+        return None
+    if weight is not None:
+        w = take_like_elements(&c, a, weight)
+        if w is None:
+            return None
+    if pos_weight is not None:
+        pos_w = take_like_elements(&c, a, pos_weight)
+        if pos_w is None:
+            return None
+    job.target, job.weight, job.pos_weight = data(t), data(w), data(pos_w)
+    job.scale = 1 / <double>job.n if how == _MEAN else scale
+    if with_grad:
+        job.op = SL_BINARY_CROSS_ENTROPY_GRAD if is_logits else SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
+        if mode == _AS_GIVEN and grad_out is not None and not is_logits:
+            return None  # which has to be as it was where a probability is wrong
+        grad = take_gradient(&c, a, grad_out)
+        if grad is None:
+            return None
+        if mode == _AS_GIVEN and grad_out is not None:
+            if not is_apart_or_same(grad, a):
+                return None
+            for b in (t, w, pos_w, temperature):
+                if not is_apart(grad, b):
+                    return None
+        job.y_dtype = c.job.y_dtype
+        job.y = data(grad)
+    blocks = (job.n + SL_BLOCK - 1) // SL_BLOCK
+    if how == _NONE or losses is not None:
+        loss = memory_of(losses, cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT, c.ndim, cnp.PyArray_DIMS(a))
+        job.loss = data(loss)
+    else:
+        sums = <cnp.ndarray>cnp.PyArray_EMPTY(1, &blocks, cnp.NPY_DOUBLE, 0)
+        job.sums = <double *>data(sums)
+    if not is_logits:
+        outside = <cnp.ndarray>cnp.PyArray_ZEROS(1, &blocks, cnp.NPY_BOOL, 0)
+        job.outside = <unsigned char *>data(outside)
+    execute_elements(&job)
+    is_outside = job.outside != NULL and memchr(job.outside, 1, blocks) != NULL
+    if mode != _AS_GIVEN:
+        if with_grad:
+            give_gradient(&c, grad, grad_out)
+        if losses is not None:
+            give(as_result(&c, loss), losses)
+        return sums, is_outside
+    if is_outside:
+        return None  # they are named by the Python files
+    if how == _NONE:
+        found = give(as_result(&c, loss), None)
+    else:
+        found = scalar_of(total_of(sums) / (<double>job.n if how == _MEAN else 1), c.result_type)
+    return (found, give_gradient(&c, grad, grad_out)) if with_grad else found
+
+
+# ---- what a loss needs of all rows ----------------------------------------------------------------------------------
 
 def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
     """The first index of an int64 array that is neither a class nor ignored, or -1; and how many are not ignored."""
@@ -1016,15 +1386,19 @@ def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
     return wrong, counted
 
 
-def total_weight(cnp.ndarray target, int64_t ignore, cnp.ndarray weight):
-    """The sum of the (float64) weights of all targets that are not ignored."""
+def total_weight(cnp.ndarray target, int64_t ignore, weight, row_weight):
+    """The sum of the (float64) weights of all targets that are not ignored: of their classes and rows, or None."""
     cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(target)
-    return sl_active().total_weight(first, cnp.PyArray_SIZE(target), ignore, <const double *>cnp.PyArray_DATA(weight))
+    return sl_active().total_weight(first, cnp.PyArray_SIZE(target), ignore, <const double *>data(weight),
+                                    <const double *>data(row_weight))
 
 
 def total(cnp.ndarray x):
     """The sum of a float64 array, as if in twice the precision."""
-    return sl_active().total(<const double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
+    return total_of(x)
+
+
+# ---- the installation -----------------------------------------------------------------------------------------------
 
 
 def get_threads():

@@ -25,7 +25,7 @@ from softlane._validate import (
 )
 
 # Operations with one number for each row, and what a row without a class gives
-_OF_NO_CLASS = {_core.LOGSUMEXP: -math.inf, _core.EXPECTATION: 0.0}
+_OF_NO_CLASS = {_core.LOGSUMEXP: -math.inf, _core.EXPECTATION: 0.0, _core.ENTROPY: 0.0, _core.KL_DIVERGENCE: 0.0}
 
 
 class Rows(NamedTuple):
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
     @property
     def classes(self) -> int:
-        return math.prod(self.x.shape[i] for i in self.axes)
+        return math.prod([self.x.shape[i] for i in self.axes])
 
 
 class Result(NamedTuple):
@@ -72,12 +72,13 @@ def result_for(
     dtype: np.dtype[Any],
     inputs: tuple[Array | None, ...],
     in_place: tuple[Array, ...] = (),
+    what: str = "out",
 ) -> Result:
     """out, unless it overlaps what is still to be read: with `in_place` other than element by element."""
     if out is None:
         array = np.empty(shape, dtype)
         return Result(array, array.reshape(view), None)
-    y = check_out(name, out, shape, dtype)
+    y = check_out(name, out, shape, dtype, what)
     spoils = any(a is not None and np.may_share_memory(a, y) for a in inputs) or any(overlaps(a, y) for a in in_place)
     if spoils or not np.may_share_memory(y.reshape(view), y):  # reshaping copies some layouts
         array = np.empty(shape, dtype)
@@ -99,7 +100,7 @@ def call(
     """Any call of an operation without arguments of its own."""
     a = as_array(name, x)
     native = result_dtype(name, a.dtype)
-    wanted = output_dtype(name, dtype, native)
+    wanted = output_dtype(name, dtype, compute_dtype(native) if op == _core.ENTROPY else native)
     asked = options(name, a.shape, axis, where, temperature)
     shape = a.shape or (1,)
     compute = compute_dtype(native, wanted)
@@ -124,11 +125,14 @@ def together(rows: Rows, *others: Array | None) -> tuple[Any, ...]:
 def at_the_end(rows: Rows, *others: Array | None) -> tuple[Any, ...]:
     """The same with the class axes at the end."""
     ndim, axes = rows.x.ndim, rows.axes
-    last = tuple(range(ndim - len(axes), ndim))
-    arrays = (a if a is None or not a.ndim else np.moveaxis(a, axes, last) for a in (*rows.arrays, *others))
+    if axes[0] == ndim - len(axes):
+        return (rows, *others)
+    order = [i for i in range(ndim) if i not in axes] + list(axes)
+    arrays = [a if a is None or not a.ndim else a.transpose(order) for a in (*rows.arrays, *others)]
     x, mask, temperature, *moved = arrays
     assert x is not None
-    return (Rows(x, last, mask, temperature, rows.compute), *moved)
+    last = range(ndim - len(axes), ndim)
+    return (Rows(x, tuple(last), mask, temperature, rows.compute), *moved)
 
 
 def run(op: int, rows: Rows, y: Array, *others: Array, values: Array | None = None) -> None:
@@ -149,18 +153,11 @@ def run(op: int, rows: Rows, y: Array, *others: Array, values: Array | None = No
 
     def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, *arrays: Array) -> Any:
         *like_x, y = arrays
-        arguments = (keepdims, mask, t, like_x[0] if like_x else values, mode)
-        if compute != np.float64 or y.dtype.itemsize > 2:
-            return _core.rows(op, x, axes, y.dtype, y, *arguments)
-        if mode == _core.CHECKED and y.size > _core.MOST_COPIED:
-            return None
-        wide = _core.rows(op, x, axes, np.float64, None, *arguments)
-        with np.errstate(all="ignore"):
-            np.copyto(y, wide, casting="unsafe")
-        return y
+        other = like_x[0] if like_x else values
+        return _core.rows(op, x, axes, y.dtype, y, keepdims, mask, t, other, mode)
 
     correct = _shift_logsumexp if op == _core.LOGSUMEXP else None
-    apply_to_rows(kernel, compute, axes, (x, mask, temperature), others, (y,), correct)
+    apply_to_rows(kernel, compute, axes, (x, mask, temperature), others, (y,), correct, logits=len(others))
 
 
 def _shift_logsumexp(top: Array, temperature: Array, y: Array) -> None:

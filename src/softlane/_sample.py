@@ -154,7 +154,7 @@ def sample(
         )  # fmt: skip
         if found is not None:
             if not replace and size is not None and size > 1:
-                check_enough("sample", found[0])
+                check_enough("sample", np.moveaxis(found[0], axis, -1))
             return found if return_log_probs else found[0]
     return _sample(
         x, axis, temperature, top_k, top_p, min_p, rng, uniform, where, bool(return_log_probs), dtype, size,
@@ -215,7 +215,8 @@ def _numbers(name: str, rng: object, uniform: object, call: Call, size: int | No
         drawn = np.array([generator.random(draws) for generator in found])
     else:
         drawn = np.asarray(found.random(call.batch if size is None else (*call.batch, draws)))
-    return np.moveaxis(drawn.reshape(*call.batch, draws), -1, axis)
+    last = len(call.batch)
+    return drawn.reshape(*call.batch, draws).transpose([*range(axis), last, *range(axis, last)])
 
 
 def _run(call: Call, replace: bool, parameters: list[Array | None], index: Array, y: Array | None) -> None:

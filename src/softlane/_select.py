@@ -207,10 +207,19 @@ def topk(
     array([[0.73105858],
            [0.62245933]])
     """
-    if largest and axis is not None and kind in ("probs", "log_probs"):
-        found = _core.topk(_TOPK[kind], x, axis, k, dtype, index_dtype, True, sorted, where, temperature)
-        if found is not None:
-            return TopK(found[1], found[0])
+    found = None
+    if axis is not None and kind in ("probs", "log_probs", "logits"):
+        is_logits = kind == "logits"
+        op = _TOPK[kind] if largest else _core.TOPK_OF_NEGATED
+        found = _core.topk(
+            op, x, axis, k, dtype, index_dtype, True, sorted, where, temperature, _core.AS_GIVEN, None, None, is_logits
+        )
+    if found is not None and found[1] is None:  # of the smallest
+        y = _core.take(_TAKE[kind], x, axis, found[0], dtype, None, None, where, temperature)
+        is_right = y is not None and (dtype is not None or getattr(x, "dtype", None) == y.dtype)
+        found = (found[0], y) if is_right else None
+    if found is not None:
+        return TopK(found[1], found[0])
     return _topk(x, k, axis, kind, bool(sorted), bool(largest), where, temperature, dtype, index_dtype)
 
 
@@ -287,6 +296,7 @@ def rank(
     *,
     ignore_index: int | None = None,
     where: ArrayLike | None = None,
+    temperature: ArrayLike | None = None,
     index_dtype: DTypeLike | None = None,
 ) -> Any:
     """How many classes come before a given one: 0 for the greedy choice.
@@ -303,6 +313,8 @@ def rank(
         An index that stands for no class, such as -100 or -1 of padding: the result there is -1.
     where : array_like of bool, optional
         The classes that count; broadcasts to the shape of `x`. The others come last.
+    temperature : float or array_like, optional
+        As in `softmax`: positive numbers, which leave the order as it is.
     index_dtype : data-type, optional
         Of the ranks: any integers that hold ``C - 1``, where there are C classes, and -1 where there is an
         `ignore_index`; int64 by default.
@@ -327,9 +339,9 @@ def rank(
     >>> softlane.rank(np.array([[0.5, 3.0, 1.0], [2.0, 2.0, 2.0]]), [2, 2])
     array([1, 2])
     """
-    y = _core.take(_core.RANK, x, axis, indices, None, index_dtype, ignore_index, where)
+    y = _core.take(_core.RANK, x, axis, indices, None, index_dtype, ignore_index, where, temperature)
     if y is None:
-        y = _take(_core.RANK, x, axis, indices, None, index_dtype, ignore_index, where, None)
+        y = _take(_core.RANK, x, axis, indices, None, index_dtype, ignore_index, where, temperature)
     return y
 
 
@@ -355,7 +367,7 @@ class Call(NamedTuple):
 
     def shape(self, k: int) -> tuple[int, ...]:
         """k numbers for each row, along the class axis."""
-        return tuple(k if i == self.rows.axes[0] else n for i, n in enumerate(self.kept))
+        return tuple([k if i == self.rows.axes[0] else n for i, n in enumerate(self.kept)])
 
     def give(self, a: Array, dtype: np.dtype[Any], has_axis: bool) -> Any:
         with np.errstate(all="ignore"):
@@ -507,6 +519,7 @@ def _take(
         rows = rows._replace(x=np.broadcast_to(rows.x, shape), mask=mask, temperature=t)
     dtype = call.stored
     if op == _core.RANK:
+        rows = rows._replace(temperature=None)
         dtype = index_type(name, index_dtype, rows.classes, ignore_index is not None)
     y = np.empty(index.shape, dtype)
     _values_of(op, rows, index, y)

@@ -9,7 +9,7 @@ from contextvars import Token
 from pathlib import Path
 
 from softlane import _core
-from softlane._arguments import integer
+from softlane._validate import integer
 
 _origin = ""
 _forked = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 import sys
 from typing import Any, NamedTuple
@@ -15,16 +16,6 @@ from softlane import _core
 Array = np.ndarray[Any, Any]
 
 _SUPPORTED = "float32, float64, float16, bfloat16, bool and the integers of 8 to 64 bits"
-_STORAGE = {
-    np.dtype(np.float32): _core.FLOAT32,
-    np.dtype(np.float64): _core.FLOAT64,
-    np.dtype(np.float16): _core.FLOAT16,
-    np.dtype(np.int8): _core.INT8,
-    np.dtype(np.uint8): _core.UINT8,
-    np.dtype(np.int16): _core.INT16,
-    np.dtype(np.uint16): _core.UINT16,
-    np.dtype(np.bool_): _core.BOOL,
-}
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
 # Kinds of device in DLPack whose memory a processor can read: kDLCPU, kDLCUDAHost, kDLROCMHost.
@@ -36,11 +27,6 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
         return False
     _core.register_bfloat16(dtype.num)
     return True
-
-
-def storage(dtype: np.dtype[Any]) -> int | None:
-    """How the kernels know a dtype, None if they do not."""
-    return _core.BFLOAT16 if is_bfloat16(dtype) else _STORAGE.get(dtype)
 
 
 def compute_dtype(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
@@ -262,41 +248,49 @@ class Options(NamedTuple):
     temperature: Array | None
 
 
-def options(name: str, shape: tuple[int, ...], axis: object, where: object, temperature: object) -> Options:
+def options(
+    name: str, shape: tuple[int, ...], axis: object, where: object, temperature: object, what: str = "x"
+) -> Options:
     """For an x of that shape; 0-d counts as one class."""
     axes = normalise_axes(name, axis, len(shape))
     rows = shape or (1,)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(rows))
-    batch = tuple(n for i, n in enumerate(rows) if i not in axes)
-    mask = None if where is None else _mask(name, where, shape).reshape(rows)
+    kept = tuple([1 if i in axes else n for i, n in enumerate(rows)])
+    batch = tuple([n for i, n in enumerate(rows) if i not in axes])
+    mask = None if where is None else _mask(name, where, shape, what).reshape(rows)
     t = None if temperature is None else _temperature(name, temperature, kept, batch)
     return Options(axes, kept, batch, mask, t)
 
 
-def _mask(name: str, where: object, shape: tuple[int, ...]) -> Array:
+def _mask(name: str, where: object, shape: tuple[int, ...], what: str) -> Array:
     mask = as_array(name, where, "where")
     if mask.dtype != np.bool_:
         raise TypeError(f"{name}: where has dtype {mask.dtype}, expected bool")
-    return broadcast(name, "where", mask, shape, "x")
+    return broadcast(name, "where", mask, shape, what)
 
 
-def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
-    """float64: one number, or one for each row; None for the number 1, but not for an array of it.
-
-    An array may be a part of a larger one, whose other rows have other temperatures: its rows have the bits of those.
-    """
+def temperatures(name: str, temperature: object) -> Array:
+    """Positive, finite numbers, in float64."""
     if type(temperature) is float and 0 < temperature < np.inf:
-        return None if temperature == 1 else np.array(temperature)
+        return np.array(temperature)
     t = as_array(name, as_float(temperature), "temperature")
     if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
         raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
     with np.errstate(all="ignore"):
-        t = t.astype(np.float64)
+        t = t.astype(np.float64, copy=False)
     wrong = ~((t > 0) & (t < np.inf))
     if wrong.any():
         what, value = element("temperature", t, int(wrong.argmax()))
         limit = "; the limit towards 0 is the class with the largest logit: argmax" if value == 0 else ""
         raise ValueError(f"{name}: {what} is {value}, expected positive, finite numbers{limit}")
+    return t
+
+
+def _temperature(name: str, temperature: object, kept: tuple[int, ...], batch: tuple[int, ...]) -> Array | None:
+    """One number, or one for each row; None for the number 1, but not for an array of it.
+
+    An array may be a part of a larger one, whose other rows have other temperatures: its rows have the bits of those.
+    """
+    t = temperatures(name, temperature)
     is_one = t.ndim == 0 and t.item() == 1
     t = per_row(name, "temperature", t, kept, batch)
     return None if is_one else t
@@ -462,6 +456,8 @@ def row_parameter(
     if value is None:
         return None
     whole = what == "top_k"
+    if type(value) is (int if whole else float) and 0 < value <= (n if whole else 1):
+        return np.array(value)
     a = as_array(name, value if whole else as_float(value), what)
     if a.dtype.kind not in ("iu" if whole else "fiu") and (whole or not is_bfloat16(a.dtype)):
         expected = "integers" if whole else "real numbers"
@@ -487,7 +483,7 @@ def without_zeros(name: str, temperature: object) -> tuple[object, Array | None]
     t = as_array(name, as_float(temperature), "temperature")
     if (t.dtype.kind not in "fiu" and not is_bfloat16(t.dtype)) or not (t == 0).any():
         return temperature, None
-    return np.where(t == 0, 1, t), t == 0
+    return np.where(t == 0, 1.0, t.astype(np.float64)), t == 0
 
 
 def given_uniform(
@@ -526,3 +522,177 @@ def generators(name: str, rng: object, rows: int) -> Any:
     except (TypeError, ValueError) as error:
         wrong_rng = f"{name}: rng must be a numpy.random.Generator or a seed, got {rng!r}: {error}"
         raise type(error)(wrong_rng) from None
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+_INT64 = np.iinfo(np.int64)
+
+# The distance from 1 to the next number
+_EPSILON = {np.dtype(t): float(np.finfo(t).eps) for t in (np.float16, np.float32, np.float64)}
+
+
+def check_reduction(name: str, reduction: object) -> str:
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", got {reduction!r}')
+    return reduction
+
+
+def real(name: str, what: str, a: object) -> Array:
+    """An array that can be converted to float32 or float64."""
+    b = as_array(name, a, what)
+    result_dtype(name, b.dtype, what)
+    return b
+
+
+def class_axis(name: str, what: str, shape: tuple[int, ...], axis: object) -> int:
+    if not shape:
+        raise ValueError(f"{name}: {what} has no dimension, expected one of classes at least")
+    k = normalise_axis(name, axis, len(shape))
+    if shape[k] == 0:
+        raise ValueError(f"{name}: {what} has shape {shape}, without a class along axis {k}")
+    return k
+
+
+def class_weights(name: str, weight: object, n: int, compute: np.dtype[Any]) -> Array | None:
+    if weight is None:
+        return None
+    w = real(name, "weight", weight)
+    if w.shape != (n,):
+        raise ValueError(f"{name}: weight has shape {w.shape}, expected ({n},), one weight for each class")
+    return contiguous(w, compute)
+
+
+def sample_weights(name: str, sample_weight: object, shape: tuple[int, ...], axis: int) -> Array | None:
+    """A copy in float64, with length 1 along the axis"""
+    if sample_weight is None:
+        return None
+    w = real(name, "sample_weight", sample_weight).astype(np.float64)
+    w = broadcast(name, "sample_weight", w, (*shape[:axis], *shape[axis + 1 :]), "the samples")
+    wrong = ~((w >= 0) & (w < np.inf))
+    if wrong.any():
+        what, value = element("sample_weight", w, int(wrong.argmax()))
+        raise ValueError(f"{name}: {what} is {value}, expected finite numbers from 0 on")
+    return np.expand_dims(w.copy(), axis)
+
+
+def label_smoothing_of(name: str, label_smoothing: object) -> float:
+    if not isinstance(label_smoothing, numbers.Real):
+        raise TypeError(f"{name}: label_smoothing must be a number, got {label_smoothing!r}")
+    smoothing = float(as_float(label_smoothing))  # type: ignore[arg-type]
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing is {smoothing}, expected 0 to 1")
+    return smoothing
+
+
+class Targets(NamedTuple):
+    """A class for each row, with length 1 along the axis, and which one to ignore; or a mass for each class."""
+
+    classes: Array | None
+    mass: Array | None
+    ignore: int
+    counted: int  # rows that are not ignored
+
+
+def targets_of(name: str, what: str, target: object, shape: tuple[int, ...], axis: int, ignore: int) -> Targets:
+    t = real(name, "target", target)
+    batch = (*shape[:axis], *shape[axis + 1 :])
+    if t.ndim == len(shape):
+        if t.shape != shape:
+            raise ValueError(
+                f"{name}: target has shape {t.shape}, expected {shape} for class probabilities, as {what}, "
+                f"or {batch} for class indices"
+            )
+        if ignore >= 0:
+            raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
+        if t.dtype.kind in "iu":
+            _check_one_hot(name, what, t, axis)
+        return Targets(None, t, ignore, math.prod(batch))
+    if t.shape != batch:
+        raise ValueError(
+            f"{name}: target has shape {t.shape}, expected {batch} for class indices or {shape} for class probabilities"
+        )
+    index, ignore, counted = _indices(name, t, shape[axis], ignore)
+    return Targets(np.expand_dims(index, axis), None, ignore, counted)
+
+
+def _check_one_hot(name: str, what: str, target: Array, axis: int) -> None:
+    """Integers in the shape of x are rows of zeros with a 1, not class indices or labels of a binary problem."""
+    totals = target.sum(axis=axis, dtype=np.float64)
+    if (totals == 1).all() and target.min(initial=0) >= 0:
+        return
+    if (totals == 1).all():
+        where, total = element("target", target, int(np.argmax(target < 0)))
+        raise ValueError(f"{name}: {where} is {total}, expected 0 or 1 in integer targets of the shape of {what}")
+    where, total = element("row", totals, int(np.argmax(totals != 1)))
+    binary = "binary_cross_entropy" if what == "probs" else "binary_cross_entropy_with_logits"
+    raise ValueError(
+        f"{name}: target has dtype {target.dtype} and the shape of {what}, {target.shape}, so it must be one-hot along "
+        f"axis {axis}, but {where} adds up to {total:g}, not 1. Class indices have the shape "
+        f"{(*target.shape[:axis], *target.shape[axis + 1 :])}; for labels 0 and 1 of every element use {binary}"
+    )
+
+
+def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int, int]:
+    """Class indices as int64, all of them in range or equal to the int64 beside them, and how many are in range."""
+    if target.size == 0 and target.dtype == np.float64:
+        target = target.astype(np.int64)  # what an empty list becomes
+    if target.dtype.kind not in "iu":
+        numbers_only = target.astype(np.float64) if target.dtype.kind in "fb" else np.array(np.nan)
+        whole = bool(np.all(np.isfinite(numbers_only) & (numbers_only == np.round(numbers_only))))
+        hint = ": target.astype(int)" if whole else ""
+        raise TypeError(f"{name}: target has dtype {target.dtype}; class indices must be integers{hint}")
+    none = _INT64.min  # stands for ignore_index where that is no int64
+    known = ignore if _INT64.min <= ignore <= _INT64.max else none
+    index = target
+    unsigned = target.dtype.kind == "u"
+    if unsigned and target.size and int(target.max()) > _INT64.max:
+        ignored = target == ignore
+        beyond = (target > _INT64.max) & ~ignored
+        if beyond.any():
+            _raise_wrong(name, target, int(np.argmax(beyond)), n, ignore)
+        index, known = np.where(ignored, none, target.astype(np.int64)), none
+    index = np.ascontiguousarray(index, dtype=np.int64).reshape(target.shape)
+    wrong, counted = _core.wrong_target(index, n, known)
+    if wrong < 0 and known != ignore and not unsigned and (index == none).any():
+        wrong = int(np.argmax(index == none))
+    if wrong >= 0:
+        _raise_wrong(name, target, wrong, n, ignore)
+    return index, known, counted
+
+
+def _raise_wrong(name: str, target: Array, flat: int, n: int, ignore: int) -> None:
+    what, value = element("target", target, flat)
+    raise IndexError(f"{name}: {what} = {value} is outside [0, {n}); ignore_index is {ignore}")
+
+
+class Domain(NamedTuple):
+    """Where probabilities, or their logarithms, may lie: a rounding error beyond it is no error."""
+
+    name: str
+    what: str
+    dtype: np.dtype[Any]
+    for_logits: str
+    is_log: bool = False
+
+    @property
+    def slack(self) -> float:
+        return 4 * _EPSILON.get(self.dtype, 2.0**-7)  # of bfloat16
+
+    def check(self, x: Array, axis: int = 0, classes: Array | None = None, chunk: tuple[slice, ...] = ()) -> None:
+        """x: the class of each row, or a chunk of an array. NaN is in it."""
+        x = x.astype(np.float64, copy=False)
+        low, high = (-np.inf, 0.0) if self.is_log else (0.0, 1.0)
+        wrong = (x < low - self.slack) | (x > high + self.slack)
+        if not wrong.any():
+            return
+        place = [int(i) for i in np.unravel_index(int(wrong.argmax()), x.shape)]
+        value = x[tuple(place)]
+        if classes is not None:
+            place.insert(axis, int(classes[tuple(place)]))
+        place = [i + (s.start or 0) for i, s in zip(place, chunk, strict=True)] if chunk else place
+        expected = "a logarithm of a probability, at most 0" if self.is_log else "a probability, 0 to 1"
+        at = f"{self.what}[{', '.join(map(str, place))}]" if place else self.what
+        raise ValueError(
+            f"{self.name}: {at} is {float(value)!r}, expected {expected}; for logits use {self.for_logits}"
+        )
