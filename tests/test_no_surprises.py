@@ -324,3 +324,75 @@ def test_small_things():
     assert softlane.argmax(x, None, temperature=[[2.0]]) == 4
     exact = softlane.nll_loss(np.log(np.float32([[0.7, 0.3]])), [[1 / 3, 2 / 3]], dtype=np.float64)
     np.testing.assert_allclose(exact, -(np.log(np.float32([0.7, 0.3])).astype(float) @ [1 / 3, 2 / 3]), rtol=1e-15)
+
+
+# ---- both ways of a call: as it came, and checked in Python ----------------------------------------------------------
+
+
+def test_an_ignored_class_of_a_strided_array():
+    log_p = np.log(np.full((600, 600), 1 / 600)).T
+    target = np.full(600, 3)
+    target[:5] = 0
+    got = softlane.nll_loss(log_p, target, ignore_index=0)
+    np.testing.assert_allclose(got, np.log(600), rtol=1e-14)
+    np.testing.assert_allclose(softlane.log_loss(np.exp(log_p), target, ignore_index=0), np.log(600), rtol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1e10])
+def test_a_divergence_of_two_dtypes_is_computed_in_the_wider(temperature):
+    x, y = np.zeros(2, np.float32), np.array([1e4, 1e4 + 1e-4])
+    expected = softlane.kl_divergence(x.astype(np.float64), y, temperature=temperature)
+    got = softlane.kl_divergence(x, y, dtype=np.float32, temperature=temperature)
+    assert got.dtype == np.float32 and got == np.float32(expected) and expected > 0
+
+
+def test_weights_of_samples_have_no_class_axis():
+    x, target = np.zeros((4, 3), np.float32), [0, 1, 2, 0]
+    for dtype in (None, "f8"):
+        with pytest.raises(ValueError, match="sample_weight has shape"):
+            softlane.cross_entropy(x, target, sample_weight=np.ones((4, 1)), dtype=dtype)
+        with pytest.raises(TypeError, match="label_smoothing must be a number"):
+            softlane.cross_entropy(x, target, label_smoothing=np.array(0.1), dtype=dtype)
+
+
+def test_an_array_of_the_temperature_1_has_the_bits_of_others():
+    x = np.random.default_rng(0).normal(size=(1, 2000)).astype(np.float32)
+    t = np.array([1.0])
+    np.testing.assert_array_equal(softlane.softmax(x, temperature=t), softlane.softmax(x, temperature=t, where=True))
+
+
+def test_a_temperature_that_is_not_aligned():
+    t = np.frombuffer(bytearray(33), np.float64, 4, 1)
+    t[:] = 2
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    np.testing.assert_array_equal(softlane.softmax(x, temperature=t), softlane.softmax(x, temperature=2.0))
+    np.testing.assert_array_equal(softlane.sigmoid(x, temperature=t[0]), softlane.sigmoid(x, temperature=2.0))
+
+
+def test_rows_without_classes_whose_indices_are_ignored():
+    assert softlane.take_log_probs(np.zeros((2, 0)), [-1, -1], ignore_index=-1).tolist() == [0, 0]
+    assert softlane.rank(np.zeros((2, 0)), [-1, -1], ignore_index=-1).tolist() == [-1, -1]
+
+
+def test_an_ignore_index_of_any_size_beside_probabilities():
+    x = np.zeros((2, 3))
+    got = softlane.cross_entropy(x, np.full((2, 3), 1 / 3), ignore_index=-(2**70))
+    np.testing.assert_allclose(got, np.log(3), rtol=1e-14)
+
+
+def test_integers_of_64_bits_are_rounded_once():
+    w = np.array([2**60 + 2**36 + 1, 2**60])
+    x, target = np.zeros((2, 2), np.float32), np.array([0, 1])
+    got = softlane.cross_entropy(x, target, weight=w, reduction="none")
+    expected = softlane.cross_entropy(x, target, weight=w.astype(np.float32), reduction="none")
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", ["i4,,", {"names": ["a"], "formats": []}])
+def test_what_is_no_dtype_at_all(dtype):
+    for call in (
+        lambda: softlane.argmax(np.zeros(3), index_dtype=dtype),
+        lambda: softlane.softmax(np.zeros(3), dtype=dtype),
+    ):
+        with pytest.raises(TypeError, match="expected a"):
+            call()

@@ -138,3 +138,18 @@ def test_the_kernels_own_memory_is_small(shape, dtype):
     """Scratch buffers come from malloc, which tracemalloc does not see: the resident memory of a process does."""
     rows = shape[0] * shape[2] / np.prod(shape)  # the result of logsumexp
     assert float(printed(RESIDENT.format(shape=shape, dtype=dtype))) < 0.15 + rows
+
+
+def test_results_that_are_narrower_than_the_logits():
+    x = random((4000, 500), np.float64)
+    for dtype in (np.float32, np.float16):
+        out = np.empty(x.shape, dtype)
+        assert_below(CHUNKS, peak, softlane.softmax, x, dtype=dtype, out=out)
+        assert_below(CHUNKS, peak, softlane.sigmoid, x, dtype=dtype, out=out)
+        assert_below(CHUNKS, peak, softlane.logsumexp, np.asfortranarray(x), dtype=dtype)
+
+
+def test_many_classes_of_columns():
+    x = np.asfortranarray(random((400, 5000), np.float32))
+    results = softlane.topk(x, 400, axis=0)
+    assert_below(size_of(results) + CHUNKS, peak, softlane.topk, x, 400, axis=0)

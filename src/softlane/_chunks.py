@@ -35,7 +35,8 @@ def apply(
     """Calls ``kernel(mode, axes, *inputs, *outputs)`` for whole arrays, or, where that is None, for chunk after chunk.
 
     Arrays have that shape, another length along the class axes, or no dimension: then they are for all rows. The class
-    axes lie together. compute: the kernel is one of these, which write no 16-bit floats where it is float64.
+    axes lie together. compute: what the kernel computes in. Kernels of float64 write no 16-bit floats: such outputs are
+    copied from float64.
     """
     first, count = axes[0], len(axes)
     joined = (*shape[:first], math.prod(shape[i] for i in axes), *shape[first + count :])
@@ -64,7 +65,7 @@ def _run(
 ) -> None:
     """For all at once, or for the chunks with these indices."""
     is_narrow = [_is_narrow(a, compute) for a in outputs]
-    is_small = all(a is None or a.size <= _core.MOST_COPIED for a in outputs)
+    is_small = all(a is None or a.size <= _core.MOST_COPIED for a in (*inputs, *outputs))
     if not any(is_narrow) and kernel(_core.CHECKED, *inputs, *outputs) is not None:
         return
     for index in [(slice(None),)] if is_small and any(is_narrow) else indices:
@@ -73,12 +74,17 @@ def _run(
             if a is not None and axis is not None and a.shape[axis : axis + 1] == (1,):  # which is not copied elsewhere
                 given[i] = np.ascontiguousarray(a)
         own = [np.empty(a.shape) if a is not None and n else a for a, n in zip(to, is_narrow, strict=True)]
-        done = kernel(_core.COPY, *given, *own)
-        assert done is not None
+        _compute(kernel, *given, *own)
         with np.errstate(all="ignore"):
             for a, b in zip(to, own, strict=True):
                 if a is not None and b is not None and a is not b:
                     np.copyto(a, b, casting="unsafe")
+
+
+def _compute(kernel: Kernel, *arguments: Any) -> None:
+    """One chunk. What has been checked is never refused."""
+    if kernel(_core.COPY, *arguments) is None:
+        raise RuntimeError("softlane: the kernels refuse arguments that have been checked; please report this call")
 
 
 def _is_narrow(output: Array | None, compute: np.dtype[Any] | None) -> bool:
@@ -175,8 +181,7 @@ def _scaled(
         found = [
             None if a is None else np.empty(a.shape, a.dtype if a.dtype.kind in "iu" else np.float64) for a in outputs
         ]
-        done = kernel(_core.COPY, (1,), x, mask, fraction, *others, *inputs[logits:], *found)
-        assert done is not None
+        _compute(kernel, (1,), x, mask, fraction, *others, *inputs[logits:], *found)
         if correct is not None:
             correct(top, temperature, *found)
     return found

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True
-"""Translate: NumPy objects to pointers and lengths. Releases the GIL; decides nothing, raises nothing but MemoryError.
+"""Compute calls whose arguments are plain, and return None for all others. Releases the GIL, raises only MemoryError.
 
-Policy (dtypes, axes, overlap, errors) is in the Python files, algorithms are in csrc/.
+What is wrong with an argument is said in _validate.py, algorithms are in csrc/.
 """
 
 cimport numpy as cnp
@@ -19,6 +19,9 @@ from cpython.tuple cimport PyTuple_CheckExact
 import numpy as _numpy
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "softlane.h" nogil:
     ctypedef enum sl_op:
@@ -72,8 +75,6 @@ cdef extern from "softlane.h" nogil:
         Py_ssize_t temperature_step
         int negate
         const void *args
-    ctypedef struct sl_expectation_args:
-        const void *values
     ctypedef struct sl_loss_args:
         const int64_t *target
         int64_t ignore_index
@@ -104,8 +105,6 @@ cdef extern from "softlane.h" nogil:
         const double *top_p
         const double *min_p
         Py_ssize_t top_k_step, top_p_step, min_p_step
-    ctypedef struct sl_vjp_args:
-        const void *output
     ctypedef struct sl_elementwise_job:
         sl_op op
         sl_dtype x_dtype, y_dtype
@@ -246,8 +245,9 @@ cdef inline bint is_in_range(double t, bint is_wide) noexcept:
 # something. They then call the same function with arrays that they have checked (CHECKED), or with chunks of them
 # (COPY).
 #
-# An argument has one of a few kinds, each read by one function: take_x, take_like_x, take_mask, take_per_class,
-# take_per_row, take_classes. Arrays of another layout or dtype are copied, up to MOST_COPIED elements.
+# An argument has one of a few kinds, each read by one function take_<kind>: take_x, take_axes, take_like_x, take_mask,
+# take_temperature, take_per_class, take_classes and so on. Arrays of another layout or dtype are copied, up to
+# MOST_COPIED elements.
 
 cdef enum mode:
     _AS_GIVEN  # `out` may overlap anything or be read-only; results of shapes that do not fit are not plain
@@ -259,7 +259,10 @@ CHECKED = <int>_CHECKED
 COPY = <int>_COPY
 
 # Elements of an array that may be copied: 1 MiB of float32, which the second-level cache holds
-MOST_COPIED = 1 << 18
+cdef enum:
+    _MOST_COPIED = 1 << 18
+
+MOST_COPIED = <int>_MOST_COPIED
 
 cdef struct call:
     sl_job job
@@ -322,9 +325,9 @@ cdef cnp.ndarray as_plain(a, int type_num, int mode):
     cdef cnp.ndarray array = <cnp.ndarray>a
     if cnp.PyArray_TYPE(array) == type_num and cnp.PyArray_ISCARRAY_RO(array):
         return array
-    if mode != _COPY and cnp.PyArray_SIZE(array) > MOST_COPIED or native_type(cnp.PyArray_TYPE(array)) < 0:
+    if mode != _COPY and cnp.PyArray_SIZE(array) > _MOST_COPIED or native_type(cnp.PyArray_TYPE(array)) < 0:
         return None
-    if type_num == cnp.NPY_FLOAT and native_type(cnp.PyArray_TYPE(array)) == cnp.NPY_DOUBLE:
+    if type_num == cnp.NPY_FLOAT and cnp.PyArray_TYPE(array) == cnp.NPY_DOUBLE:
         return narrowed(copy_of(array, cnp.NPY_DOUBLE))
     return copy_of(array, type_num)
 
@@ -456,6 +459,10 @@ cdef cnp.ndarray in_one_type(call *c, cnp.ndarray a, other):
         return a
     if c.mode == _AS_GIVEN:
         return None
+    if native_type(cnp.PyArray_TYPE(<cnp.ndarray>other)) == cnp.NPY_DOUBLE:
+        c.is_wide = True
+        c.y_type = cnp.NPY_DOUBLE
+        c.job.y_dtype = SL_FLOAT64
     b = as_plain(a, c.y_type, c.mode)
     if b is not None:
         c.owns_x |= <PyObject *>b != <PyObject *>a
@@ -494,7 +501,7 @@ cdef int index_type_of(index_dtype, Py_ssize_t most, bint signed):
         return cnp.NPY_INT64
     try:
         d = _numpy.dtype(index_dtype)
-    except TypeError:
+    except Exception:
         return -1
     if not cnp.PyTypeNum_ISINTEGER(d.type_num) or d.byteorder not in (c"=", c"|"):
         return -1
@@ -547,7 +554,7 @@ cdef bint take_temperature(call *c, cnp.ndarray a, temperature) noexcept:
     if temperature is None:
         return True
     if take_number(temperature, &c.temperature):
-        if c.temperature != 1:
+        if c.temperature != 1 or c.mode != _AS_GIVEN:  # of a number 1 nothing is left there
             c.job.temperature = &c.temperature
         return is_in_range(c.temperature, c.is_wide)
     if not cnp.PyArray_CheckExact(temperature) or not is_float64(temperature):
@@ -637,12 +644,23 @@ cdef bint is_out(call *c, out, int type_num, int ndim, cnp.npy_intp *dims) noexc
     for i in range(ndim):
         if cnp.PyArray_DIM(y, i) != dims[i]:
             return False
-    return c.mode == _COPY or cnp.PyArray_SIZE(y) <= MOST_COPIED or cnp.PyArray_ISCARRAY(y)
+    return c.mode == _COPY or cnp.PyArray_SIZE(y) <= _MOST_COPIED or cnp.PyArray_ISCARRAY(y)
+
+
+cdef inline bint is_chunked(const call *c, cnp.ndarray a) noexcept:
+    """Are results like a so many that those of float64 are made float32 chunk by chunk?"""
+    return c.y_type != c.result_type and c.mode != _COPY and cnp.PyArray_SIZE(a) > _MOST_COPIED
 
 
 cdef inline bint has_result(call *c) noexcept:
     """Can results get the type that the caller wants? float64 as a 16-bit float is left to NumPy."""
     return c.y_type == c.result_type or c.result_type == cnp.NPY_FLOAT
+
+
+cdef bint are_outs(call *c, index, int index_type, out, int ndim, cnp.npy_intp *dims) noexcept:
+    """Is that so of indices and of values, where they are given?"""
+    return (index is None or is_out(c, index, index_type, ndim, dims)) and (
+        out is None or is_out(c, out, c.result_type, ndim, dims))
 
 
 cdef inline bint is_writable_by_kernels(out) noexcept:
@@ -710,6 +728,10 @@ def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperatu
     cdef int ndim
     if a is None or not has_result(&c) or (is_vjp or op == SL_EXPECTATION) and not is_one_axis(axis, mode):
         return None
+    if other is not None and op != SL_EXPECTATION:
+        a = in_one_type(&c, a, other)
+        if a is None:
+            return None
     mask = take_mask(&c, a, where)
     if mask is None or not take_temperature(&c, a, temperature):
         return None
@@ -717,12 +739,13 @@ def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperatu
         if op == SL_EXPECTATION:
             second = take_per_class(&c, other)
         else:
-            a = in_one_type(&c, a, other)
-            second = None if a is None else take_like_x(&c, a, other, cnp.PyArray_TYPE(a))
+            second = take_like_x(&c, a, other, cnp.PyArray_TYPE(a))
         if second is None or op == SL_EXPECTATION and not all_finite(second):
             return None
         args = cnp.PyArray_DATA(second)  # the only member of the arguments of these operations
         c.job.args = &args
+    if is_like_x and is_chunked(&c, a):
+        return None
     if is_like_x:
         ndim = c.ndim
         memcpy(dims, cnp.PyArray_DIMS(a), ndim * sizeof(cnp.npy_intp))
@@ -802,6 +825,8 @@ def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, b
     if mask is None or not take_temperature(&c, a, temperature):
         return None
     ndim = row_dims(&c, a, has_axis, args.k, dims)
+    if not are_outs(&c, index_out, index_type, out, ndim, dims):
+        return None
     index = memory_of(index_out, index_type, ndim, dims)
     if with_logits and (c.x_type != c.result_type or c.x_type != c.y_type or index_type != cnp.NPY_INT64
                         or c.x_type not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)):
@@ -848,9 +873,12 @@ def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, wher
     y_type = index_type_of(index_dtype, c.job.n - 1, ignore is not None) if is_rank else c.y_type
     if y_type < 0:
         return None
+    if out is not None and not is_out(&c, out, y_type if is_rank else c.result_type, ndim, dims):
+        return None
     y = memory_of(out, y_type, ndim, dims)
     args.index = indices(index)
     args.rank = indices(y if is_rank else None)
+    args.sorted = True
     c.job.y = NULL if is_rank else cnp.PyArray_DATA(y)
     if is_rank:
         c.job.temperature = NULL  # changes no order
@@ -983,6 +1011,8 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
         if not PyLong_CheckExact(size):
             return None
         args.draws = PyLong_AsLongAndOverflow(size, &overflow)
+        if overflow or args.draws > PY_SSIZE_T_MAX // c.job.outer:
+            return None
     args.without_replacement = not replace
     index_type = index_type_of(index_dtype, c.job.n - 1, False)
     if args.draws < 1 or not replace and args.draws > c.job.n or c.job.inner != 1 or index_type < 0:
@@ -994,13 +1024,15 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
             or not take_part(&c, a, top_p, True, &p, &args.top_p, &args.top_p_step)
             or not take_part(&c, a, min_p, False, &q, &args.min_p, &args.min_p_step)):
         return None
+    ndim = row_dims(&c, a, size is not None, args.draws, dims)
+    if not are_outs(&c, index_out, index_type, out, ndim, dims):
+        return None
     if uniform is None:
         numbers = rng.random(c.job.outer * args.draws)  # the last step that can fail: they are drawn once
     else:
         numbers = take_uniform(&c, a, uniform, size)
         if numbers is None:
             return None
-    ndim = row_dims(&c, a, size is not None, args.draws, dims)
     index = memory_of(index_out, index_type, ndim, dims)
     if with_values:
         y = memory_of(out, c.y_type, ndim, dims)
@@ -1050,7 +1082,7 @@ cdef cnp.ndarray take_sample_weight(call *c, cnp.ndarray a, weights, bint is_rel
     cdef double *to
     cdef double most = 0
     cdef Py_ssize_t i
-    if w is None or not has_row_shape(c, a, w):
+    if w is None or not has_row_shape(c, a, w) or c.mode == _AS_GIVEN and cnp.PyArray_NDIM(w) == c.ndim:
         return None
     w = as_plain(w, cnp.NPY_DOUBLE, c.mode)
     if w is None or c.mode != _AS_GIVEN:
@@ -1134,7 +1166,9 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
     if not PyLong_CheckExact(ignore):
         return None
     args.ignore_index = PyLong_AsLongLongAndOverflow(ignore, &overflow)
-    if overflow or not take_number(smoothing, &args.label_smoothing) or not 0 <= args.label_smoothing <= 1:
+    if overflow or cnp.PyArray_CheckExact(smoothing) or not take_number(smoothing, &args.label_smoothing):
+        return None
+    if not 0 <= args.label_smoothing <= 1:
         return None
     if weight is not None:
         w = take_per_class(&c, weight)
@@ -1147,6 +1181,7 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
     row_count = c.job.outer * c.job.inner
     args.target = NULL
     args.mass = NULL
+    args.mass_dtype = SL_FLOAT32
     if mass is None and mode == _AS_GIVEN and cnp.PyArray_CheckExact(target) and is_mass(a, target):
         mass = target
     if mass is not None:
@@ -1283,7 +1318,7 @@ def elements(int op, x, dtype, out, temperature=None, other=None, int mode=_AS_G
             return None
         job.x, job.x_dtype = c.job.x, c.job.x_dtype
         job.output = data(second)
-    if out is not None and not is_out(&c, out, c.result_type, c.ndim, cnp.PyArray_DIMS(a)):
+    if is_chunked(&c, a) or out is not None and not is_out(&c, out, c.result_type, c.ndim, cnp.PyArray_DIMS(a)):
         return None
     y = memory_for(&c, a, out)
     if mode == _AS_GIVEN and out is not None:

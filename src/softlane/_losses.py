@@ -464,7 +464,7 @@ def _nll(op: int, name: str, what: str, x: object, target: object, given: _Argum
         nonlocal outside
         dtype = np.float64 if call.compute == np.float64 else None
         found = _core.loss(
-            op, x, classes, axes, some.weight, call.ignore, 0, None, samples, dtype, None, None, False, None, mode,
+            op, x, classes, axes, some.weight, some.ignore, 0, None, samples, dtype, None, None, False, None, mode,
             mass, 1.0, domain.slack, losses,
         )  # fmt: skip
         outside = outside or bool(found)
@@ -494,7 +494,7 @@ def _picked(call: _Call, neutral: float) -> _Call:
     x = np.take_along_axis(call.x, classes, call.axis).astype(compute_dtype(call.dtype, call.loss_dtype), order="C")
     x[ignored] = neutral
     w = np.ones((), call.compute) if call.weight is None else call.weight[classes]
-    return call._replace(x=x, classes=None, mass=np.where(ignored, w.dtype.type(0), w), weight=None)
+    return call._replace(x=x, classes=None, mass=np.where(ignored, w.dtype.type(0), w), weight=None, ignore=-1)
 
 
 def _raise_outside(call: _Call, domain: Domain, neutral: float) -> None:

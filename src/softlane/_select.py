@@ -471,8 +471,8 @@ def _classes_last(k: int, rows: Rows, *others: Array | None) -> tuple[Any, ...]:
 
 
 def _values_of(op: int, rows: Rows, index: Array, y: Array) -> None:
-    """Values, or ranks, of given classes, into y of the same shape."""
-    if index.size == 0:
+    """Values, or ranks, of given classes, into y of the same shape. Without classes all are to be ignored."""
+    if index.size == 0 or rows.classes == 0:
         return
 
     def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, index: Array, y: Array) -> Any:

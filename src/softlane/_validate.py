@@ -90,7 +90,7 @@ def output_dtype(name: str, dtype: object, default: np.dtype[Any]) -> np.dtype[A
         return default
     try:
         found = np.dtype(dtype)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         found = None
     if found is not None and (is_bfloat16(found) or found in _FLOATS):
         return found  # type: ignore[no-any-return]
@@ -276,7 +276,7 @@ def temperatures(name: str, temperature: object) -> Array:
     if t.dtype.kind not in "fiub" and t.dtype.name != "bfloat16":
         raise TypeError(f"{name}: temperature has dtype {t.dtype}, expected real numbers")
     with np.errstate(all="ignore"):
-        t = t.astype(np.float64, copy=False)
+        t = np.require(t, np.float64, "A")
     wrong = ~((t > 0) & (t < np.inf))
     if wrong.any():
         what, value = element("temperature", t, int(wrong.argmax()))
@@ -414,7 +414,7 @@ def index_type(name: str, index_dtype: object, classes: int, ignores: bool = Fal
     """That of indices of so many classes, or of ranks; ignores: -1 is among these."""
     try:
         found = np.dtype(np.int64 if index_dtype is None else index_dtype)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         found = np.dtype(object)
     if found.kind not in "iu" or not found.isnative:
         raise TypeError(f"{name}: index_dtype is {index_dtype!r}, expected a native integer dtype of NumPy")
@@ -607,7 +607,7 @@ def targets_of(name: str, what: str, target: object, shape: tuple[int, ...], axi
             raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
         if t.dtype.kind in "iu":
             _check_one_hot(name, what, t, axis)
-        return Targets(None, t, ignore, math.prod(batch))
+        return Targets(None, t, -1, math.prod(batch))
     if t.shape != batch:
         raise ValueError(
             f"{name}: target has shape {t.shape}, expected {batch} for class indices or {shape} for class probabilities"
@@ -652,7 +652,7 @@ def _indices(name: str, target: Array, n: int, ignore: int) -> tuple[Array, int,
         if beyond.any():
             _raise_wrong(name, target, int(np.argmax(beyond)), n, ignore)
         index, known = np.where(ignored, none, target.astype(np.int64)), none
-    index = np.ascontiguousarray(index, dtype=np.int64).reshape(target.shape)
+    index = np.require(index, np.int64, ["C", "A"]).reshape(target.shape)
     wrong, counted = _core.wrong_target(index, n, known)
     if wrong < 0 and known != ignore and not unsigned and (index == none).any():
         wrong = int(np.argmax(index == none))
