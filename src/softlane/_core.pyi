@@ -34,6 +34,7 @@ AS_GIVEN: int
 CHECKED: int
 COPY: int
 MOST_COPIED: int
+MOST_CLASSES: int
 TEMPERATURE_LIMITS: tuple[float, float]
 
 def rows(

@@ -174,7 +174,8 @@ cdef double TEMPERATURE_LIMIT_F64 = 2.0**100
 TEMPERATURE_LIMITS = TEMPERATURE_LIMIT_F32, TEMPERATURE_LIMIT_F64
 
 # Classes of a row that the lists of the float32 kernels have no numbers for.
-cdef int64_t MOST_CLASSES = 1LL << 32
+cdef int64_t TOO_MANY_CLASSES = 1LL << 32
+MOST_CLASSES = TOO_MANY_CLASSES
 
 # Elements from which a call is worth giving the GIL away: some 2 us of work.
 cdef enum:
@@ -240,8 +241,8 @@ cdef inline bint is_in_range(double t, bint is_wide) noexcept:
 
 
 # ---- arguments ------------------------------------------------------------------------------------------------------
-# Public functions try `rows`, `select`, ... first, with their arguments as they came (AS_GIVEN). Where these are plain
-# the result comes back; None says that nothing was computed, and that the Python files have to check, convert or cut
+# Public functions try `rows`, `topk`, ... first, with their arguments as they came (AS_GIVEN). Where these are plain
+# the result comes back. None says that nothing was written, and that the Python files have to check, convert or cut
 # something. They then call the same function with arrays that they have checked (CHECKED), or with chunks of them
 # (COPY).
 #
@@ -250,9 +251,9 @@ cdef inline bint is_in_range(double t, bint is_wide) noexcept:
 # MOST_COPIED elements.
 
 cdef enum mode:
-    _AS_GIVEN  # `out` may overlap anything or be read-only; results of shapes that do not fit are not plain
-    _CHECKED   # as the Python files have checked it; large arrays are not copied
-    _COPY      # the same, and arrays of any size are copied
+    _AS_GIVEN  # nobody has checked an argument: `out` may be of another shape, read-only, or overlap the others
+    _CHECKED   # the Python files have; arrays up to MOST_COPIED elements are copied, where that has to be
+    _COPY      # the same, with arrays of any size
 
 AS_GIVEN = <int>_AS_GIVEN
 CHECKED = <int>_CHECKED
@@ -395,6 +396,7 @@ cdef inline bint take_axes(call *c, axis) noexcept:
 
 
 cdef inline bint is_one_axis(axis, int mode) noexcept:
+    """Is it an integer? What has been checked is right for its operation: it comes as a tuple."""
     return mode != _AS_GIVEN or PyLong_CheckExact(axis)
 
 
@@ -547,26 +549,34 @@ cdef inline bint is_float64(a) noexcept:
     return cnp.PyArray_TYPE(<cnp.ndarray>a) == cnp.NPY_DOUBLE and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>a)
 
 
+cdef bint take_row_numbers(call *c, cnp.ndarray a, numbers, double *one, const double **at, Py_ssize_t *step) noexcept:
+    """One number, which goes to `one`, or a plain array of one for each row; NULL for None."""
+    at[0] = one
+    step[0] = 0
+    if numbers is None:
+        at[0] = NULL
+    elif not take_number(numbers, one):
+        if not cnp.PyArray_CheckExact(numbers) or not is_float64(numbers):
+            return False
+        if not has_row_shape(c, a, <cnp.ndarray>numbers):
+            return False
+        at[0] = <const double *>cnp.PyArray_DATA(<cnp.ndarray>numbers)
+        step[0] = cnp.PyArray_SIZE(<cnp.ndarray>numbers) > 1
+    return True
+
+
 cdef bint take_temperature(call *c, cnp.ndarray a, temperature) noexcept:
-    """One number, or a plain array of float64 of one for each row; nothing to do for None."""
+    """One number, or one for each row, all of which the kernels take"""
     cdef Py_ssize_t row
-    cdef cnp.ndarray t
-    if temperature is None:
+    if not take_row_numbers(c, a, temperature, &c.temperature, &c.job.temperature, &c.job.temperature_step):
+        return False
+    if c.job.temperature == NULL:
         return True
-    if take_number(temperature, &c.temperature):
-        if c.temperature != 1 or c.mode != _AS_GIVEN:  # of a number 1 nothing is left there
-            c.job.temperature = &c.temperature
-        return is_in_range(c.temperature, c.is_wide)
-    if not cnp.PyArray_CheckExact(temperature) or not is_float64(temperature):
-        return False
-    t = <cnp.ndarray>temperature
-    if not has_row_shape(c, a, t):
-        return False
-    c.job.temperature = <const double *>cnp.PyArray_DATA(t)  # also where it is 1: other rows may have others
-    c.job.temperature_step = cnp.PyArray_SIZE(t) > 1
-    for row in range(cnp.PyArray_SIZE(t)):
+    for row in range(cnp.PyArray_SIZE(<cnp.ndarray>temperature) if c.job.temperature != &c.temperature else 1):
         if not is_in_range(c.job.temperature[row], c.is_wide):
             return False
+    if c.job.temperature == &c.temperature and c.temperature == 1 and c.mode == _AS_GIVEN:
+        c.job.temperature = NULL  # but not where an array has it, whose other rows may have others
     return True
 
 
@@ -813,7 +823,7 @@ def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, b
     cdef cnp.npy_intp dims[64]
     cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, False, mode), mask, index, y = None
     cdef int ndim, index_type, overflow = 0
-    if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not PyLong_CheckExact(k):
+    if a is None or not has_result(&c) or c.job.n >= TOO_MANY_CLASSES and not c.is_wide or not PyLong_CheckExact(k):
         return None
     index_type = index_type_of(index_dtype, c.job.n - 1, False)
     if axis is not None and not is_one_axis(axis, mode):
@@ -855,7 +865,7 @@ def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, wher
     cdef int ndim, y_type, overflow = 0
     cdef Py_ssize_t counted
     cdef bint is_rank = op == SL_RANK
-    if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
+    if a is None or not has_result(&c) or c.job.n >= TOO_MANY_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
         return None
     if ignore is not None:
         if not PyLong_CheckExact(ignore):
@@ -908,22 +918,6 @@ cdef int run_without_ignored(call *c, sl_select_args *args, cnp.ndarray index, c
 
 
 # ---- draws -----------------------------------------------------------------------------------------------------------
-
-cdef bint take_row_numbers(call *c, cnp.ndarray a, numbers, double *one, const double **at, Py_ssize_t *step) noexcept:
-    """One number, which goes to `one`, or a plain array of one for each row; NULL for None."""
-    at[0] = one
-    step[0] = 0
-    if numbers is None:
-        at[0] = NULL
-    elif not take_number(numbers, one):
-        if not cnp.PyArray_CheckExact(numbers) or not is_float64(numbers):
-            return False
-        if not has_row_shape(c, a, <cnp.ndarray>numbers):
-            return False
-        at[0] = <const double *>cnp.PyArray_DATA(<cnp.ndarray>numbers)
-        step[0] = cnp.PyArray_SIZE(<cnp.ndarray>numbers) > 1
-    return True
-
 
 cdef bint take_part(call *c, cnp.ndarray a, numbers, bint above_zero, double *one, const double **at,
                     Py_ssize_t *step) noexcept:
@@ -1004,7 +998,7 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
     cdef double p, q
     cdef int64_t k
     cdef int ndim, index_type, overflow = 0
-    if a is None or not has_result(&c) or c.job.n >= MOST_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
+    if a is None or not has_result(&c) or c.job.n >= TOO_MANY_CLASSES and not c.is_wide or not is_one_axis(axis, mode):
         return None
     args.draws = 1
     if size is not None:
@@ -1050,7 +1044,7 @@ cdef enum reduction_of:
     _MEAN
     _SUM
     _NONE
-    _NEITHER  # of these; or losses and gradients as the chunks of a call get them
+    _NEITHER  # of these: wrong as given, and None in a chunk
 
 
 cdef inline reduction_of take_reduction(reduction) noexcept:

@@ -8,18 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
-from softlane._chunks import Axes, Kernel, apply_to_rows
-from softlane._rows import Rows, result_for, run
-from softlane._validate import (
-    Array,
-    as_array,
-    class_values,
-    compute_dtype,
-    normalise_axis,
-    options,
-    output_dtype,
-    result_dtype,
-)
+from softlane._chunks import Axes, apply_to_rows, for_numpy
+from softlane._rows import check, result_for, run
+from softlane._validate import Array, class_values, compute_dtype
 
 
 def expectation(
@@ -93,39 +84,25 @@ def _expectation(
     x: object, values: object, axis: object, where: object, temperature: object, dtype: object, out: object
 ) -> Any:
     name = "expectation"
-    a = as_array(name, x)
-    native = result_dtype(name, a.dtype)
-    wanted = output_dtype(name, dtype, compute_dtype(native))
-    compute = compute_dtype(native, wanted)
-    axis = normalise_axis(name, axis, a.ndim)
-    asked = options(name, a.shape, axis, where, temperature)
-    v = class_values(name, values, a.shape, axis, compute)
-    rows = Rows(a.reshape(a.shape or (1,)), asked.axes, asked.mask, asked.temperature, compute)
-    result = asked.batch if a.shape else ()
-    y = result_for(name, out, result, asked.kept, wanted, (rows.x, v, rows.mask, rows.temperature))
+    call = check(name, x, axis, where, temperature, dtype, is_per_row=True)
+    rows, k = call.rows, call.rows.axes[0]
+    v = class_values(name, values, () if call.is_scalar else rows.x.shape, k, rows.compute)
+    y = result_for(name, out, call.reduced(False), call.kept, call.dtype, (v, *rows.arrays))
     if rows.x.size == 0:
         y.view.fill(0)
     elif v.ndim == 1 and np.isfinite(v).all():
         run(_core.EXPECTATION, rows, y.view, values=v)
     else:
-        v = np.broadcast_to(v.reshape(-1, *(1,) * (a.ndim - axis - 1)) if v.ndim == 1 else v, rows.x.shape)
-        arrays = (rows.x, rows.mask, rows.temperature)
-        apply_to_rows(_of_elements(compute), compute, rows.axes, arrays, (v,), (y.view,))
+        v = np.broadcast_to(v.reshape(-1, *(1,) * (rows.x.ndim - k - 1)) if v.ndim == 1 else v, rows.x.shape)
+        kernel = for_numpy(_mean_of_elements)
+        apply_to_rows(kernel, rows.compute, rows.axes, rows.arrays, (v,), (y.view,))
     return y.give()
 
 
-def _of_elements(compute: np.dtype[Any]) -> Kernel:
+def _mean_of_elements(axes: Axes, x: Array, mask: Array | None, t: Array | None, v: Array, y: Array) -> None:
     """The mean of a value for each element, by NumPy. A product is 0 where the probability is."""
-
-    def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, v: Array, y: Array) -> Any:
-        if mode == _core.CHECKED and x.size > _core.MOST_COPIED:
-            return None
-        dtype = compute_dtype(x.dtype, compute)
-        p = _core.rows(_core.SOFTMAX, x, axes, dtype, None, False, mask, t, None, mode)
-        with np.errstate(all="ignore"):
-            products = np.where(p == 0, 0, p * v.astype(np.float64))
-            products = np.ascontiguousarray(np.moveaxis(products, axes[0], -1))
-            y[...] = np.expand_dims(products.sum(axis=-1), axes[0])
-        return y
-
-    return kernel
+    compute = compute_dtype(x.dtype, v.dtype)
+    p = _core.rows(_core.SOFTMAX, x, axes, compute, None, False, mask, t, None, _core.COPY)
+    products = np.where(p == 0, 0, p * v.astype(np.float64))
+    products = np.ascontiguousarray(np.moveaxis(products, axes[0], -1))
+    y[...] = np.expand_dims(products.sum(axis=-1), axes[0])

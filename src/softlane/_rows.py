@@ -6,7 +6,7 @@ What `_core.rows` does not take as it came is checked here, and goes on as one c
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from softlane._validate import (
     check_out,
     compute_dtype,
     is_plain,
+    normalise_axis,
     options,
     output_dtype,
     overlaps,
@@ -29,7 +30,7 @@ _OF_NO_CLASS = {_core.LOGSUMEXP: -math.inf, _core.EXPECTATION: 0.0, _core.ENTROP
 
 
 class Rows(NamedTuple):
-    """Checked: an x with at least one dimension, its class axes side by side, and what goes with it (see `Options`)."""
+    """Checked: an x with at least one dimension, its class axes, and what goes with it (see `Options`)."""
 
     x: Array
     axes: Axes
@@ -44,6 +45,56 @@ class Rows(NamedTuple):
     @property
     def classes(self) -> int:
         return math.prod([self.x.shape[i] for i in self.axes])
+
+
+class Call(NamedTuple):
+    """Checked. dtype is that of results, stored is the one in which the kernels write them."""
+
+    rows: Rows
+    dtype: np.dtype[Any]
+    kept: tuple[int, ...]
+    batch: tuple[int, ...]
+    is_scalar: bool  # x is 0-d
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        return self.rows.compute if self.rows.compute == np.float64 else self.dtype
+
+    def shape(self, k: int) -> tuple[int, ...]:
+        """k numbers for each row, along the class axis."""
+        return tuple([k if i == self.rows.axes[0] else n for i, n in enumerate(self.kept)])
+
+    def reduced(self, keepdims: bool) -> tuple[int, ...]:
+        """One number for each row, as the caller gets it."""
+        return () if self.is_scalar else self.kept if keepdims else self.batch
+
+    def give(self, a: Array, dtype: np.dtype[Any], has_axis: bool) -> Any:
+        with np.errstate(all="ignore"):
+            a = a.astype(dtype, copy=False)
+        return a if has_axis else a.reshape(self.reduced(False))[()]
+
+
+def check(
+    name: str,
+    x: object,
+    axis: object,
+    where: object,
+    temperature: object,
+    dtype: object,
+    *,
+    is_per_row: bool = False,
+    axes: Literal["one", "one or all", "any"] = "one",
+) -> Call:
+    """is_per_row: results are one number for each row, which is worth 32 bits also where logits have 16."""
+    a = as_array(name, x)
+    if axes == "one" or (axes == "one or all" and axis is not None):
+        axis = normalise_axis(name, axis, a.ndim)
+    native = result_dtype(name, a.dtype)
+    wanted = output_dtype(name, dtype, compute_dtype(native) if is_per_row else native)
+    asked = options(name, a.shape, axis, where, temperature)
+    compute = compute_dtype(native, wanted)
+    rows = Rows(a.reshape(a.shape or (1,)), asked.axes, asked.mask, asked.temperature, compute)
+    return Call(rows, wanted, asked.kept, asked.batch, a.ndim == 0)
 
 
 class Result(NamedTuple):
@@ -98,20 +149,14 @@ def call(
     temperature: object,
 ) -> Any:
     """Any call of an operation without arguments of its own."""
-    a = as_array(name, x)
-    native = result_dtype(name, a.dtype)
-    wanted = output_dtype(name, dtype, compute_dtype(native) if op == _core.ENTROPY else native)
-    asked = options(name, a.shape, axis, where, temperature)
-    shape = a.shape or (1,)
-    compute = compute_dtype(native, wanted)
-    x = a.reshape(shape)
-    others = (asked.mask, asked.temperature)
+    given = check(name, x, axis, where, temperature, dtype, is_per_row=op == _core.ENTROPY, axes="any")
+    rows, others = given.rows, given.rows.arrays[1:]
     if op in _OF_NO_CLASS:
-        result = () if not a.shape else asked.kept if keepdims else asked.batch
-        y = result_for(name, out, result, asked.kept, wanted, (x, *others))
+        y = result_for(name, out, given.reduced(keepdims), given.kept, given.dtype, rows.arrays)
     else:
-        y = result_for(name, out, a.shape, shape, wanted, others, (x,))
-    rows, view = together(Rows(x, asked.axes, *others, compute), y.view)
+        shape = rows.x.shape
+        y = result_for(name, out, () if given.is_scalar else shape, shape, given.dtype, others, (rows.x,))
+    rows, view = together(rows, y.view)
     run(op, rows, view)
     return y.give()
 

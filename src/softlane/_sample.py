@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from softlane import _core
 from softlane._chunks import Axes, apply_to_rows
-from softlane._rows import at_the_end
-from softlane._select import Call, check
+from softlane._rows import Call, at_the_end, check
 from softlane._validate import (
     Array,
     check_class_count,

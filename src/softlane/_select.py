@@ -9,20 +9,14 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from softlane import _core
 from softlane._chunks import Axes, apply_to_rows, are_far
-from softlane._rows import Rows, at_the_end
+from softlane._rows import Call, Rows, at_the_end, check
 from softlane._validate import (
     Array,
-    as_array,
     check_class_count,
     check_k,
     check_kind,
-    compute_dtype,
     given_classes,
     index_type,
-    normalise_axis,
-    options,
-    output_dtype,
-    result_dtype,
 )
 
 _TOPK = {"probs": _core.TOPK_PROBS, "log_probs": _core.TOPK_LOG_PROBS, "logits": _core.TOPK}
@@ -348,55 +342,6 @@ def rank(
 # ---- arguments of any layout and dtype ------------------------------------------------------------------------------
 
 
-class Call(NamedTuple):
-    """Checked. dtype is that of values, stored is the one in which the kernels write them."""
-
-    rows: Rows
-    dtype: np.dtype[Any]
-    kept: tuple[int, ...]
-    batch: tuple[int, ...]
-    is_scalar: bool  # x is 0-d
-
-    @property
-    def classes(self) -> int:
-        return self.rows.classes
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        return self.rows.compute if self.rows.compute == np.float64 else self.dtype
-
-    def shape(self, k: int) -> tuple[int, ...]:
-        """k numbers for each row, along the class axis."""
-        return tuple([k if i == self.rows.axes[0] else n for i, n in enumerate(self.kept)])
-
-    def give(self, a: Array, dtype: np.dtype[Any], has_axis: bool) -> Any:
-        with np.errstate(all="ignore"):
-            a = a.astype(dtype, copy=False)
-        return a if has_axis else a.reshape(() if self.is_scalar else self.batch)[()]
-
-
-def check(
-    name: str,
-    x: object,
-    axis: object,
-    where: object,
-    temperature: object,
-    dtype: object,
-    *,
-    is_per_row: bool = False,
-    all_axes: bool = False,
-) -> Call:
-    """is_per_row: values are one number for each row, which is worth 32 bits also where logits have 16."""
-    a = as_array(name, x)
-    axis = axis if all_axes and axis is None else normalise_axis(name, axis, a.ndim)
-    native = result_dtype(name, a.dtype)
-    wanted = output_dtype(name, dtype, compute_dtype(native) if is_per_row else native)
-    asked = options(name, a.shape, axis, where, temperature)
-    compute = compute_dtype(native, wanted)
-    rows = Rows(a.reshape(a.shape or (1,)), asked.axes, asked.mask, asked.temperature, compute)
-    return Call(rows, wanted, asked.kept, asked.batch, a.ndim == 0)
-
-
 def _argmax(
     x: object,
     axis: object,
@@ -407,7 +352,7 @@ def _argmax(
     dtype: object,
     index_dtype: object,
 ) -> tuple[Any, Any]:
-    call = check("argmax", x, axis, where, temperature, dtype, all_axes=True)
+    call = check("argmax", x, axis, where, temperature, dtype, axes="one or all")
     check_class_count("argmax", call.rows.x.shape, call.rows.axes, call.rows.compute)
     integers = index_type("argmax", index_dtype, call.rows.classes)
     index, y = _largest(call, 1, "probs" if return_probs else "logits", True, integers)

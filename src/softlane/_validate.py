@@ -350,7 +350,7 @@ def check_class_count(
     n = math.prod(shape[i] for i in axes)
     if n < least:
         raise ValueError(f"{name}: x has shape {shape}: axis {axes[0]} needs at least one class")
-    if n >= 1 << 32 and compute_dtype(dtype) == np.float32:
+    if n >= _core.MOST_CLASSES and compute_dtype(dtype) == np.float32:
         raise ValueError(f"{name}: x has {n} classes, expected less than 2^32 where dtype is {dtype}")
 
 
