@@ -267,10 +267,10 @@ class Sparse(Frame):
     [
         (None, "x is NoneType"),
         ({"a": 1}, "x is dict"),
-        (Frame(), r"x is Frame, an array of objects \(float\).*; x\.to_numpy\(float\) makes numbers of it"),
+        (Frame(), r"x is Frame, an array of objects \(NoneType\).*; x\.to_numpy\(float\) makes numbers of it"),
         (Sparse(), r"x is Sparse.*; x\.toarray\(\) makes a plain array of it"),
         ([decimal.Decimal(1), 2], r"x is list, an array of objects \(Decimal\), dtype object"),
-        (np.array([1, None]), r"x is ndarray of objects \(int\)"),
+        (np.array([1, None]), r"x is ndarray of objects \(NoneType\)"),
     ],
 )
 def test_objects(x, words):
@@ -300,7 +300,7 @@ def test_errors_of_options_name_what_would_do():
             softlane.softmax([1.0, 2.0], temperature=t)
     with pytest.raises(ValueError, match=r"argmax$"):
         softlane.softmax([1.0, 2.0], temperature=0)
-    with pytest.raises(ValueError, match=r"top_p is 0.*top_k=1 leaves the first class alone$"):
+    with pytest.raises(ValueError, match=r"top_p is 0.*top_k=1 keeps only the first class$"):
         softlane.sample([1.0, 2.0], top_p=0)
     with pytest.raises(TypeError, match="expected a NumPy dtype"):
         softlane.softmax([1.0, 2.0], dtype=object())

@@ -49,8 +49,13 @@ def test_every_public_object_is_documented(name):
         sections.append("Notes")
     for section in [*sections, "Examples"]:
         assert f"\n{section}\n{'-' * len(section)}\n" in text, section
+    # `name : type`, or several names above one description
+    names = [
+        line.partition(" : ")[0] for line in text.splitlines() if re.match(r"[a-z_]+(, [a-z_]+)+$|[a-z_]+ : ", line)
+    ]
+    documented = [name for line in names for name in line.split(", ")]
     for parameter in parameters:
-        assert f"\n{parameter} : " in text, parameter
+        assert parameter in documented, parameter
 
 
 @pytest.mark.parametrize("name", PUBLIC)

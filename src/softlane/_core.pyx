@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True
-"""Compute calls whose arguments are plain, and return None for all others. Releases the GIL, raises only MemoryError.
+"""Compute calls whose arguments are plain, and return None for all others. Releases the GIL. Raises only MemoryError, and
+what the flags of a call (such as keepdims) or its random generator raise.
 
 What is wrong with an argument is said in _validate.py, algorithms are in csrc/.
 """
@@ -668,7 +669,7 @@ cdef inline bint has_result(call *c) noexcept:
 
 
 cdef bint are_outs(call *c, index, int index_type, out, int ndim, cnp.npy_intp *dims) noexcept:
-    """Is that so of indices and of values, where they are given?"""
+    """Do index and out, where they are given, have the type and shape of the results?"""
     return (index is None or is_out(c, index, index_type, ndim, dims)) and (
         out is None or is_out(c, out, c.result_type, ndim, dims))
 
@@ -685,7 +686,7 @@ cdef cnp.ndarray memory_of(out, int type_num, int ndim, cnp.npy_intp *dims):
 
 
 cdef cnp.ndarray memory_for(call *c, cnp.ndarray a, out):
-    """The same for results like x: a copy of x that nobody else has may take them."""
+    """What the kernels write results like x to: out, else a copy of x that nobody else has, else a new array."""
     if c.owns_x and cnp.PyArray_TYPE(a) == c.y_type and not is_writable_by_kernels(out):
         return a
     return memory_of(out, c.y_type, c.ndim, cnp.PyArray_DIMS(a))
@@ -700,7 +701,7 @@ cdef bint is_apart(cnp.ndarray y, b) noexcept:
 
 
 cdef inline bint is_apart_or_same(cnp.ndarray y, b) noexcept:
-    """The same, or are they the same elements of one type?"""
+    """Do they share no memory, or are they the same elements of one type?"""
     if b is not None and cnp.PyArray_DATA(y) == cnp.PyArray_DATA(<cnp.ndarray>b):
         return cnp.PyArray_TYPE(y) == cnp.PyArray_TYPE(<cnp.ndarray>b) and cnp.PyArray_SAMESHAPE(y, <cnp.ndarray>b)
     return is_apart(y, b)
@@ -800,7 +801,7 @@ cdef void gather_logits(const call *c, cnp.ndarray index, cnp.ndarray y) noexcep
         value = (<const double *>c.job.x)[place] if c.is_wide else (<const float *>c.job.x)[place]
         if c.job.mask != NULL and not c.job.mask[place]:
             value = -INFINITY
-        elif i % args.k and first != first:  # k is 1 where inner is not
+        elif i % args.k and first != first:  # k == 1 if inner > 1
             value = first
         if i % args.k == 0:
             first = value
@@ -921,7 +922,7 @@ cdef int run_without_ignored(call *c, sl_select_args *args, cnp.ndarray index, c
 
 cdef bint take_part(call *c, cnp.ndarray a, numbers, bint above_zero, double *one, const double **at,
                     Py_ssize_t *step) noexcept:
-    """The same for numbers from 0 to 1"""
+    """As take_row_numbers, for numbers from 0 (or above 0) to 1"""
     cdef Py_ssize_t i
     if not take_row_numbers(c, a, numbers, one, at, step):
         return False
@@ -932,7 +933,7 @@ cdef bint take_part(call *c, cnp.ndarray a, numbers, bint above_zero, double *on
 
 
 cdef bint take_counts(call *c, cnp.ndarray a, numbers, int64_t *one, const int64_t **at, Py_ssize_t *step) noexcept:
-    """The same for numbers above 0, of int64"""
+    """As take_row_numbers, for numbers above 0 of int64"""
     cdef int overflow = 0
     cdef Py_ssize_t i
     cdef cnp.ndarray b
@@ -1022,7 +1023,7 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
     if not are_outs(&c, index_out, index_type, out, ndim, dims):
         return None
     if uniform is None:
-        numbers = rng.random(c.job.outer * args.draws)  # the last step that can fail: they are drawn once
+        numbers = rng.random(c.job.outer * args.draws)  # nothing after this returns None, lest numbers are drawn twice
     else:
         numbers = take_uniform(&c, a, uniform, size)
         if numbers is None:
@@ -1366,7 +1367,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     if with_grad:
         job.op = SL_BINARY_CROSS_ENTROPY_GRAD if is_logits else SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
         if mode == _AS_GIVEN and grad_out is not None and not is_logits:
-            return None  # which has to be as it was where a probability is wrong
+            return None  # grad_out has to stay unchanged if a probability is invalid
         grad = take_gradient(&c, a, grad_out)
         if grad is None:
             return None

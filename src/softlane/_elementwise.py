@@ -40,11 +40,12 @@ def sigmoid(
     x : array_like
         Any shape; dtypes as in `softmax`.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: positive, finite numbers, which broadcast to the shape of `x`.
+        Positive number or numbers that divide `x`; broadcasts to the shape of `x`.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64.
+        The dtype of the result: float16, bfloat16, float32 or float64.
     out : ndarray, optional
-        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+        Array to write to, of the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap
+        it.
 
     Returns
     -------
@@ -86,11 +87,11 @@ def log_sigmoid(
     x : array_like
         Any shape; dtypes as in `softmax`.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: positive, finite numbers, which broadcast to the shape of `x`.
+        Positive number or numbers that divide `x`; broadcasts to the shape of `x`.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64.
+        The dtype of the result: float16, bfloat16, float32 or float64.
     out : ndarray, optional
-        Where to write, as in `sigmoid`.
+        Array to write to, as in `sigmoid`.
 
     Returns
     -------
@@ -124,16 +125,16 @@ def sigmoid_grad(grad: ArrayLike, y: ArrayLike, *, out: NDArray[Any] | None = No
     Parameters
     ----------
     grad : array_like
-        Gradient with respect to `y`; its shape and dtype.
+        Gradient with respect to `y`, of its shape and dtype.
     y : array_like
         What `sigmoid` returned.
     out : ndarray, optional
-        Where to write, as in `sigmoid`; may be `grad` or `y`.
+        Array to write to, as in `sigmoid`; may be `grad` or `y`.
 
     Returns
     -------
     ndarray or NumPy scalar
-        Gradient with respect to what `sigmoid` was taken of, so to ``x / temperature`` where there was one.
+        Gradient with respect to the argument of the sigmoid, which is ``x / temperature`` if there was one.
 
     Raises
     ------
@@ -175,28 +176,29 @@ def binary_cross_entropy(
     target : array_like
         Class 0 or 1, or the probability of class 1; broadcasts to the shape of `probs`.
     weight : array_like, optional
-        Of each element; broadcasts to the shape of `probs`.
-    reduction : {"mean", "sum", "none"}, optional
+        Weight of each element; broadcasts to the shape of `probs`.
+    reduction : {"mean", "sum", "none"}, default "mean"
         "mean" divides by the number of elements.
     dtype : data-type, optional
-        Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `probs` are
+        The dtype of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `probs` are
         computed in that.
 
     Returns
     -------
     NumPy scalar or ndarray
-        In nats; dtypes as from `cross_entropy`. A term with factor 0 contributes 0, one of probability 0 is inf.
+        In nats; dtypes as from `cross_entropy`. A term with factor 0 contributes 0; ``log(0)`` with another factor
+        gives inf.
 
     Raises
     ------
     TypeError, ValueError
-        If a dtype is not supported, a shape does not broadcast, `reduction` is none of the three, or a number is no
-        probability; the message names the first one.
+        If a dtype is not supported, a shape does not broadcast, `reduction` is none of the three, or an element of
+        `probs` is outside ``[0, 1]``; the message names the first one.
 
     Notes
     -----
-    Logarithms, products and sums are of float64, rounded once; the same bits on every instruction set. A weight of 0
-    hides an infinite loss, never a NaN.
+    Logarithms, products and sums are of float64, rounded once; the same bits on every instruction set. With a
+    weight of 0 an infinite loss counts as 0, and NaN stays NaN.
 
     Examples
     --------
@@ -228,14 +230,10 @@ def binary_cross_entropy_with_grad(
 
     Parameters
     ----------
-    probs : array_like
-    target : array_like
-    weight : array_like, optional
-    reduction : {"mean", "sum", "none"}, optional
-    dtype : data-type, optional
-        All of them as in `binary_cross_entropy`.
+    probs, target, weight, reduction, dtype
+        As in `binary_cross_entropy`.
     grad_out : ndarray, optional
-        Where to write the gradient, as in `cross_entropy_with_grad`.
+        Array to write the gradient to, as in `cross_entropy_with_grad`.
 
     Returns
     -------
@@ -297,16 +295,15 @@ def binary_cross_entropy_with_logits(
     target : array_like
         Class 0 or 1, or the probability of class 1; broadcasts to the shape of `logits`.
     weight : array_like, optional
-        Of each element; broadcasts to the shape of `logits`.
+        Weight of each element; broadcasts to the shape of `logits`.
     pos_weight : array_like, optional
-        Of the part of class 1; broadcasts to the shape of `logits`, for example ``(C,)``.
+        Weight of the term of class 1; broadcasts to the shape of `logits`, for example ``(C,)``.
     temperature : float or array_like, optional
-        The result is that for ``logits / temperature``: positive, finite numbers, which broadcast to the shape of
-        `logits`.
-    reduction : {"mean", "sum", "none"}, optional
+        Positive number or numbers that divide `logits`; broadcasts to the shape of `logits`.
+    reduction : {"mean", "sum", "none"}, default "mean"
         "mean" divides by the number of elements.
     dtype : data-type, optional
-        Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
+        The dtype of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
         computed in that.
 
     Returns
@@ -317,12 +314,14 @@ def binary_cross_entropy_with_logits(
     Raises
     ------
     TypeError, ValueError
-        As `binary_cross_entropy`, and if a temperature is not positive and finite.
+        If a dtype is not supported, a shape does not broadcast, `reduction` is none of the three, or a temperature is
+        not positive and finite.
 
     Notes
     -----
-    A weight of 0 hides an infinite loss, never a NaN. Weights are of the dtype that the loss is computed in: one beyond
-    the range of float32 counts as infinite beside float32 logits, and leaves a loss of 0 as it is.
+    With a weight of 0 an infinite loss counts as 0, and NaN stays NaN. Weights are converted to the dtype that the loss
+    is computed in: one beyond the range of float32 counts as infinite beside float32 logits, and leaves a loss of 0 as
+    it is.
 
     Examples
     --------
@@ -356,16 +355,10 @@ def binary_cross_entropy_with_logits_with_grad(
 
     Parameters
     ----------
-    logits : array_like
-    target : array_like
-    weight : array_like, optional
-    pos_weight : array_like, optional
-    temperature : float or array_like, optional
-    reduction : {"mean", "sum", "none"}, optional
-    dtype : data-type, optional
-        All of them as in `binary_cross_entropy_with_logits`.
+    logits, target, weight, pos_weight, temperature, reduction, dtype
+        As in `binary_cross_entropy_with_logits`.
     grad_out : ndarray, optional
-        Where to write the gradient, as in `cross_entropy_with_grad`.
+        Array to write the gradient to, as in `cross_entropy_with_grad`.
 
     Returns
     -------
@@ -373,12 +366,13 @@ def binary_cross_entropy_with_logits_with_grad(
         As from `binary_cross_entropy_with_logits`.
     grad : ndarray
         Of the mean, of the sum, or, for "none", of each element's own loss. ``sigmoid(logits) - target`` in the
-        simplest case; with a temperature, over it. `grad_out` where given.
+        simplest case; with a temperature, that is divided by it. `grad_out` where given.
 
     Raises
     ------
     TypeError, ValueError
-        As `binary_cross_entropy`, and for a `grad_out` of the wrong shape or dtype; before anything is written.
+        As `binary_cross_entropy_with_logits`, and for a `grad_out` of the wrong shape or dtype; before anything is
+        written.
 
     Examples
     --------

@@ -28,20 +28,20 @@ def entropy(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, tuple of int or None, optional
-        The class axis, the last one by default; several count as one, None is all.
-    keepdims : bool, optional
-        Leave the axis in the result, with length 1.
+    axis : int, tuple of int or None, default -1
+        The class axis. A tuple counts as one axis, None means all axes.
+    keepdims : bool, default False
+        Keep the axis in the result, with length 1.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is computed in
-        that.
+        The dtype of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        computed in that.
     where : array_like of bool, optional
-        The elements that count; broadcasts to the shape of `x`.
+        True for the elements to include; broadcasts to the shape of `x`.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
-        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+        Positive number that divides `x`, or an array of one for each row. An array broadcasts to the shape of `x`
+        without `axis`, or to that of `x` with length 1 along `axis`.
     out : ndarray, optional
-        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+        Array to write to, of the shape and dtype of the result, any layout. May overlap `x`.
 
     Returns
     -------
@@ -56,12 +56,12 @@ def entropy(
 
     Notes
     -----
-    A row with NaN or +inf, or of -inf only, gives NaN. One with nothing that counts gives 0, the sum of no terms, and
-    so does an axis of length 0. A class at -inf beside finite values contributes 0.
+    A row with NaN or +inf, or of -inf only, gives NaN. One with no element left by `where` gives 0, the sum of no
+    terms, and so does an axis of length 0. A class at -inf beside finite values contributes 0.
 
     float32 and float64 results are within 2 ULP of the exact value, also where one class has nearly all weight and the
     entropy is 1e-12: with ``m = max(x)`` and ``e = exp(x - m)`` this is ``log(sum(e)) + sum(e * (m - x)) / sum(e)``, in
-    which nothing cancels. Bits as in `softmax`. `x` is read once. Memory is the result's alone.
+    which nothing cancels. The bits are reproducible, as those of `softmax`. `x` is read once.
 
     Examples
     --------
@@ -69,8 +69,7 @@ def entropy(
     >>> softlane.entropy(np.array([[0.0, 0.0], [30.0, 0.0]]))
     array([6.93147181e-01, 2.90086312e-12])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.entropy(x, temperature=t[:, None])
@@ -102,20 +101,20 @@ def kl_divergence(
         Logits of the first distribution, of any shape and layout; dtypes as in `softmax`.
     y : array_like
         Logits of the second one; broadcasts with `x`.
-    axis : int, tuple of int or None, optional
+    axis : int, tuple of int or None, default -1
         The class axis of what they broadcast to, the last one by default; several count as one, None is all.
-    keepdims : bool, optional
-        Leave the axis in the result, with length 1.
+    keepdims : bool, default False
+        Keep the axis in the result, with length 1.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64. By default float64 where `x` or `y` is computed in that,
-        else float32.
+        The dtype of the result: float16, bfloat16, float32 or float64. By default float64 where `x` or `y` is computed
+        in that, else float32.
     where : array_like of bool, optional
-        The classes that count in both; broadcasts to the shape of the two.
+        True for the classes to include of both; broadcasts to the shape of the two.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature`` and ``y / temperature``: one positive number, or one for each row: in
-        the shape of the two without `axis`, in one that broadcasts to it, or in theirs with length 1 there.
+        Positive number that divides `x` and `y`, or an array of one for each row. An array broadcasts to the shape of
+        the two without `axis`, or to that with length 1 along `axis`.
     out : ndarray, optional
-        Where to write: the shape and dtype of the result, any layout.
+        Array to write to, of the shape and dtype of the result, any layout.
 
     Returns
     -------
@@ -139,14 +138,14 @@ def kl_divergence(
     ==============================  =====================================================================
 
     A class at -inf in `y` alone gives inf; one at -inf in `x`, or in both, contributes no ``p * log(p / q)``. A row
-    with NaN or +inf, or of -inf only, in `x` or in `y` gives NaN. One with nothing that counts gives 0, and so does an
-    axis of length 0.
+    with NaN or +inf, or of -inf only, in `x` or in `y` gives NaN. One with no element left by `where` gives 0, and so
+    does an axis of length 0.
 
     The divergence of nearly equal distributions is as accurate as any: with ``d = log(q / p)`` this is
-    ``sum(p * (exp(d) - 1 - d))``, whose terms are not negative. It is exactly 0 where `y` is `x` plus a number for each
-    row. float32 results are within 2 ULP of the exact value, float64 results within 4. In float64, a difference of
-    logits that overflows counts as infinite. Bits as in `softmax`. The logits are read three times, and copied in
-    pieces where they are not C-contiguous and of the dtype that is computed in.
+    ``sum(p * (exp(d) - 1 - d))``, whose terms are not negative. It is exactly 0 where ``y - x`` is exactly the same
+    number for all classes. float32 results are within 2 ULP of the exact value, float64 results within 4. In float64, a
+    difference of logits that overflows counts as infinite. The bits are reproducible, as those of `softmax`. The logits
+    are read three times, and copied in pieces where they are not C-contiguous and of the dtype that is computed in.
 
     Examples
     --------
@@ -155,8 +154,7 @@ def kl_divergence(
     >>> f"{softlane.kl_divergence(x, [0.0, 1.0, 2.000001]):.12g}"
     '1.11347701032e-13'
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.kl_divergence(x, [0.0, 0.0], temperature=t[:, None])

@@ -23,7 +23,7 @@ def expectation(
     dtype: DTypeLike | None = None,
     out: NDArray[Any] | None = None,
 ) -> Any:
-    """The mean of values under the softmax of logits: ``sum(softmax(x) * values)`` along an axis.
+    """Mean of values under the softmax of logits: ``sum(softmax(x) * values)`` along an axis.
 
     Parameters
     ----------
@@ -32,21 +32,21 @@ def expectation(
     values : array_like
         Real numbers, not NaN: one for each class, of shape ``(C,)``, or an array with as many dimensions as `x`
         that broadcasts to its shape.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int, default -1
+        The class axis.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `x`.
+        True for the classes to include; broadcasts to the shape of `x`.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row.
+        Positive number that divides `x`, or an array of one for each row, as in `softmax`.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        The dtype of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
         computed in that.
     out : ndarray, optional
-        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+        Array to write to, of the shape and dtype of the result, any layout. May overlap `x`.
 
     Returns
     -------
-    ndarray
+    ndarray or NumPy scalar
         The shape of `x` without `axis`, of `dtype`: `out` where given.
 
     Raises
@@ -56,10 +56,9 @@ def expectation(
 
     Notes
     -----
-    A row that `softmax` makes NaN gives NaN; one with nothing visible, or without classes, gives 0. An infinite value
-    counts only where its probability is not 0. Products are added
-    as if in twice the precision, so the error is that of the probabilities: within 4 ULP of ``sum(p * abs(values))``.
-    Probabilities are not written anywhere.
+    A row that `softmax` makes NaN gives NaN; one with no class left by `where`, or without classes, gives 0. An
+    infinite value counts only where its probability is not 0. Products are added in twice the precision, so the error
+    is that of the probabilities: within 4 ULP of ``sum(p * abs(values))``. The probabilities are not written to memory.
 
     Examples
     --------
@@ -67,8 +66,7 @@ def expectation(
     >>> softlane.expectation(np.log([[1.0, 1.0, 2.0]]), [0.0, 1.0, 2.0])
     array([1.25])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.expectation(x, [0.0, 1.0], temperature=t[:, None])

@@ -17,17 +17,17 @@ def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[
     Parameters
     ----------
     grad : array_like
-        Gradient with respect to `y`; its shape and dtype.
+        Gradient with respect to `y`, of its shape and dtype.
     y : array_like
         What `softmax` returned.
-    axis : int, optional
+    axis : int, default -1
         The class axis.
     out : ndarray, optional
-        Where to write, as in `softmax`; may be `grad` or `y`.
+        Array to write to, as in `softmax`; may be `grad` or `y`.
 
     Returns
     -------
-    ndarray
+    ndarray or NumPy scalar
         Gradient with respect to the logits.
 
     Raises
@@ -37,7 +37,7 @@ def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[
 
     Notes
     -----
-    The sum is one of float64.
+    The sum is accumulated in float64.
 
     Examples
     --------
@@ -57,17 +57,17 @@ def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDAr
     Parameters
     ----------
     grad : array_like
-        Gradient with respect to `y`; its shape and dtype.
+        Gradient with respect to `y`, of its shape and dtype.
     y : array_like
         What `log_softmax` returned.
-    axis : int, optional
+    axis : int, default -1
         The class axis.
     out : ndarray, optional
-        Where to write, as in `softmax`; may be `grad` or `y`.
+        Array to write to, as in `softmax`; may be `grad` or `y`.
 
     Returns
     -------
-    ndarray
+    ndarray or NumPy scalar
         Gradient with respect to the logits.
 
     Raises
@@ -115,23 +115,25 @@ def softmax_hessian_diag(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, tuple of int or None, optional
-        The class axis, the last one by default; several count as one, None is all.
+    axis : int, tuple of int or None, default -1
+        The class axis. A tuple counts as one axis, None means all axes.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64.
+        The dtype of the result: float16, bfloat16, float32 or float64.
     where : array_like of bool, optional
-        The elements that count; broadcasts to the shape of `x`. The others give 0, whatever they are.
+        True for the elements to include; broadcasts to the shape of `x`. The others are masked: they give 0,
+        whatever they hold.
     temperature : float or array_like, optional
-        ``p`` is ``softmax(x / temperature)``: one positive number, or one for each row: in the shape of
-        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there. The result is
-        ``p * (1 - p)`` of it, without the factor ``1 / temperature**2`` that the second derivative by `x` has besides.
+        Positive number that divides `x`, or an array of one for each row, as in `softmax`. The result is
+        ``p * (1 - p)`` with ``p = softmax(x / temperature)``; the second derivative with respect to `x` is that over
+        ``temperature**2``.
     out : ndarray, optional
-        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+        Array to write to, of the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap
+        it.
 
     Returns
     -------
-    ndarray
-        From 0 to 1/4, in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+    ndarray or NumPy scalar
+        From 0 to 1/4, in the shape of `x`: `out` where given, a scalar for a 0-d `x`.
 
     Raises
     ------
@@ -140,11 +142,11 @@ def softmax_hessian_diag(
 
     Notes
     -----
-    A row with NaN or +inf, or of -inf only, gives NaN; one with nothing that counts gives 0. -inf beside finite values
-    gives exactly 0, and so does a single class.
+    A row with NaN or +inf, or of -inf only, gives NaN; one with no element left by `where` gives 0. -inf beside finite
+    values gives exactly 0, and so does a single class.
 
     float32 and float64 results are within 3 ULP of the exact value, also where a class has a probability close to 1:
-    there ``1 - p`` is the sum of the other classes over that of all. Bits as in `softmax`.
+    there ``1 - p`` is the sum of the other classes over that of all. The bits are reproducible, as those of `softmax`.
 
     Examples
     --------
@@ -152,8 +154,7 @@ def softmax_hessian_diag(
     >>> softlane.softmax_hessian_diag(np.array([40.0, 0.0, 0.0]))
     array([8.49670851e-18, 4.24835426e-18, 4.24835426e-18])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.softmax_hessian_diag(x, temperature=t[:, None])

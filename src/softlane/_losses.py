@@ -51,30 +51,32 @@ def cross_entropy(
         Unnormalised scores of any shape, one class axis; dtypes as in `softmax`.
     target : array_like
         With one dimension less than `logits`: class indices, integers of the shape of `logits` without `axis`. With as
-        many dimensions: class probabilities (or one-hot rows) of the shape of `logits`, any real dtype, bool included.
-    axis : int, optional
+        many dimensions: class probabilities of the shape of `logits`, bool or floats, not checked; integers here must
+        be one-hot rows.
+    axis : int, default -1
         The class axis, the last one by default. (PyTorch has it at 1.)
     weight : array_like, optional
         One weight for each class, shape ``(C,)``.
-    ignore_index : int, optional
-        Samples with this class index have loss 0, gradient 0, and do not count in the mean.
-    label_smoothing : float, optional
-        0 to 1: this part of every target is spread evenly over all classes, or those that `where` leaves.
-    reduction : {"mean", "sum", "none"}, optional
+    ignore_index : int, default -100
+        Samples with this class index have loss 0 and gradient 0, and do not count in the mean. Must be negative beside
+        class probabilities.
+    label_smoothing : float, default 0.0
+        From 0 to 1: this part of every target is spread evenly over all classes, or those that `where` leaves.
+    reduction : {"mean", "sum", "none"}, default "mean"
         "none" returns one loss for each sample. "mean" divides the sum by the sum of the weights of the targets that
         count (class indices) or by the number of samples (class probabilities), as PyTorch does.
     sample_weight : array_like, optional
-        A number from 0 on for each sample, which its loss and gradient are multiplied by; broadcasts to the shape of
-        `logits` without `axis`. 0 leaves a sample out, whatever its logits are, as of padding. "mean" divides by the
-        sum of these weights, times those of the classes.
+        Non-negative factor of the loss and gradient of each sample; broadcasts to the shape of `logits` without `axis`.
+        0 leaves a sample out, whatever its logits are, such as padding. "mean" divides by the sum of these weights,
+        each times the weight of its class if `target` holds class indices.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `logits`. The others are as if their logits were -inf, and
-        have no part of `label_smoothing`, which is spread over the classes that count.
-    temperature : array_like, optional
-        Positive numbers that the logits are divided by: one, or one for each sample in the shape of `logits` without
-        `axis` or with length 1 along it, as in `softmax`: ``t[:, None]`` for ``(N, C)`` logits and ``(N,)`` numbers.
+        True for the classes to include; broadcasts to the shape of `logits`. The others are as if their logits were
+        -inf, and get no part of `label_smoothing`.
+    temperature : float or array_like, optional
+        Positive number that divides `logits`, or an array of one for each sample, as in `softmax`: ``t[:, None]`` for
+        logits of shape ``(N, C)`` and `t` of shape ``(N,)``.
     dtype : data-type, optional
-        Of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
+        The dtype of the loss: float16, bfloat16, float32 or float64. By default float32, or float64 where `logits` are
         computed in that.
 
     Returns
@@ -92,16 +94,23 @@ def cross_entropy(
     TypeError
         If a dtype is not supported, or class indices are no integers.
 
+    See Also
+    --------
+    cross_entropy_with_grad : the gradient too
+    nll_loss, log_loss : from log-probabilities and from probabilities
+    binary_cross_entropy_with_logits : of independent labels
+
     Notes
     -----
-    The loss of a sample is ``(m - x[target]) + log1p(sum of the others / exp(m))`` with ``m = max(x)``. Both terms are
-    positive, nothing cancels: with class indices and no weights, float32 and float64 losses are within 2 ULP, also for
-    a class of probability 1 - 1e-12, with a temperature too. Sums are of float64, rounded once. Logits are read once,
-    and beside the result a few bytes are allocated for each sample. Bits as in `softmax`.
+    The loss of a sample is ``(m - x[target]) + log1p(sum of the others / exp(m))`` with ``m = max(x)``. Neither term is
+    negative, so nothing cancels: with class indices and no weights, float32 and float64 losses are within 2 ULP, also
+    for a class of probability 1 - 1e-12, with a temperature too. Sums are accumulated in float64 and rounded once.
+    Logits are read once, and beside the result a few bytes are allocated for each sample. The bits are reproducible, as
+    those of `softmax`.
 
-    A row with NaN or +inf, or of -inf only, has loss NaN, and so has one in which no class counts; a target at -inf, or
-    that `where` hides, beside finite logits has loss inf.
-    A class with weight or probability 0 contributes 0, also where its logit is -inf.
+    A row with NaN or +inf, or of -inf only, has loss NaN, and so has one with no class left by `where`. A target at
+    -inf, or one that is masked, beside finite logits has loss inf. A class with weight or probability 0 contributes 0,
+    also where its logit is -inf.
 
     Examples
     --------
@@ -144,21 +153,13 @@ def cross_entropy_with_grad(
 
     Parameters
     ----------
-    logits : array_like
-    target : array_like
-    axis : int, optional
-    weight : array_like, optional
-    ignore_index : int, optional
-    label_smoothing : float, optional
-    reduction : {"mean", "sum", "none"}, optional
-    sample_weight : array_like, optional
-    where : array_like of bool, optional
-    temperature : array_like, optional
+    logits, target, axis, weight, ignore_index, label_smoothing, reduction, sample_weight, where, temperature
+        As in `cross_entropy`.
     dtype : data-type, optional
-        All of them as in `cross_entropy`.
+        The dtype of the loss, as in `cross_entropy`. The gradient has that of ``softmax(logits)`` in any case.
     grad_out : ndarray, optional
-        Where to write the gradient: the shape of `logits` and the dtype of the result, any layout. May be `logits`
-        itself, or overlap any argument.
+        Array to write the gradient to, of the shape of `logits` and the dtype of ``softmax(logits)``, any layout. May
+        be `logits` itself, or overlap any argument.
 
     Returns
     -------
@@ -177,8 +178,8 @@ def cross_entropy_with_grad(
     Notes
     -----
     Where the target is the class with the largest logit, ``p - 1`` is computed from the other classes: the gradient of
-    a confident row is small, not 0. Rows with NaN or +inf, or of -inf only, have gradient NaN. A class that `where`
-    hides has gradient 0 in any row.
+    a confident row is small, not 0. Rows with NaN or +inf, or of -inf only, have gradient NaN. A masked class has
+    gradient 0 in any row.
 
     Examples
     --------
@@ -209,20 +210,14 @@ def nll_loss(
     sample_weight: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
 ) -> Any:
-    """Negative log-likelihood: what `cross_entropy` is, from log-probabilities.
+    """Negative log-likelihood loss from log-probabilities.
 
     Parameters
     ----------
     log_probs : array_like
         Logarithms of probabilities, as from `log_softmax`; not normalised again.
-    target : array_like
-    axis : int, optional
-    weight : array_like, optional
-    ignore_index : int, optional
-    reduction : {"mean", "sum", "none"}, optional
-    sample_weight : array_like, optional
-    dtype : data-type, optional
-        All of them as in `cross_entropy`.
+    target, axis, weight, ignore_index, reduction, sample_weight, dtype
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -232,12 +227,12 @@ def nll_loss(
     Raises
     ------
     IndexError, ValueError, TypeError
-        As `cross_entropy`.
+        As `cross_entropy`, and ValueError if a log-probability is positive by more than 4 eps.
 
     Notes
     -----
-    With class indices, only the log-probability of the target is looked at. Terms are of float64; a sum over classes is
-    as if in twice that precision. Bits as in `softmax`.
+    With class indices, only the log-probability of the target is read. Terms are computed in float64, and a sum over
+    classes in twice that precision. The bits are reproducible, as those of `softmax`.
 
     Examples
     --------
@@ -271,15 +266,10 @@ def log_loss(
     Parameters
     ----------
     probs : array_like
-        Probabilities, as from `softmax`; not normalised again and not clipped.
-    target : array_like
-    axis : int, optional
-    weight : array_like, optional
-    ignore_index : int, optional
-    reduction : {"mean", "sum", "none"}, optional
-    sample_weight : array_like, optional
-    dtype : data-type, optional
-        All of them as in `cross_entropy`.
+        Probabilities, as from `softmax`; not normalised again, and not clipped but for rounding errors: up to 4 eps
+        above 1 counts as 1.
+    target, axis, weight, ignore_index, reduction, sample_weight, dtype
+        As in `cross_entropy`.
 
     Returns
     -------
@@ -289,11 +279,11 @@ def log_loss(
     Raises
     ------
     IndexError, ValueError, TypeError
-        As `cross_entropy`.
+        As `cross_entropy`, and ValueError if a probability is outside ``[0, 1]`` by more than 4 eps.
 
     Notes
     -----
-    As of `nll_loss`. The logarithm is softlane's own, within 1 ULP of float64, with the same bits on every machine.
+    See `nll_loss`. The logarithm is softlane's own, within 1 ULP in float64, with the same bits on every machine.
 
     Examples
     --------

@@ -55,80 +55,83 @@ def sample(
     dtype: DTypeLike | None = None,
     index_dtype: DTypeLike | None = None,
 ) -> Any:
-    """Classes drawn at random from each row, after the filters that text generation uses.
+    """Classes drawn at random from the softmax of each row, after filters such as top-k and top-p.
 
     Parameters
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int, default -1
+        The class axis.
     size : int, optional
-        How many draws from each row: the results have this length along the axis. By default one draw, and no axis.
-    replace : bool, optional
-        If False, no class comes twice among the draws from a row: each draw takes its class out, and the next one is
-        from the rest, by their weights.
-    temperature : float or array_like, optional
-        Classes have the probabilities of ``softmax(x / temperature)``. Like all parameters one number, or one
-        for each row. A temperature of 0 takes the class that `argmax` takes.
+        Number of draws from each row, which becomes the length of `axis` in the results. By default one draw, and no
+        axis.
+    replace : bool, default True
+        If False, the draws from a row are all different: each draw removes its class, and the next one is from the
+        rest, renormalised.
+    temperature : float or array_like, default 1.0
+        Number that divides `x`, or an array of one for each row, as the filters below. 0 takes the class that `argmax`
+        takes.
     top_k : int or array_like of int, optional
-        Only the first so many classes in the order of `topk`; exactly so many, also where logits are equal. 0 is
-        no filter.
+        Keep the k most likely classes; exactly k, also where logits are equal. 0 or None switches it off.
     top_p : float or array_like, optional
-        Then only the shortest run of the first classes whose probability, among what `top_k` has left, is at least
-        this, above 0 and at most 1. The class that reaches it is kept, and so is the first one.
+        Then keep the smallest set of most likely classes whose probability, among what `top_k` has left, is at least
+        `top_p`, above 0 and at most 1. The class that reaches it is kept. 1 or None switches it off.
     min_p : float or array_like, optional
-        Then only classes whose probability is at least this part, 0 to 1, of the largest one.
-    rng : numpy.random.Generator or seed, optional
-        Whatever `numpy.random.default_rng` takes: ``rng.random(batch shape)`` is drawn, one number for each row, or
-        ``rng.random((*batch shape, size))``. A list or tuple has one generator or seed for each row, which draws the
-        numbers of that row.
+        Then drop classes that are less likely than `min_p`, from 0 to 1, times the most likely one. 0 or None switches
+        it off.
+    rng : numpy.random.Generator, seed, or list of them, optional
+        A generator, of which ``rng.random(batch shape)`` is drawn, one number for each row (with `size`,
+        ``rng.random((*batch shape, size))``), or an integer, array or `numpy.random.SeedSequence` as seed of a new one.
+        A list or tuple holds one generator or seed for each row. By default one generator for the process, seeded by
+        the operating system.
     uniform : array_like, optional
-        Instead of `rng`, the numbers themselves: at least 0 and below 1, one for each row. With `size` they broadcast
-        to the shape of the result.
+        Instead of `rng`, the uniform numbers themselves, in ``[0, 1)``: one for each row. With `size` they broadcast to
+        the shape of the result.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `x`.
-    return_log_probs : bool, optional
-        Return the log-probability of the class too.
+        True for the classes to include; broadcasts to the shape of `x`.
+    return_log_probs : bool, default False
+        Return the log-probability of the class, too.
     dtype : data-type, optional
-        Of the log-probabilities: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
-        computed in that.
+        The dtype of the log-probabilities: float16, bfloat16, float32 or float64. By default float32, or float64 where
+        `x` is computed in that.
     index_dtype : data-type, optional
-        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default.
+        The dtype of the index: any integer dtype that holds ``C - 1`` for C classes. int64 by default.
 
     Returns
     -------
     index : ndarray of int64, or of `index_dtype`
         The shape of `x` without `axis`, a NumPy scalar where no dimension is left; or with length `size` along `axis`.
     log_prob : ndarray
-        Only with `return_log_probs`: the same shape, of `dtype`. It belongs to the
-        distribution that was drawn from, after temperature and filters, and without `replace` before anything is taken
-        out; `take_log_probs` has that of the model.
+        Only with `return_log_probs`: the same shape, of `dtype`. It belongs to the distribution that was drawn from,
+        after temperature and filters, and without `replace` before anything is taken out; `take_log_probs` has that of
+        the model.
 
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if a parameter is out of range, the axis has length 0, `index_dtype` does not hold
-        its last class, or without `replace` the filters, `where` and -inf leave fewer classes of a row than `size`.
+        As `softmax`, and ValueError if a parameter is out of range, `rng` and `uniform` are both given, the axis has
+        length 0, `index_dtype` does not hold its last class, or without `replace` the filters, `where` and -inf leave
+        fewer classes of a row than `size`.
 
     Notes
     -----
     The class is the first, by index, at which the cumulative probability exceeds the row's uniform number: what
     ``rng.choice(C, p=...)`` gives with the filtered probabilities. It depends on the row, its parameters and its number
-    alone, not on the batch, threads or the instruction set. Nothing is sorted but a list of candidates.
+    alone, not on other rows, threads or the instruction set. Only candidates are sorted.
 
     With `size`, what the filters leave of a row is found once for all its draws. Without `replace`, the draws have the
     distribution of Plackett and Luce, like the order of ``log_prob + Gumbel noise``: the weights of the rest are summed
     anew for each, so that it is exact also where one class has nearly all. The first draw is that of one alone.
 
     A row with NaN or +inf, or with nothing above -inf, has no distribution: the class is that of `argmax`, the
-    log-probability NaN (-inf where nothing is visible). Without `replace` the classes are those of `topk`.
+    log-probability NaN (-inf where `where` leaves no class). Without `replace` the classes are those of `topk`.
 
-    `where` renormalises: log-probabilities are those among the classes that count.
+    `where` renormalises: log-probabilities are those among the classes that it leaves.
 
     A packed mask, with 32 classes to an int32 as in guided decoding, becomes one for `where` by
-    ``np.unpackbits(bitmask.view(np.uint8), axis=-1, count=C, bitorder="little").view(bool)``. That has a byte for each
-    class and takes some 12 microseconds for 128,000 of them; a draw from these takes some 170.
+    ``np.unpackbits(bitmask.view(np.uint8), axis=-1, count=C, bitorder="little").view(bool)``. It has one byte for
+    each class. For 128,000 classes that takes some 12 microseconds, and the draw some 170.
 
     Examples
     --------
@@ -138,8 +141,7 @@ def sample(
     >>> int(index)
     3
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.sample(x, temperature=t[:, None], rng=0)

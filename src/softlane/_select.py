@@ -24,7 +24,7 @@ _TAKE = {"probs": _core.TAKE_PROBS, "log_probs": _core.TAKE_LOG_PROBS}
 
 
 class TopK(NamedTuple):
-    """What `topk` returns: a tuple with names.
+    """Values and indices of `topk`, a named tuple.
 
     Parameters
     ----------
@@ -55,27 +55,26 @@ def argmax(
     dtype: DTypeLike | None = None,
     index_dtype: DTypeLike | None = None,
 ) -> Any:
-    """The class with the largest logit along an axis, and its probability in the same pass.
+    """Class with the largest logit along an axis, and its probability in the same pass.
 
     Parameters
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int or None, optional
-        The class axis, the last one by default. None counts all elements as the classes of one row.
-    return_probs : bool, optional
+    axis : int or None, default -1
+        The class axis. None takes all elements as the classes of one row.
+    return_probs : bool, default False
         Return the probability of the class too, as `softmax` gives it.
-    keepdims : bool, optional
-        Leave the axis in the results, with length 1.
+    keepdims : bool, default False
+        Keep the axis in the results, with length 1.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `x`.
+        True for the classes to include; broadcasts to the shape of `x`.
     temperature : float or array_like, optional
-        The probability is that for ``x / temperature``: one positive number, or one for each row.
+        Positive number that divides `x`, or an array of one for each row, as in `softmax`.
     dtype : data-type, optional
-        Of the probabilities: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+        The dtype of the probabilities: float16, bfloat16, float32 or float64. By default that of ``softmax(x)``.
     index_dtype : data-type, optional
-        Of the index: any integers that hold ``C - 1``, the last of C classes; int64 by default, of which uint8 takes an
-        eighth.
+        The dtype of the index: any integer dtype that holds ``C - 1`` for C classes. int64 by default.
 
     Returns
     -------
@@ -92,13 +91,12 @@ def argmax(
     Notes
     -----
     Of equal logits the one with the lowest index is taken; NaN counts as the largest, as in `numpy.argmax`, and its
-    probability is NaN. Hidden classes come last: only a row that has no others gives one, with probability 0.
+    probability is NaN. Masked classes come last: only a row without others gives one, with probability 0.
 
-    `where` renormalises: probabilities are those among the classes that count. The best class but the last one, such as
-    a background, and its probability among all, are ``best = argmax(x[..., :-1])`` and
-    ``exp(take_log_probs(x, best))``.
+    `where` renormalises: probabilities are those among the classes that it leaves. To leave out the last class, such as
+    a background, but keep it in the sum, use ``best = argmax(x[..., :-1])`` and ``exp(take_log_probs(x, best))``.
 
-    Along the last axis, probabilities have the bits of `softmax`. Memory is the results' alone.
+    Along the last axis, probabilities have the bits of `softmax`.
 
     Examples
     --------
@@ -109,8 +107,7 @@ def argmax(
     >>> int(index), round(float(prob), 6)
     (1, 0.665241)
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.argmax(x, return_probs=True, temperature=t[:, None])[1]
@@ -136,30 +133,30 @@ def topk(
     dtype: DTypeLike | None = None,
     index_dtype: DTypeLike | None = None,
 ) -> TopK:
-    """The k classes with the largest logits along an axis, and their probabilities.
+    """Classes with the k largest logits along an axis, and their probabilities.
 
     Parameters
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
     k : int
-        How many, from 0 to the number of classes.
-    axis : int, optional
-        The class axis, the last one by default.
-    kind : {"probs", "log_probs", "logits"}, optional
-        What the values are: as `softmax` or `log_softmax` of the whole rows gives them, or `x` itself.
-    sorted : bool, optional
+        Number of classes to return, from 0 to all of them.
+    axis : int, default -1
+        The class axis.
+    kind : {"probs", "log_probs", "logits"}, default "probs"
+        Values of ``softmax(x)``, of ``log_softmax(x)``, or of `x` itself.
+    sorted : bool, default True
         Largest first; if False, in any order.
-    largest : bool, optional
+    largest : bool, default True
         If False, the k classes with the smallest logits, smallest first; NaN still comes first.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `x`. The others come last, with probability 0.
+        True for the classes to include; broadcasts to the shape of `x`. The others come last, with probability 0.
     temperature : float or array_like, optional
-        Probabilities are those for ``x / temperature``: one positive number, or one for each row.
+        Positive number that divides `x`, or an array of one for each row, as in `softmax`.
     dtype : data-type, optional
-        Of the values: float16, bfloat16, float32 or float64; by default that which `softmax` gives.
+        The dtype of the values: float16, bfloat16, float32 or float64. By default that of ``softmax(x)``.
     index_dtype : data-type, optional
-        Of the indices: any integers that hold ``C - 1``, the last of C classes; int64 by default.
+        The dtype of the indices: any integer dtype that holds ``C - 1`` for C classes. int64 by default.
 
     Returns
     -------
@@ -170,19 +167,17 @@ def topk(
     Raises
     ------
     TypeError, ValueError
-        As `softmax`, and ValueError if `k` is out of range or `index_dtype` does not hold the last class.
+        As `softmax`, and ValueError if `k` is out of range, `kind` is none of the three, or `index_dtype` does not hold
+        the last class.
 
     Notes
     -----
     Of equal logits those with lower indices come first. NaN comes before all numbers, and makes all values of its row
-    NaN. A visible -inf comes before hidden classes.
+    NaN. -inf comes before masked classes.
 
-    `where` renormalises: probabilities are those among the classes that count. The best class but the last one, such as
-    a background, and its probability among all, are ``best = argmax(x[..., :-1])`` and
-    ``exp(take_log_probs(x, best))``.
 
-    Along the last axis, values have the bits of `softmax` and `log_softmax`. No row is copied, and only candidates
-    are sorted: beside the results, memory is some multiple of `k` and a sixteenth of a row for each thread.
+    Along the last axis, values have the bits of `softmax` and `log_softmax`. Only candidates are sorted: beside the
+    results, a thread needs memory for some multiple of `k` and a sixteenth of a row.
 
     Examples
     --------
@@ -193,8 +188,7 @@ def topk(
     >>> values
     array([0.3994863, 0.3994863])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.topk(x, 1, temperature=t[:, None]).values
@@ -236,22 +230,23 @@ def take_log_probs(
     indices : array_like of int
         With as many dimensions as `x`: classes along `axis`, any number of them, as in `numpy.take_along_axis`. With
         one dimension less: one class for each row. The other axes broadcast against those of `x`.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int, default -1
+        The class axis.
     ignore_index : int, optional
-        An index that stands for no class, such as -100 or -1 of padding: the result there is 0.
+        Index that marks padding, such as -100 or -1: the result there is 0.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `x`. The others give -inf.
+        True for the classes to include; broadcasts to the shape of `x`. The others give -inf.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row.
+        Positive number that divides `x`, or an array of one for each row, as in `softmax`.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
+        The dtype of the result: float16, bfloat16, float32 or float64. By default float32, or float64 where `x` is
         computed in that.
 
     Returns
     -------
-    ndarray
-        Log-probabilities (in nats) in the shape of `indices`, of `dtype`.
+    ndarray or NumPy scalar
+        Log-probabilities (in nats), of `dtype`, in the shape of `indices`, with the other axes broadcast against those
+        of `x`.
 
     Raises
     ------
@@ -270,8 +265,7 @@ def take_log_probs(
     >>> softlane.take_log_probs(np.array([[0.0, 0.0], [0.0, 40.0]]), [0, 1])
     array([-6.93147181e-01, -4.24835426e-18])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.take_log_probs(x, [0, 0], temperature=t[:, None])
@@ -293,7 +287,7 @@ def rank(
     temperature: ArrayLike | None = None,
     index_dtype: DTypeLike | None = None,
 ) -> Any:
-    """How many classes come before a given one: 0 for the greedy choice.
+    """Number of classes that come before a given one: 0 for the class that `argmax` takes.
 
     Parameters
     ----------
@@ -301,22 +295,22 @@ def rank(
         Logits of any shape and layout; dtypes as in `softmax`.
     indices : array_like of int
         As in `take_log_probs`.
-    axis : int, optional
-        The class axis, the last one by default.
+    axis : int, default -1
+        The class axis.
     ignore_index : int, optional
-        An index that stands for no class, such as -100 or -1 of padding: the result there is -1.
+        Index that marks padding, such as -100 or -1: the result there is -1.
     where : array_like of bool, optional
-        The classes that count; broadcasts to the shape of `x`. The others come last.
+        True for the classes to include; broadcasts to the shape of `x`. The others come last.
     temperature : float or array_like, optional
-        As in `softmax`: positive numbers, which leave the order as it is.
+        As in `softmax`. It is checked, and changes no rank.
     index_dtype : data-type, optional
-        Of the ranks: any integers that hold ``C - 1``, where there are C classes, and -1 where there is an
-        `ignore_index`; int64 by default.
+        The dtype of the ranks: any integer dtype that holds ``C - 1`` for C classes, and -1 if there is an
+        `ignore_index`. int64 by default.
 
     Returns
     -------
     ndarray of int64, or of `index_dtype`
-        Ranks in the shape of `indices`.
+        Ranks in the shape of `indices`, as from `take_log_probs`.
 
     Raises
     ------

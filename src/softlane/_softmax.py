@@ -29,37 +29,48 @@ def softmax(
     x : array_like
         Logits of any shape and layout. float32, float64, float16 and bfloat16 (of ml_dtypes) keep their dtype; bool and
         integers of up to 16 bits give float32, wider integers float64.
-    axis : int, tuple of int or None, optional
-        The class axis, the last one by default; several count as one, None is all. Everything else is batch.
+    axis : int, tuple of int or None, default -1
+        The class axis. A tuple counts as one axis, None means all axes. A slice of `x` along it is called a row here.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64.
+        The dtype of the result: float16, bfloat16, float32 or float64.
     where : array_like of bool, optional
-        The elements that count; broadcasts to the shape of `x`. The others give 0, whatever they are.
+        True for the elements to include; broadcasts to the shape of `x`. The others are masked: they give 0,
+        whatever they hold.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
-        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+        Positive number that divides `x`, or an array of one for each row. An array broadcasts to the shape of `x`
+        without `axis`, or to that of `x` with length 1 along `axis`.
     out : ndarray, optional
-        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+        Array to write to, of the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap
+        it.
 
     Returns
     -------
-    ndarray
-        Probabilities in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+    ndarray or NumPy scalar
+        Probabilities in the shape of `x`: `out` where given, a scalar for a 0-d `x`.
 
     Raises
     ------
     TypeError
         If the dtype of `x` is not supported (longdouble, complex, object, strings, masked arrays), `x` is on another
-        device, `axis` is no integer, `where` is not bool, or `out` is not an array of the result's dtype.
+        device, `axis` is not an integer, a tuple of integers or None, `dtype` is not one of the four, `where` is not
+        bool, `temperature` is not real, or `out` is not an array of the result's dtype.
     ValueError
-        If `where` or `temperature` has the wrong shape, a temperature is not positive and finite, or `out` has the
-        wrong shape or is read-only; `numpy.exceptions.AxisError` if `axis` is out of bounds.
+        If `where` or `temperature` has the wrong shape, a temperature is not positive and finite, `axis` is empty or
+        names an axis twice, or `out` has the wrong shape or is read-only.
+    numpy.exceptions.AxisError
+        If `axis` is out of bounds.
+
+    See Also
+    --------
+    log_softmax : its logarithm
+    softmin : softmax of ``-x``
+    argmax, topk, sample : choices from these probabilities
+    softmax_grad : the vector-Jacobian product
 
     Notes
     -----
-    A row with NaN or +inf, or of -inf only, gives NaN; one with nothing that counts gives 0. -inf beside finite values
-    gives exactly 0. An axis of length 0 gives an empty array. No floating-point warnings are
-    issued.
+    A row with NaN or +inf, or of -inf only, gives NaN; one with no element left by `where` gives 0. -inf beside finite
+    values gives exactly 0. An axis of length 0 gives an empty array. No floating-point warnings are issued.
 
     float32 and float64 results are within 2 ULP of the exact value for every finite input and length, float16 and
     bfloat16 ones are the float32 result rounded once. The bits of a row do not depend on the values or the position of
@@ -80,8 +91,7 @@ def softmax(
     array([[1. , 0.5],
            [0. , 0.5]])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.softmax(x, temperature=t[:, None])
@@ -108,23 +118,23 @@ def softmin(
     Parameters
     ----------
     x : array_like
-        Numbers of any shape and layout, such as distances or costs; dtypes as in `softmax`. Unsigned integers count as
-        negative numbers here, without wrapping.
-    axis : int, tuple of int or None, optional
-        As in `softmax`, like all that follow.
+        Numbers of any shape and layout, such as distances or costs; dtypes as in `softmax`. Unsigned integers are
+        converted to floats before they are negated, so they do not wrap.
+    axis : int, tuple of int or None, default -1
+        As in `softmax`, as are all parameters that follow.
     dtype : data-type, optional
-        Of the result.
+        The dtype of the result.
     where : array_like of bool, optional
-        The elements that count.
+        True for the elements to include.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``.
+        Positive number that divides `x`, or an array of one for each row.
     out : ndarray, optional
-        Where to write.
+        Array to write to.
 
     Returns
     -------
-    ndarray
-        Probabilities in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+    ndarray or NumPy scalar
+        Probabilities in the shape of `x`: `out` where given, a scalar for a 0-d `x`.
 
     Raises
     ------
@@ -142,8 +152,7 @@ def softmin(
     >>> softlane.softmin(np.array([1.0, 2.0, 3.0]))
     array([0.66524096, 0.24472847, 0.09003057])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.softmin(x, temperature=t[:, None])
@@ -171,22 +180,24 @@ def log_softmax(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, tuple of int or None, optional
-        The class axis, the last one by default; several count as one, None is all.
+    axis : int, tuple of int or None, default -1
+        The class axis. A tuple counts as one axis, None means all axes.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64.
+        The dtype of the result: float16, bfloat16, float32 or float64.
     where : array_like of bool, optional
-        The elements that count; broadcasts to the shape of `x`. The others give -inf, whatever they are.
+        True for the elements to include; broadcasts to the shape of `x`. The others are masked: they give -inf,
+        whatever they hold.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
-        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+        Positive number that divides `x`, or an array of one for each row. An array broadcasts to the shape of `x`
+        without `axis`, or to that of `x` with length 1 along `axis`.
     out : ndarray, optional
-        Where to write: the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap it.
+        Array to write to, of the shape of `x` and the dtype of the result, any layout. May be `x` itself, or overlap
+        it.
 
     Returns
     -------
-    ndarray
-        Log-probabilities (in nats) in the shape of `x`: `out` where given, a NumPy scalar for a 0-d `x`.
+    ndarray or NumPy scalar
+        Log-probabilities (in nats) in the shape of `x`: `out` where given, a scalar for a 0-d `x`.
 
     Raises
     ------
@@ -207,8 +218,7 @@ def log_softmax(
     >>> softlane.log_softmax(np.array([0.0, -40.0]))
     array([-4.24835426e-18, -4.00000000e+01])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.log_softmax(x, temperature=t[:, None])
@@ -239,31 +249,33 @@ def logsumexp(
     ----------
     x : array_like
         Logits of any shape and layout; dtypes as in `softmax`.
-    axis : int, tuple of int or None, optional
-        The class axis, the last one by default; several count as one, None is all.
+    axis : int, tuple of int or None, default -1
+        The class axis. A tuple counts as one axis, None means all axes.
     b : array_like, optional
-        Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. A term with ``b = 0`` is none,
-        whatever `x` is. NaN where the sum is negative. The dtype of the result is the wider of those that `x` and
-        `b` alone would give; a Python number as `b` does not count.
-    keepdims : bool, optional
-        Leave the axis in the result, with length 1.
-    return_sign : bool, optional
-        Return the logarithm of the sum's magnitude, and the sign of the sum.
+        Coefficients of the exponentials, ``log(sum(b * exp(x)))``; broadcasts with `x`. Terms with ``b = 0``
+        are left out, whatever `x` is. The result is NaN where the sum is negative. Its dtype is the wider of those that
+        `x` and `b` alone would give (float32 for float16 with bfloat16); a Python number as `b` does not change it.
+    keepdims : bool, default False
+        Keep the axis in the result, with length 1.
+    return_sign : bool, default False
+        Return the logarithm of the absolute value of the sum, and the sign of the sum.
     dtype : data-type, optional
-        Of the result: float16, bfloat16, float32 or float64.
+        The dtype of the result: float16, bfloat16, float32 or float64.
     where : array_like of bool, optional
-        The elements that count; broadcasts to the shape of `x`. A row without any gives -inf.
+        True for the elements to include; broadcasts to the shape of `x`. A row without any gives -inf.
     temperature : float or array_like, optional
-        The result is that for ``x / temperature``: one positive number, or one for each row: in the shape of
-        `x` without `axis`, in one that broadcasts to it, or in that of `x` with length 1 there.
+        Positive number that divides `x`, or an array of one for each row. An array broadcasts to the shape of `x`
+        without `axis`, or to that of `x` with length 1 along `axis`.
     out : ndarray, optional
-        Where to write: the shape and dtype of the result, any layout. May overlap `x`.
+        Array to write to, of the shape and dtype of the result, any layout. May overlap `x`.
 
     Returns
     -------
-    ndarray or NumPy scalar
-        The shape of `x` without `axis` (or with length 1 there): `out` where given, a scalar where no dimension is
-        left.
+    log : ndarray or NumPy scalar
+        The shape of `x` (with `b`, the shape that both broadcast to) without `axis`, or with length 1 there: `out`
+        where given, a scalar where no dimension is left.
+    sign : ndarray or NumPy scalar
+        Only with `return_sign`: -1, 0, 1 or NaN, in the same shape and dtype.
 
     Raises
     ------
@@ -273,10 +285,10 @@ def logsumexp(
     Notes
     -----
     A row with NaN gives NaN, else one with +inf gives +inf. A row of -inf only, or of length 0, gives -inf. With `b`
-    the sum is one of float64 by NumPy, and its accuracy what cancellation leaves.
+    NumPy adds the terms in float64, and terms of opposite signs may cancel.
 
     float32 and float64 results are within 2 ULP of the larger of ``abs(result)`` and ``abs(max(x))``: the result is
-    ``max(x) + log1p(...)``, and the sum of the two can cancel. Bits as in `softmax`. Memory is the result's alone.
+    ``max(x) + log1p(...)``, and the sum of the two can cancel. The bits are reproducible, as those of `softmax`.
 
     Examples
     --------
@@ -284,8 +296,7 @@ def logsumexp(
     >>> softlane.logsumexp(np.array([[0.0, 0.0], [1000.0, 1000.0]]))
     array([6.93147181e-01, 1.00069315e+03])
 
-    An array of temperatures has one for each row. ``t[:, None]`` says so for certain; `t` alone means the same, also
-    where there are as many classes as rows.
+    An array of temperatures has one for each row, never one for each class: ``t[:, None]``, or `t` for short.
 
     >>> x, t = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
     >>> softlane.logsumexp(x, temperature=t[:, None])

@@ -136,8 +136,9 @@ def num_threads(n: int) -> AbstractContextManager[None]:
     """Set how many threads one call may use, for the calls in a ``with`` block.
 
     It holds for the current context (`contextvars`): for the block in this thread or asyncio task, and for tasks that
-    begin in it, but not for threads that begin in it. There it takes the place of the number of the process, whether
-    smaller or larger. Blocks nest, the innermost one counts.
+    begin in it, but not for threads that begin in it unless they inherit the context (as free-threaded CPython 3.14
+    does by default). There it takes the place of the number of the process, whether smaller or larger. Blocks nest, the
+    innermost one counts.
 
     Parameters
     ----------

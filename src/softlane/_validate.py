@@ -39,7 +39,7 @@ def broadcast(name: str, what: str, a: Array, shape: tuple[int, ...], of: str) -
         return np.broadcast_to(a, shape)
     except ValueError:
         raise ValueError(
-            f"{name}: {what} has shape {a.shape}, which does not broadcast to {shape}, that of {of}"
+            f"{name}: {what} has shape {a.shape}, which does not broadcast to {shape}, the shape of {of}"
         ) from None
 
 
@@ -48,7 +48,9 @@ def broadcast_shapes(name: str, x: tuple[int, ...], what: str, other: tuple[int,
     try:
         return np.broadcast_shapes(x, other)
     except ValueError:
-        raise ValueError(f"{name}: {what} has shape {other}, which does not broadcast with {x}, that of x") from None
+        raise ValueError(
+            f"{name}: {what} has shape {other}, which does not broadcast with {x}, the shape of x"
+        ) from None
 
 
 def result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[Any]:
@@ -66,7 +68,8 @@ def same_dtype(name: str, grad: Array, y: Array) -> np.dtype[Any]:
     """That of results of a vector-Jacobian product."""
     dtype, other = result_dtype(name, y.dtype, "y"), result_dtype(name, grad.dtype, "grad")
     if other != dtype:
-        raise TypeError(f"{name}: grad is computed in {other} and y in {dtype}, expected the same dtype")
+        came = f"grad has dtype {grad.dtype} (results in {other}) and y {y.dtype} (results in {dtype})"
+        raise TypeError(f"{name}: {came}, expected the same dtype")
     if grad.shape != y.shape:
         raise ValueError(f"{name}: grad has shape {grad.shape}, expected that of y, {y.shape}")
     return dtype
@@ -76,6 +79,7 @@ def _reject_objects(name: str, x: object, a: Array, what: str) -> None:
     """An array of objects says nothing to users who did not make one."""
     kind = type(x).__name__
     held = type(a.item(0)).__name__ if a.size else "nothing"
+    held = next((type(v).__name__ for v in a.flat if not isinstance(v, numbers.Real)), held)
     inside = f", an array of objects ({held})" if a.ndim and not isinstance(x, np.ndarray) else f" of objects ({held})"
     came = f"is {kind}" if a.ndim == 0 else f"is {kind}{inside}"
     hint = f"; {what}.to_numpy(float) makes numbers of it" if hasattr(x, "to_numpy") else ""
@@ -104,9 +108,9 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
     if isinstance(x, np.ma.MaskedArray):
         advice = f"{what}.filled(...)"
         if what in ("x", "where"):
-            advice = f"{what}.data, and where=~{what}.mask to functions that have it"
+            advice = f"{what}.data, and where=~{what}.mask if the function has it"
         elif what in ("target", "indices"):
-            advice = f"{what}.filled(ignore_index) to functions that have it"
+            advice = f"{what}.filled(ignore_index) if the function has it"
         raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
     try:
         if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
@@ -327,7 +331,7 @@ def class_values(name: str, values: object, shape: tuple[int, ...], axis: int, c
     wrong = np.isnan(v) | (np.isinf(v) & (v != given))
     if wrong.any():
         what, value = element("values", given, int(wrong.argmax()))
-        raise ValueError(f"{name}: {what} is {value}, expected numbers that fit into {compute}")
+        raise ValueError(f"{name}: {what} is {value}, expected numbers that fit into {compute}, and no NaN")
     x_shape = shape or (1,)
     n = x_shape[axis]
     v = v.reshape(1) if not shape and v.ndim == 0 else v
@@ -349,7 +353,8 @@ def check_class_count(
     """Are there so many at least, and no more than the kernels' lists have numbers for?"""
     n = math.prod(shape[i] for i in axes)
     if n < least:
-        raise ValueError(f"{name}: x has shape {shape}: axis {axes[0]} needs at least one class")
+        empty = next(i for i in axes if shape[i] == 0)
+        raise ValueError(f"{name}: x has shape {shape}: axis {empty} needs at least one class")
     if n >= _core.MOST_CLASSES and compute_dtype(dtype) == np.float32:
         raise ValueError(f"{name}: x has {n} classes, expected less than 2^32 where dtype is {dtype}")
 
@@ -387,7 +392,7 @@ def given_classes(
     ndim = 0 if is_scalar else len(shape)
     if a.ndim not in (ndim, len(shape) - 1) and not (is_scalar and a.ndim == 1):
         raise ValueError(
-            f"{name}: indices has {a.ndim} dimensions, expected {ndim} as x, or one less: a class for each row"
+            f"{name}: indices has {a.ndim} dimensions, expected {ndim} as x, or one less (a class for each row)"
         )
     has_axis = a.ndim == len(shape)
     ignored = None if ignore_index is None else a == integer(name, "ignore_index", ignore_index)
@@ -401,8 +406,8 @@ def given_classes(
         whole = np.broadcast_shapes((*shape[:axis], index.shape[axis], *shape[axis + 1 :]), index.shape)
     except ValueError:
         raise ValueError(
-            f"{name}: indices has shape {a.shape}, which does not broadcast with {shape}, that of x, "
-            f"but for axis {axis}"
+            f"{name}: indices has shape {a.shape}, which does not broadcast with {shape}, the shape of x, outside "
+            f"axis {axis}"
         ) from None
     index = np.broadcast_to(index, whole).astype(np.int64, order="C", copy=False)
     if ignored is not None:
@@ -469,7 +474,7 @@ def row_parameter(
         at, found = element(what, a, int(wrong.argmax()))
         expected = {"top_k": "at least 0", "top_p": "above 0, at most 1", "min_p": "0 to 1"}[what]
         if what == "top_p" and found == 0:
-            expected += "; top_k=1 leaves the first class alone"
+            expected += "; top_k=1 keeps only the first class"
         raise ValueError(f"{name}: {at} is {found}, expected {expected}")
     if whole:
         a = np.where(a == 0, n, np.minimum(a.astype(np.uint64), np.uint64(n))).astype(np.int64)
@@ -504,7 +509,7 @@ def given_uniform(
     wrong = ~((u >= 0) & (u < 1))
     if wrong.any():
         what, value = element("uniform", u, int(wrong.argmax()))
-        raise ValueError(f"{name}: {what} is {value}, expected numbers from 0 to 1, without 1")
+        raise ValueError(f"{name}: {what} is {value}, expected numbers in [0, 1)")
     if size is None:
         return np.broadcast_to(per_row(name, "uniform", u, kept, batch), kept)
     return broadcast(name, "uniform", u, (*kept[:axis], size, *kept[axis + 1 :]), "the result")
@@ -547,7 +552,7 @@ def real(name: str, what: str, a: object) -> Array:
 
 def class_axis(name: str, what: str, shape: tuple[int, ...], axis: object) -> int:
     if not shape:
-        raise ValueError(f"{name}: {what} has no dimension, expected one of classes at least")
+        raise ValueError(f"{name}: {what} is 0-d, expected at least one dimension, that of the classes")
     k = normalise_axis(name, axis, len(shape))
     if shape[k] == 0:
         raise ValueError(f"{name}: {what} has shape {shape}, without a class along axis {k}")
@@ -572,7 +577,7 @@ def sample_weights(name: str, sample_weight: object, shape: tuple[int, ...], axi
     wrong = ~((w >= 0) & (w < np.inf))
     if wrong.any():
         what, value = element("sample_weight", w, int(wrong.argmax()))
-        raise ValueError(f"{name}: {what} is {value}, expected finite numbers from 0 on")
+        raise ValueError(f"{name}: {what} is {value}, expected finite numbers, not negative")
     return np.expand_dims(w.copy(), axis)
 
 
@@ -604,7 +609,9 @@ def targets_of(name: str, what: str, target: object, shape: tuple[int, ...], axi
                 f"or {batch} for class indices"
             )
         if ignore >= 0:
-            raise ValueError(f"{name}: ignore_index is {ignore}, which class probabilities as target cannot equal")
+            raise ValueError(
+                f"{name}: ignore_index is {ignore}, expected a negative number, as target holds class probabilities"
+            )
         if t.dtype.kind in "iu":
             _check_one_hot(name, what, t, axis)
         return Targets(None, t, -1, math.prod(batch))
