@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True
-"""Compute calls whose arguments are plain, and return None for all others. Releases the GIL. Raises only MemoryError, and
-what the flags of a call (such as keepdims) or its random generator raise.
+"""Compute calls whose arguments are plain, and return None for all others. Releases the GIL. Raises only MemoryError,
+and what the flags of a call (such as keepdims) or its random generator raise.
 
 What is wrong with an argument is said in _validate.py, algorithms are in csrc/.
 """
