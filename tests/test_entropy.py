@@ -120,6 +120,52 @@ def test_divergences_in_2400_bits(make, dtype):
             assert error <= KL_BOUND[dtype], (n, x, other)
 
 
+@floats
+def test_a_peaked_row_against_a_flat_one(dtype):
+    """log n, as all its weight is on one class. The ratio of the sums is 1 / n; its logarithm must not lose digits."""
+    for n in (2, 10, 1000, 4097, 100_000):
+        x = np.zeros((1, n), dtype)
+        x[0, n // 2] = 1e4
+        for temperature in (None, 3.0):
+            got = softlane.kl_divergence(x, np.zeros(n, dtype), temperature=temperature)
+            assert reference.mp_ulp_error(got[0], mpmath.log(n), dtype) <= 2, n
+    x[0, n // 2] = 30
+    exact = reference.mp_kl_divergence(x[0, n // 2 - 8 : n // 2 + 8], np.zeros(16, dtype))
+    got = softlane.kl_divergence(x[0, n // 2 - 8 : n // 2 + 8], np.zeros(16, dtype))
+    assert reference.mp_ulp_error(got, exact, dtype) <= KL_BOUND[dtype]
+
+
+def test_short_rows_with_temperatures():
+    """float64 within 10 ULP: what f, p and the series of h(f) are rounded by adds up where rows nearly agree."""
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        n = int(rng.integers(2, 9))
+        x = rng.normal(size=n) * rng.choice([1, 5, 20])
+        y = x + rng.normal(size=n) * rng.choice([0.02, 1, 10])
+        t = rng.choice([0.25, 2.0, 8.0])  # x / t is exact
+        got = softlane.kl_divergence(x, y, temperature=t)
+        assert reference.mp_ulp_error(got, reference.mp_kl_divergence(x / t, y / t), np.float64) <= 10, (x, y, t)
+
+
+def test_differences_near_the_largest_number():
+    """They leave float32, or the sums of float64, on the way to a result that does not."""
+    narrow = np.float32([3e38, 0, 0]), np.float32([0, 1e38, -3e38])
+    assert softlane.kl_divergence(*narrow) == np.float32(1e38)
+    for x, y, expected in (
+        ([1.7e308, 0], [0, 1e307], 1e307),
+        ([1e308, 0], [0, 1e308], 1e308),
+        ([1e300, 1e300, 0], [0, 1e300, 0], 5e299),
+        ([0, 0], [8e307, -8e307], 8e307),
+        ([0, 0], [1.7e308, -1.7e308], np.inf),  # their difference overflows
+    ):
+        for rows in (1, 3):  # a neighbour has the same bits as alone
+            a = np.array([x] + [[1.0, 2.0, 3.0][: len(x)]] * rows)
+            b = np.array([y] + [[1.0, 2.5, 3.0][: len(x)]] * rows)
+            got = softlane.kl_divergence(a, b)
+            np.testing.assert_allclose(got[0], expected, rtol=4e-16)
+            assert_same_bits(got[1:], softlane.kl_divergence(a[1:], b[1:]))
+
+
 @forms
 def test_logits_that_differ_by_little(form):
     """As float64 would have it, in which what float32 cancels is left."""

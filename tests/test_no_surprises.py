@@ -1,6 +1,7 @@
 """What a new user tries first, with the values and errors that are right: from theory, or from another library."""
 
 import decimal
+import inspect
 import pickle
 import re
 import subprocess
@@ -396,3 +397,86 @@ def test_what_is_no_dtype_at_all(dtype):
     ):
         with pytest.raises(TypeError, match="expected a"):
             call()
+
+
+ROWS = np.array([[0.2, 0.8], [0.5, 0.5]])
+SECOND = {
+    "cross_entropy": "target",
+    "cross_entropy_with_grad": "target",
+    "nll_loss": "target",
+    "log_loss": "target",
+    "binary_cross_entropy": "target",
+    "binary_cross_entropy_with_grad": "target",
+    "binary_cross_entropy_with_logits": "target",
+    "binary_cross_entropy_with_logits_with_grad": "target",
+    "expectation": "values",
+    "kl_divergence": "y",
+    "log_softmax_grad": "y",
+    "rank": "indices",
+    "sigmoid_grad": "y",
+    "softmax_grad": "y",
+    "take_log_probs": "indices",
+    "topk": "k",
+}
+
+
+def test_all_functions_with_a_second_argument_are_known():
+    """Those whose second argument has no default"""
+    found = {}
+    for name in softlane.__all__:
+        if name != "__version__" and not inspect.isclass(getattr(softlane, name)):
+            parameters = list(inspect.signature(getattr(softlane, name)).parameters.values())[:2]
+            if len(parameters) == 2 and all(p.default is p.empty for p in parameters):
+                found[name] = parameters[1].name
+    assert found == SECOND
+
+
+@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.parametrize("x", [ROWS, ROWS[0].tolist(), ROWS.astype(np.float32), ROWS[:, ::-1], ROWS[:0], 0.5], ids=repr)
+def test_none_is_no_array(name, x):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        getattr(softlane, name)(x, None)
+    if np.size(x) and np.ndim(x):
+        assert raised.type is TypeError
+        assert f"{name}: {SECOND[name]} " in str(raised.value) and "None" in str(raised.value)
+
+
+def test_targets_of_a_binary_loss_are_probabilities():
+    p = np.array([0.3, 0.7])
+    for target in ([-1, 1], [1.5, 0.0], np.int8([0, 2])):
+        place = int(np.argmax((np.asarray(target) < 0) | (np.asarray(target) > 1)))
+        for name in ("binary_cross_entropy", "binary_cross_entropy_with_grad"):
+            with pytest.raises(ValueError, match=rf"{name}: target\[{place}\] is .*, expected a probability, 0 to 1"):
+                getattr(softlane, name)(p, target)
+    out = np.full(2, 7.0)
+    with pytest.raises(ValueError, match=r"target\[0\] is -1\.0"):
+        softlane.binary_cross_entropy_with_grad(p, [-1, 1], grad_out=out)
+    assert out.tolist() == [7, 7]
+    rounded, whole = (softlane.binary_cross_entropy(p, [0, y]) for y in (1 + 4e-16, 1))
+    np.testing.assert_allclose(rounded, whole, rtol=1e-14)
+
+
+def test_masked_arrays_in_a_list_keep_no_secret():
+    row = np.ma.array([1.0, 2.0], mask=[False, True])
+    for x in ([row], (row, [1.0, 2.0])):
+        with pytest.raises(TypeError, match=r"softmax: x\[0\] is a masked array"):
+            softlane.softmax(x)
+    np.testing.assert_array_equal(softlane.softmax([row.data, [1.0, 2.0]]), softlane.softmax([[1.0, 2.0], [1.0, 2.0]]))
+
+
+def test_a_list_of_axes():
+    with pytest.raises(TypeError, match="axis must be an integer, a tuple of integers or None"):
+        softlane.softmax(np.zeros((2, 2)), axis=[0, 1])
+
+
+def test_a_python_number_beside_float32_logits():
+    x = np.zeros(3, np.float32)
+    assert softlane.kl_divergence(x, 0).dtype == softlane.kl_divergence(0, x).dtype == np.float32
+    assert softlane.kl_divergence(x, np.float64(0)).dtype == softlane.kl_divergence(0, 0).dtype == np.float64
+
+
+def test_a_temperature_of_0_where_there_are_no_classes():
+    with pytest.raises(ValueError, match=r"temperature is 0\.0, expected positive, finite numbers$"):
+        softlane.sigmoid(1.0, temperature=0)
+    with pytest.raises(ValueError, match=r"temperature is -1\.0, expected 0 or positive, finite numbers$"):
+        softlane.sample([1.0, 2.0], temperature=-1)

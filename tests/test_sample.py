@@ -582,7 +582,7 @@ def test_uniform_numbers_and_generators_for_each_row():
     np.testing.assert_array_equal(softlane.sample(x, rng=of_rows).ravel(), each)
     np.testing.assert_array_equal(softlane.sample(x, rng=tuple(range(12))).ravel(), each)
     for wrong, words in [
-        ({"uniform": 1.0}, r"uniform is 1\.0, expected numbers from 0 to 1, without 1"),
+        ({"uniform": 1.0}, r"uniform is 1\.0, expected numbers in \[0, 1\)"),
         ({"uniform": np.full((3, 4), -0.5)}, r"uniform\[0, 0\] is -0\.5"),
         ({"uniform": np.zeros(5)}, r"uniform has shape \(5,\)"),
         ({"uniform": 0.5, "rng": 1}, "both given"),
@@ -816,7 +816,7 @@ def test_wrong_sizes_and_too_few_classes():
         ({"size": 8, "replace": False, "top_k": 5}, r"row \(0, 0\) has 5 classes left"),
         ({"size": 8, "replace": False, "top_p": 0.01}, r"row \(0, 0\) has 3 classes left"),
         ({"size": 8, "replace": False, "where": np.arange(300) < 2}, r"row \(0, 0\) has 2 classes left"),
-        ({"size": 3, "uniform": np.zeros((2, 3))}, r"uniform has shape \(2, 3\), .* \(2, 3, 3\), that of the result"),
+        ({"size": 3, "uniform": np.zeros((2, 3))}, r"uniform has shape \(2, 3\), .* \(2, 3, 3\), the shape of"),
         ({"size": 3, "uniform": [0, 1, 0]}, r"uniform\[1\] is 1"),
     ]:
         with pytest.raises(ValueError, match=f"sample: {words}"):
@@ -845,3 +845,21 @@ def test_a_packed_mask():
         assert where.shape == (5, n) and (where == expected).all()
         index = softlane.sample(np.zeros((5, n)), where=where, rng=0)
         assert where[np.arange(5), index][where.any(axis=1)].all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [2, 3, 40, 1024, 1025, 4096, 5000, 30_000])
+def test_the_largest_uniform_numbers_draw_a_class_that_has_weight(n, dtype):
+    """Not one behind the last class whose weight shows in the sum: its probability is far below 2^-53."""
+    rng = np.random.default_rng(n)
+    for has_infinity in (False, True):
+        x = rng.normal(size=n)
+        heavy = n // 2
+        x[heavy:] -= 2000
+        if has_infinity:
+            x[-(n // 4) - 1 :] = -np.inf
+        x = x.astype(dtype)
+        for options in ({}, {"top_k": n}, {"top_p": 1.0}, {"min_p": 0.0}, {"size": 3}, {"top_k": n - 1}):
+            for steps in (1, 2, 4, 16, 64):
+                index = softlane.sample(x, uniform=1 - steps * 2.0**-53, **options)
+                assert (np.asarray(index) >= 0).all() and (np.asarray(index) < heavy).all(), (options, steps)

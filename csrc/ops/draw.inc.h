@@ -67,6 +67,11 @@ static double add_up(const double *weights, ptrdiff_t n, double *sums) {
     return sum;
 }
 
+/* What the sum of weights has to exceed for a draw: below total, also where the product rounds up to it */
+static double target_of(const struct sampling *s, ptrdiff_t draw, double total) {
+    const double target = s->uniform[draw] * total;
+    return target < total ? target : nextafter(total, 0);
+}
 /* The first of n rising sums that exceeds target, or the last one */
 static ptrdiff_t first_above(const double *sums, ptrdiff_t n, double target) {
     ptrdiff_t low = 0, high = n - 1;
@@ -120,7 +125,7 @@ static void draw_from_list(struct sampling s, ptrdiff_t n) {
     weights_of(x, n, s.weights.params, scratch->weights);
     for (ptrdiff_t j = 0; j < s.draws; j++) {
         if (j == 0 || s.distinct) total = add_up_list(&s, x, n, &params);
-        ptrdiff_t i = first_above(scratch->sums, n, s.uniform[j] * total);
+        ptrdiff_t i = first_above(scratch->sums, n, target_of(&s, j, total));
         while (s.uniform[j] == 0 && i < n - 1 && !may_be_drawn(&s, x[i], total)) i++;
         store_index(&s.index, j, candidate_index(list[i]));
         if (!s.distinct) continue;
@@ -197,23 +202,38 @@ static double add_up_part(const struct sampling *s, const real *x, ptrdiff_t fir
     return sum;
 }
 
+/* The last of n classes from number `at` of a block on that adds weight to the sum of those before it; else `none` */
+static ptrdiff_t last_with_weight(const double *sums, ptrdiff_t at, ptrdiff_t n, double before, ptrdiff_t none) {
+    for (ptrdiff_t i = n - 1; i >= 0; i--)
+        if (sums[i] > (i ? sums[i - 1] : before)) return at + i;
+    return none;
+}
+/* Where the weights of a block are lost in the sum of those before it: its last class that has any */
+static ptrdiff_t last_left(const struct sampling *s, const real *x, ptrdiff_t first, ptrdiff_t n) {
+    ptrdiff_t k = n - 1;
+    while (k > 0 && !(x[k] > -INFINITY && in_prefix(&s->prefix, x[k], first + k))) k--;
+    return k;
+}
+
 /* Stores the classes of those draws whose targets are in a block: at least the weight of all before, and below that with the block. By
-   rounding, its classes may not add up to that: then it is the last one. */
+   rounding, its classes may not add up to that: then it is the last one that has weight. */
 static void draw_from_block(const struct sampling *s, ptrdiff_t b, double before, double with, const struct some_draws *d) {
     const ptrdiff_t n = classes_of_block(s, b), first = b * SL_BLOCK;
     ptrdiff_t missing = 0;
-    for (ptrdiff_t j = d->from; j < d->end; j++) missing += s->uniform[j] > 0 && is_between(s->uniform[j] * d->total, before, with);
+    for (ptrdiff_t j = d->from; j < d->end; j++) missing += s->uniform[j] > 0 && is_between(target_of(s, j, d->total), before, with);
     if (!missing) return;
     const real *x = load_rest(s, b);
     double sum = before;
+    ptrdiff_t with_weight = -1;
     for (ptrdiff_t i = 0; missing && i < n; i += MAX_SAMPLE_CANDIDATES) {
         const ptrdiff_t part = n - i < MAX_SAMPLE_CANDIDATES ? n - i : MAX_SAMPLE_CANDIDATES;
         const double next = add_up_part(s, x + i, first + i, part, sum), last = i + part == n || next > with ? with : next;
+        with_weight = last_with_weight(s->scratch->sums, i, part, sum, with_weight);
         for (ptrdiff_t j = d->from; j < d->end; j++) {
-            const double target = s->uniform[j] * d->total;
+            const double target = target_of(s, j, d->total);
             if (!(s->uniform[j] > 0) || !is_between(target, sum, last)) continue;
             ptrdiff_t drawn = i + first_above(s->scratch->sums, part, target);
-            while (target >= next && !in_prefix(&s->prefix, x[drawn], first + drawn)) drawn--;
+            if (target >= next) drawn = with_weight < 0 ? last_left(s, x, first, n) : with_weight;
             store_index(&s->index, j, first + drawn);
             missing--;
         }

@@ -65,7 +65,7 @@ struct kl_totals {
 /* What the terms of a line need */
 struct kl_line {
     vec x_shift, y_shift;
-    f64_v center[HALVES], center_low[HALVES], ratio[HALVES], temperature[HALVES];
+    f64_v center[HALVES], center_low[HALVES], unit[HALVES], ratio[HALVES], temperature[HALVES];
 };
 static struct kl_line kl_line_of(const struct kl_group *g, ptrdiff_t line) {
     struct kl_line l;
@@ -73,7 +73,9 @@ static struct kl_line kl_line_of(const struct kl_group *g, ptrdiff_t line) {
     l.y_shift = of_kl_line(g, line, g->y.shift);
     double_of_kl_line(g, line, g->center.high, l.center);
     double_of_kl_line(g, line, g->center.low, l.center_low);
+    double_of_kl_line(g, line, g->unit, l.unit);
     double_of_kl_line(g, line, g->ratio, l.ratio);
+    for (int h = 0; h < HALVES; h++) l.ratio[h] = f64_mul(l.ratio[h], l.unit[h]);
     for (int h = 0; h < HALVES; h++) l.temperature[h] = f64_set1(1.0);
     if (!g->temperature) return l;
     for (int h = 0; h < HALVES; h++) l.temperature[h] = f64_load(g->temperature->exact + 8 * h);
@@ -109,14 +111,25 @@ SL_INLINE f64_v kl_log_ratio(const struct kl_line *l, const int divides, const i
     if (divides) f = f64_div(f, l->temperature[h]);
     return f64_max(f, f64_set1(-0x1p200));
 }
+/* Logits less the shift of their row, where float32 would overflow in float64 */
+SL_INLINE void kl_shifted(vec logits, vec shift, f64_v *shifted) {
+#if SL_REAL == 32
+    f64_v c[HALVES];
+    to_double(shift, c);
+    to_double(logits, shifted);
+    for (int h = 0; h < HALVES; h++) shifted[h] = f64_sub(shifted[h], c[h]);
+#else
+    to_double(v_sub(logits, shift), shifted);
+#endif
+}
 SL_INLINE void kl_add_vector(const struct kl_line *l, const int divides, const int exact, vec x_logits, vec y_logits,
                              const double *x_weight, const double *y_weight, struct kl_sums *s) {
     f64_v x[HALVES], y[HALVES], term[HALVES], difference;
-    to_double(v_sub(x_logits, l->x_shift), x);
-    to_double(v_sub(y_logits, l->y_shift), y);
+    kl_shifted(x_logits, l->x_shift, x);
+    kl_shifted(y_logits, l->y_shift, y);
     for (int h = 0; h < HALVES; h++) {
         const f64_v f = kl_log_ratio(l, divides, exact, h, x[h], y[h], &difference);
-        const f64_v p = f64_load(x_weight + 8 * h), q = f64_mul(f64_load(y_weight + 8 * h), l->ratio[h]);
+        const f64_v p = f64_mul(f64_load(x_weight + 8 * h), l->unit[h]), q = f64_mul(f64_load(y_weight + 8 * h), l->ratio[h]);
         const f64_v linear = f64_mul(p, f);
         term[h] = kl_term(p, q, f, linear);
         s->linear.high[h] = f64_add(s->linear.high[h], linear);
@@ -182,8 +195,18 @@ SL_INLINE f64_v kl_log1p(f64_v z) {
     f64_log1p(f64_select_lt(z, zero, below, z), zero, &log, &low);
     return f64_select_lt(z, zero, f64_negate(log), log);
 }
-/* a - b + T (k ln2 + c), for a whole number k */
-static struct kl_center center_of(const struct kl_group *g, vec a, vec b, vec k, const f64_v *c) {
+/* log(a / b) = high + low. log(1 + z) is of the larger over the smaller one: of the other quotient, 1 + z would lose its digits. */
+SL_INLINE void kl_log_of_ratio(f64_v a, f64_v b, f64_v *high, f64_v *low) {
+    const f64_v larger = f64_max(a, b), smaller = f64_select_lt(a, b, a, b);
+    f64_v lost;
+    const f64_v excess = f64_two_sum(larger, f64_negate(smaller), &lost), z = f64_div(excess, smaller);
+    const f64_v rest = f64_fma(f64_negate(z), smaller, excess); /* exact */
+    f64_log1p(z, f64_div(f64_add(rest, lost), smaller), high, low);
+    *high = f64_select_lt(a, b, f64_negate(*high), *high);
+    *low = f64_select_lt(a, b, f64_negate(*low), *low);
+}
+/* a - b + T (k ln2 + c + c_low), for a whole number k */
+static struct kl_center center_of(const struct kl_group *g, vec a, vec b, vec k, const f64_v *c, const f64_v *c_low) {
     struct kl_center center;
     f64_v x[HALVES], y[HALVES], powers[HALVES], lost, rest, last;
     to_double(a, x);
@@ -192,7 +215,7 @@ static struct kl_center center_of(const struct kl_group *g, vec a, vec b, vec k,
     for (int h = 0; h < HALVES; h++) {
         const f64_v t = g->temperature ? f64_load(g->temperature->exact + 8 * h) : f64_set1(1.0);
         const f64_v of_powers = f64_mul(powers[h], f64_set1(LN2)), ln2 = f64_two_sum(of_powers, c[h], &lost);
-        lost = f64_add(lost, f64_fma(powers[h], f64_set1(LN2), f64_negate(of_powers)));
+        lost = f64_add(f64_add(lost, c_low[h]), f64_fma(powers[h], f64_set1(LN2), f64_negate(of_powers)));
         lost = f64_fma(powers[h], f64_set1(LN2_REST), lost);
         const f64_v product = f64_mul(t, ln2), between = f64_two_sum(x[h], f64_negate(y[h]), &rest);
         lost = f64_fma(t, lost, f64_fma(t, ln2, f64_negate(product)));
@@ -204,7 +227,7 @@ static struct kl_center center_of(const struct kl_group *g, vec a, vec b, vec k,
 /* The center from the sums of e */
 static void find_kl_center(struct kl_group *g) {
     double total_x[LANES], total_y[LANES];
-    f64_v log[HALVES];
+    f64_v log[HALVES], log_low[HALVES];
     for (int h = 0; h < HALVES; h++) {
         f64_store(total_x + 8 * h, f64_set1(1.0));
         f64_store(total_y + 8 * h, f64_set1(1.0));
@@ -225,9 +248,22 @@ static void find_kl_center(struct kl_group *g) {
         const f64_v y = f64_load(total_y + 8 * h);
         g->total[h] = f64_load(total_x + 8 * h);
         g->ratio[h] = f64_div(g->total[h], y);
-        log[h] = kl_log1p(f64_div(f64_sub(g->total[h], y), y));
+        g->unit[h] = f64_set1(1.0);
+        kl_log_of_ratio(g->total[h], y, &log[h], &log_low[h]);
     }
-    g->center = center_of(g, v_set1(0), v_set1(0), v_sub(g->x.k, g->y.k), log);
+    g->center = center_of(g, v_set1(0), v_set1(0), v_sub(g->x.k, g->y.k), log, log_low);
+}
+
+/* float64: another unit for the rows whose terms overflow. Their e are up to 2^162 and a difference may be as large as any number. */
+static int shrink_kl_unit(struct kl_group *g, const struct kl_totals *t) {
+    int any = 0;
+    for (int h = 0; h < HALVES && SL_REAL == 64; h++) {
+        const f64_v one = f64_set1(1.0), limit = f64_set1(0x1p1000), terms = f64_load(t->terms + 8 * h);
+        g->unit[h] = f64_select_lt(terms, limit, one, f64_set1(0x1p-240)); /* of NaN as well: inf - inf */
+        g->total[h] = f64_mul(g->total[h], g->unit[h]);
+        any |= f64_any_lt(g->unit[h], one);
+    }
+    return any;
 }
 
 struct kl_result {
@@ -256,12 +292,13 @@ static struct kl_result kl_from_totals(const struct kl_group *g, const struct kl
 /* The sums again, around another center that is off by log(1 + off) */
 static void repeat_kl(struct kl_group *g, const f64_v *off, struct kl_result *r) {
     const struct kl_center before = g->center;
-    f64_v log[HALVES], ratio[HALVES];
+    f64_v log[HALVES], none[HALVES], ratio[HALVES];
     for (int h = 0; h < HALVES; h++) {
         log[h] = f64_negate(kl_log1p(off[h]));
+        none[h] = f64_set1(0.0);
         ratio[h] = g->ratio[h];
     }
-    g->center = center_of(g, g->x.reduced, g->y.reduced, v_set1(0), log);
+    g->center = center_of(g, g->x.reduced, g->y.reduced, v_set1(0), log, none);
     for (int h = 0; h < HALVES; h++) { /* exp of what the center moved */
         f64_v moved = f64_add(f64_sub(g->center.high[h], before.high[h]), f64_sub(g->center.low[h], before.low[h]));
         if (g->temperature) moved = f64_div(moved, f64_load(g->temperature->exact + 8 * h));
@@ -302,6 +339,7 @@ static void kl_of_group(struct kl_group *g) {
     g->y = exp_params_for_max(v_load(max_y), g->temperature);
     find_kl_center(g);
     sum_kl_terms(g, exact, &totals);
+    if (shrink_kl_unit(g, &totals)) sum_kl_terms(g, exact, &totals);
     struct kl_result r = kl_from_totals(g, &totals, exact);
     for (int h = 0; h < HALVES; h++) none[h] = f64_set1(0.0);
     if (r.any_wants) repeat_kl(g, none, &r);

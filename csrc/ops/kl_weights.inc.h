@@ -39,6 +39,7 @@ struct kl_group {
     const struct temperature_params *temperature;
     struct exp_params x, y; /* the range reductions */
     struct kl_center center;
+    f64_v unit[HALVES];                 /* what e(x) is multiplied by: 1, or a power of two lest the sums overflow */
     f64_v total[HALVES], ratio[HALVES]; /* the sum of e(x); what turns e(y) into q in the units of e(x) */
 };
 SL_INLINE ptrdiff_t kl_lines(const struct kl_group *g) { return g->along_classes ? g->rows : 1; }

@@ -354,10 +354,10 @@ cdef cnp.ndarray narrowed(cnp.ndarray wide):
 
 
 cdef cnp.ndarray array_or_list(x):
-    """x as an array of numbers; None where it is neither an array, exactly, nor a list that makes one."""
+    """x as an array of numbers; None where it is neither an array, exactly, nor a list of others that makes one."""
     if cnp.PyArray_CheckExact(x):
         return <cnp.ndarray>x
-    if not PyList_CheckExact(x):
+    if not PyList_CheckExact(x) or len(<list>x) and cnp.PyArray_Check((<list>x)[0]):
         return None
     try:
         return cnp.PyArray_FROM_O(x)
@@ -734,19 +734,22 @@ def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperatu
     cdef bint is_like_x = op not in (SL_LOGSUMEXP, SL_EXPECTATION, SL_ENTROPY, SL_KL_DIVERGENCE)
     cdef bint is_vjp = op in (SL_SOFTMAX_VJP, SL_LOG_SOFTMAX_VJP)
     cdef bint is_per_row = not is_like_x and op != SL_LOGSUMEXP
+    cdef bint needs_other = is_vjp or op in (SL_EXPECTATION, SL_KL_DIVERGENCE)
     cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, is_per_row, mode), mask, y, second = None
     cdef const void *args
     cdef int ndim
-    if a is None or not has_result(&c) or (is_vjp or op == SL_EXPECTATION) and not is_one_axis(axis, mode):
+    if a is None or not has_result(&c) or needs_other and other is None:
         return None
-    if other is not None and op != SL_EXPECTATION:
+    if (is_vjp or op == SL_EXPECTATION) and not is_one_axis(axis, mode):
+        return None
+    if needs_other and op != SL_EXPECTATION:
         a = in_one_type(&c, a, other)
         if a is None:
             return None
     mask = take_mask(&c, a, where)
     if mask is None or not take_temperature(&c, a, temperature):
         return None
-    if other is not None:
+    if needs_other:
         if op == SL_EXPECTATION:
             second = take_per_class(&c, other)
         else:
@@ -1300,7 +1303,7 @@ def elements(int op, x, dtype, out, temperature=None, other=None, int mode=_AS_G
     cdef sl_elementwise_job job
     cdef double one
     cdef cnp.ndarray a = take_x(&c, op, x, None, dtype, False, mode), t, second = None, y
-    if a is None or not has_result(&c):
+    if a is None or not has_result(&c) or op == SL_SIGMOID_VJP and other is None:
         return None
     prepare_elements(&job, &c, op)
     t = take_elements_temperature(&c, a, temperature, &one, &job)
@@ -1335,7 +1338,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     """The binary loss, or (loss, gradient); None where an argument is not plain.
 
     In a chunk, whose reduction is None, gradients are multiplied by scale, losses go to `losses` if there are any, and
-    the result is (sums of losses, are there probabilities outside [0, 1]?).
+    the result is (sums of losses, are there probabilities or targets outside [0, 1]?).
     """
     cdef call c
     cdef sl_elementwise_job job
@@ -1367,7 +1370,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     if with_grad:
         job.op = SL_BINARY_CROSS_ENTROPY_GRAD if is_logits else SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
         if mode == _AS_GIVEN and grad_out is not None and not is_logits:
-            return None  # grad_out has to stay unchanged if a probability is invalid
+            return None  # grad_out has to stay unchanged if a number is invalid
         grad = take_gradient(&c, a, grad_out)
         if grad is None:
             return None

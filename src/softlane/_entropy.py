@@ -100,7 +100,7 @@ def kl_divergence(
     x : array_like
         Logits of the first distribution, of any shape and layout; dtypes as in `softmax`.
     y : array_like
-        Logits of the second one; broadcasts with `x`.
+        Logits of the second one; broadcasts with `x`. A Python number does not change the dtype of the result.
     axis : int, tuple of int or None, default -1
         The class axis of what they broadcast to, the last one by default; several count as one, None is all.
     keepdims : bool, default False
@@ -143,9 +143,10 @@ def kl_divergence(
 
     The divergence of nearly equal distributions is as accurate as any: with ``d = log(q / p)`` this is
     ``sum(p * (exp(d) - 1 - d))``, whose terms are not negative. It is exactly 0 where ``y - x`` is exactly the same
-    number for all classes. float32 results are within 2 ULP of the exact value, float64 results within 4. In float64, a
-    difference of logits that overflows counts as infinite. The bits are reproducible, as those of `softmax`. The logits
-    are read three times, and copied in pieces where they are not C-contiguous and of the dtype that is computed in.
+    number for all classes. float32 results are within 2 ULP of the exact value, float64 results within 10. In float64,
+    a difference of logits that overflows counts as infinite. The bits are reproducible, as those of `softmax`. The
+    logits are read three times, and copied in pieces where they are not C-contiguous and of the dtype that is computed
+    in.
 
     Examples
     --------
@@ -179,7 +180,11 @@ def _kl_divergence(
 ) -> Any:
     name = "kl_divergence"
     a, b = as_array(name, x), as_array(name, y, "y")
-    native = compute_dtype(result_dtype(name, a.dtype), result_dtype(name, b.dtype, "y"))
+    dtypes = [result_dtype(name, a.dtype), result_dtype(name, b.dtype, "y")]
+    for number, other in ((x, 1), (y, 0)):  # numbers of Python have no dtype
+        if type(number) in (int, float, bool):
+            dtypes[1 - other] = dtypes[other]
+    native = compute_dtype(*dtypes)
     wanted = output_dtype(name, dtype, native)
     shape = broadcast_shapes(name, a.shape, "y", b.shape)
     asked = options(name, shape, axis, where, temperature)

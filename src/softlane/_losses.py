@@ -56,7 +56,8 @@ def cross_entropy(
     axis : int, default -1
         The class axis, the last one by default. (PyTorch has it at 1.)
     weight : array_like, optional
-        One weight for each class, shape ``(C,)``.
+        One weight for each class, shape ``(C,)``, converted to the dtype that is computed in: float32, or float64 where
+        `logits` or `dtype` say so.
     ignore_index : int, default -100
         Samples with this class index have loss 0 and gradient 0, and do not count in the mean. Must be negative beside
         class probabilities.
@@ -433,7 +434,7 @@ def _nll(op: int, name: str, what: str, x: object, target: object, given: _Argum
     """-weight * x of the target, or -weight * log(x)."""
     call = _check(name, what, x, target, given)
     is_log = op == _core.NLL
-    domain = Domain(name, what, call.dtype, "cross_entropy", is_log)
+    domain = Domain(name, what, call.dtype, "; for logits use cross_entropy", is_log)
     neutral = 0.0 if is_log else 1.0
     some = call
     if call.classes is not None and not (is_plain(call.x) and call.x.dtype == call.dtype):

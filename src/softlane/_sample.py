@@ -122,7 +122,8 @@ def sample(
 
     With `size`, what the filters leave of a row is found once for all its draws. Without `replace`, the draws have the
     distribution of Plackett and Luce, like the order of ``log_prob + Gumbel noise``: the weights of the rest are summed
-    anew for each, so that it is exact also where one class has nearly all. The first draw is that of one alone.
+    anew for each, so that it is exact also where one class has nearly all. The first draw is that of one alone. Time
+    grows with `size` times the number of classes: to draw nearly all of many classes, sort ``log_prob + Gumbel noise``.
 
     A row with NaN or +inf, or with nothing above -inf, has no distribution: the class is that of `argmax`, the
     log-probability NaN (-inf where `where` leaves no class). Without `replace` the classes are those of `topk`.

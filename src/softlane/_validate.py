@@ -107,11 +107,13 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
         return x
     if isinstance(x, np.ma.MaskedArray):
         advice = f"{what}.filled(...)"
-        if what in ("x", "where"):
+        if what == "x":
             advice = f"{what}.data, and where=~{what}.mask if the function has it"
         elif what in ("target", "indices"):
             advice = f"{what}.filled(ignore_index) if the function has it"
         raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
+    if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):  # NumPy would forget their masks
+        x = [as_array(name, part, f"{what}[{i}]") for i, part in enumerate(x)]
     try:
         if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
             return _from_library(name, x, what)
@@ -182,6 +184,8 @@ def normalise_axes(name: str, axis: object, ndim: int) -> tuple[int, ...]:
     """The same for None (all axes) and tuples, in ascending order."""
     if axis is None:
         return tuple(range(max(ndim, 1)))
+    if isinstance(axis, (list, np.ndarray)) and np.ndim(axis):
+        raise TypeError(f"{name}: axis must be an integer, a tuple of integers or None, got {axis!r}")
     if not isinstance(axis, tuple):
         return (normalise_axis(name, axis, ndim),)
     axes = sorted(normalise_axis(name, k, ndim) for k in axis)
@@ -273,7 +277,7 @@ def _mask(name: str, where: object, shape: tuple[int, ...], what: str) -> Array:
 
 
 def temperatures(name: str, temperature: object) -> Array:
-    """Positive, finite numbers, in float64."""
+    """Positive, finite numbers, in float64. `sample` has taken zeros out of them."""
     if type(temperature) is float and 0 < temperature < np.inf:
         return np.array(temperature)
     t = as_array(name, as_float(temperature), "temperature")
@@ -284,8 +288,10 @@ def temperatures(name: str, temperature: object) -> Array:
     wrong = ~((t > 0) & (t < np.inf))
     if wrong.any():
         what, value = element("temperature", t, int(wrong.argmax()))
-        limit = "; the limit towards 0 is the class with the largest logit: argmax" if value == 0 else ""
-        raise ValueError(f"{name}: {what} is {value}, expected positive, finite numbers{limit}")
+        expected = "0 or positive, finite numbers" if name == "sample" else "positive, finite numbers"
+        if value == 0 and "sigmoid" not in name and "binary" not in name:
+            expected += "; the limit towards 0 is the class with the largest logit: argmax"
+        raise ValueError(f"{name}: {what} is {value}, expected {expected}")
     return t
 
 
@@ -679,7 +685,7 @@ class Domain(NamedTuple):
     name: str
     what: str
     dtype: np.dtype[Any]
-    for_logits: str
+    advice: str
     is_log: bool = False
 
     @property
@@ -700,6 +706,4 @@ class Domain(NamedTuple):
         place = [i + (s.start or 0) for i, s in zip(place, chunk, strict=True)] if chunk else place
         expected = "a logarithm of a probability, at most 0" if self.is_log else "a probability, 0 to 1"
         at = f"{self.what}[{', '.join(map(str, place))}]" if place else self.what
-        raise ValueError(
-            f"{self.name}: {at} is {float(value)!r}, expected {expected}; for logits use {self.for_logits}"
-        )
+        raise ValueError(f"{self.name}: {at} is {float(value)!r}, expected {expected}{self.advice}")
