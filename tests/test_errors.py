@@ -100,7 +100,7 @@ def test_axis_must_be_an_integer(name):
 OPTIONS = [
     (TypeError, "where has dtype int64, expected bool", {"where": np.ones((2, 3), np.int64)}),
     (ValueError, r"where has shape \(2,\), which does not broadcast to \(2, 3\)", {"where": np.ones(2, bool)}),
-    (TypeError, ".*where=~where.mask", {"where": np.ma.ones((2, 3), bool)}),
+    (TypeError, ".*where is a masked array.*where.filled", {"where": np.ma.ones((2, 3), bool)}),
     (ValueError, "temperature is 0.0, expected positive, finite numbers", {"temperature": 0}),
     (ValueError, r"temperature\[1\] is -2.0", {"temperature": [1, -2]}),
     (ValueError, "temperature is nan", {"temperature": np.nan}),

@@ -458,7 +458,7 @@ def test_samples_of_weight_0_may_hold_anything(name):
 def test_wrong_weights_of_samples():
     x = np.zeros((4, 7), np.float32)
     for error, words, wrong in [
-        (ValueError, r"sample_weight\[1\] is -1.0, expected finite numbers from 0 on", [1, -1, 1, 1]),
+        (ValueError, r"sample_weight\[1\] is -1.0, expected finite numbers, not negative", [1, -1, 1, 1]),
         (ValueError, r"sample_weight\[0\] is inf", [np.inf, 1, 1, 1]),
         (ValueError, r"sample_weight has shape \(7,\), which does not broadcast to \(4,\)", np.ones(7)),
         (TypeError, "sample_weight has dtype complex128", np.ones(4, complex)),

@@ -441,21 +441,6 @@ def test_none_is_no_array(name, x):
         assert f"{name}: {SECOND[name]} " in str(raised.value) and "None" in str(raised.value)
 
 
-def test_targets_of_a_binary_loss_are_probabilities():
-    p = np.array([0.3, 0.7])
-    for target in ([-1, 1], [1.5, 0.0], np.int8([0, 2])):
-        place = int(np.argmax((np.asarray(target) < 0) | (np.asarray(target) > 1)))
-        for name in ("binary_cross_entropy", "binary_cross_entropy_with_grad"):
-            with pytest.raises(ValueError, match=rf"{name}: target\[{place}\] is .*, expected a probability, 0 to 1"):
-                getattr(softlane, name)(p, target)
-    out = np.full(2, 7.0)
-    with pytest.raises(ValueError, match=r"target\[0\] is -1\.0"):
-        softlane.binary_cross_entropy_with_grad(p, [-1, 1], grad_out=out)
-    assert out.tolist() == [7, 7]
-    rounded, whole = (softlane.binary_cross_entropy(p, [0, y]) for y in (1 + 4e-16, 1))
-    np.testing.assert_allclose(rounded, whole, rtol=1e-14)
-
-
 def test_masked_arrays_in_a_list_keep_no_secret():
     row = np.ma.array([1.0, 2.0], mask=[False, True])
     for x in ([row], (row, [1.0, 2.0])):
@@ -465,7 +450,7 @@ def test_masked_arrays_in_a_list_keep_no_secret():
 
 
 def test_a_list_of_axes():
-    with pytest.raises(TypeError, match="axis must be an integer, a tuple of integers or None"):
+    with pytest.raises(TypeError, match=r"axis must be an integer, got .*; several axes are a tuple"):
         softlane.softmax(np.zeros((2, 2)), axis=[0, 1])
 
 

@@ -816,7 +816,7 @@ def test_wrong_sizes_and_too_few_classes():
         ({"size": 8, "replace": False, "top_k": 5}, r"row \(0, 0\) has 5 classes left"),
         ({"size": 8, "replace": False, "top_p": 0.01}, r"row \(0, 0\) has 3 classes left"),
         ({"size": 8, "replace": False, "where": np.arange(300) < 2}, r"row \(0, 0\) has 2 classes left"),
-        ({"size": 3, "uniform": np.zeros((2, 3))}, r"uniform has shape \(2, 3\), .* \(2, 3, 3\), the shape of"),
+        ({"size": 3, "uniform": np.zeros((2, 3))}, r"uniform has shape \(2, 3\), .* \(2, 3, 3\), that of the result"),
         ({"size": 3, "uniform": [0, 1, 0]}, r"uniform\[1\] is 1"),
     ]:
         with pytest.raises(ValueError, match=f"sample: {words}"):

@@ -167,7 +167,7 @@ SL_INLINE int probs_step(int wants_gradient, const struct elementwise_block *b, 
     to_double(target, y);
     to_double(weight, w);
     for (int h = 0; h < HALVES; h++) {
-        outside |= f64_any_lt(p[h], zero) | f64_any_lt(one, p[h]) | f64_any_lt(y[h], zero) | f64_any_lt(one, y[h]);
+        outside |= f64_any_lt(p[h], zero) | f64_any_lt(one, p[h]);
         p[h] = f64_select_lt(one, p[h], one, f64_max(zero, f64_add(p[h], zero))); /* never -0 */
         loss[h] = loss_of_probability(p[h], y[h], w[h]);
         if (b->sum) loss_total_add(total, loss[h]); /* lanes that are not there have target 0 of probability 0 */

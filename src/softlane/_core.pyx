@@ -1338,7 +1338,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     """The binary loss, or (loss, gradient); None where an argument is not plain.
 
     In a chunk, whose reduction is None, gradients are multiplied by scale, losses go to `losses` if there are any, and
-    the result is (sums of losses, are there probabilities or targets outside [0, 1]?).
+    the result is (sums of losses, are there probabilities outside [0, 1]?).
     """
     cdef call c
     cdef sl_elementwise_job job
@@ -1370,7 +1370,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     if with_grad:
         job.op = SL_BINARY_CROSS_ENTROPY_GRAD if is_logits else SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
         if mode == _AS_GIVEN and grad_out is not None and not is_logits:
-            return None  # grad_out has to stay unchanged if a number is invalid
+            return None  # grad_out has to stay unchanged if a probability is invalid
         grad = take_gradient(&c, a, grad_out)
         if grad is None:
             return None

@@ -174,8 +174,8 @@ def binary_cross_entropy(
     probs : array_like
         Probabilities of class 1, any shape. Those beyond 0 or 1 by a rounding error, up to 4 eps, count as 0 or 1.
     target : array_like
-        Class 0 or 1, or the probability of class 1; broadcasts to the shape of `probs`. Converted to the dtype that is
-        computed in, as are weights: float32, or float64 where `probs` or `dtype` say so.
+        Class 0 or 1, or the probability of class 1, not checked; broadcasts to the shape of `probs`. Converted to the
+        dtype that is computed in, as are weights: float32, or float64 where `probs` or `dtype` say so.
     weight : array_like, optional
         Weight of each element; broadcasts to the shape of `probs`.
     reduction : {"mean", "sum", "none"}, default "mean"
@@ -194,7 +194,7 @@ def binary_cross_entropy(
     ------
     TypeError, ValueError
         If a dtype is not supported, a shape does not broadcast, `reduction` is none of the three, or an element of
-        `probs` or `target` is outside ``[0, 1]`` by more than 4 eps; the message names the first one.
+        `probs` is outside ``[0, 1]`` by more than 4 eps; the message names the first one.
 
     Notes
     -----
@@ -453,18 +453,16 @@ def _binary(
     native = result_dtype(name, a.dtype, what)
     wanted = output_dtype(name, dtype, compute_dtype(native))
     compute = compute_dtype(native, wanted)
-    goal = broadcast(name, "target", real(name, "target", target), a.shape, what)
     numbers: list[Array | None] = [
-        None if b is None else broadcast(name, of, real(name, of, b), a.shape, what)
-        for of, b in (("weight", weight), ("pos_weight", pos_weight))
+        None if b is None and of != "target" else broadcast(name, of, real(name, of, b), a.shape, what)
+        for of, b in (("target", target), ("weight", weight), ("pos_weight", pos_weight))
     ]
-    numbers.insert(0, goal)
     numbers.append(_temperature(name, temperature, a.shape, what))
     grad = None
     if with_grad:
         grad = result_for(name, grad_out, a.shape, a.shape, native, tuple(numbers), (a,), "grad_out")
         if what == "probs" and grad_out is not None:  # before it is written to
-            _check_probabilities(name, a, goal, native)
+            _check_probabilities(name, a, native)
     losses = np.empty(a.shape, compute_dtype(wanted)) if reduction == "none" else None
     op = _core.BINARY_CROSS_ENTROPY if what == "logits" else _core.BINARY_CROSS_ENTROPY_OF_PROBS
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
@@ -494,17 +492,12 @@ def _binary(
 
     apply_to_elements(kernel, (a, *numbers), (None if grad is None else grad.view, losses), compute)
     if outside and grad_out is None:
-        _check_probabilities(name, a, goal, native)
+        _check_probabilities(name, a, native)
     loss = finish(np.concatenate(parts) if losses is None else losses, reduction, a.size, wanted)
     return loss, None if grad is None else grad.give()
 
 
-def _check_probabilities(name: str, probs: Array, target: Array, dtype: np.dtype[Any]) -> None:
-    """A rounding error beyond 0 and 1, of the dtype of probs, is none of theirs and none of the targets."""
-    for what, a, use in (
-        ("probs", probs, f"; for logits use {name.replace('entropy', 'entropy_with_logits')}"),
-        ("target", target, ""),
-    ):
-        domain = Domain(name, what, dtype, use)
-        for chunk in element_chunks(a.shape):
-            domain.check(a[chunk], chunk=chunk)
+def _check_probabilities(name: str, a: Array, dtype: np.dtype[Any]) -> None:
+    domain = Domain(name, "probs", dtype, name.replace("entropy", "entropy_with_logits"))
+    for chunk in element_chunks(a.shape):
+        domain.check(a[chunk], chunk=chunk)

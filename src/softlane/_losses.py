@@ -434,7 +434,7 @@ def _nll(op: int, name: str, what: str, x: object, target: object, given: _Argum
     """-weight * x of the target, or -weight * log(x)."""
     call = _check(name, what, x, target, given)
     is_log = op == _core.NLL
-    domain = Domain(name, what, call.dtype, "; for logits use cross_entropy", is_log)
+    domain = Domain(name, what, call.dtype, "cross_entropy", is_log)
     neutral = 0.0 if is_log else 1.0
     some = call
     if call.classes is not None and not (is_plain(call.x) and call.x.dtype == call.dtype):

@@ -39,7 +39,7 @@ def broadcast(name: str, what: str, a: Array, shape: tuple[int, ...], of: str) -
         return np.broadcast_to(a, shape)
     except ValueError:
         raise ValueError(
-            f"{name}: {what} has shape {a.shape}, which does not broadcast to {shape}, the shape of {of}"
+            f"{name}: {what} has shape {a.shape}, which does not broadcast to {shape}, that of {of}"
         ) from None
 
 
@@ -48,9 +48,7 @@ def broadcast_shapes(name: str, x: tuple[int, ...], what: str, other: tuple[int,
     try:
         return np.broadcast_shapes(x, other)
     except ValueError:
-        raise ValueError(
-            f"{name}: {what} has shape {other}, which does not broadcast with {x}, the shape of x"
-        ) from None
+        raise ValueError(f"{name}: {what} has shape {other}, which does not broadcast with {x}, that of x") from None
 
 
 def result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[Any]:
@@ -185,7 +183,7 @@ def normalise_axes(name: str, axis: object, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(max(ndim, 1)))
     if isinstance(axis, (list, np.ndarray)) and np.ndim(axis):
-        raise TypeError(f"{name}: axis must be an integer, a tuple of integers or None, got {axis!r}")
+        raise TypeError(f"{name}: axis must be an integer, got {axis!r}; several axes are a tuple")
     if not isinstance(axis, tuple):
         return (normalise_axis(name, axis, ndim),)
     axes = sorted(normalise_axis(name, k, ndim) for k in axis)
@@ -412,7 +410,7 @@ def given_classes(
         whole = np.broadcast_shapes((*shape[:axis], index.shape[axis], *shape[axis + 1 :]), index.shape)
     except ValueError:
         raise ValueError(
-            f"{name}: indices has shape {a.shape}, which does not broadcast with {shape}, the shape of x, outside "
+            f"{name}: indices has shape {a.shape}, which does not broadcast with {shape}, that of x, outside "
             f"axis {axis}"
         ) from None
     index = np.broadcast_to(index, whole).astype(np.int64, order="C", copy=False)
@@ -685,7 +683,7 @@ class Domain(NamedTuple):
     name: str
     what: str
     dtype: np.dtype[Any]
-    advice: str
+    for_logits: str
     is_log: bool = False
 
     @property
@@ -706,4 +704,6 @@ class Domain(NamedTuple):
         place = [i + (s.start or 0) for i, s in zip(place, chunk, strict=True)] if chunk else place
         expected = "a logarithm of a probability, at most 0" if self.is_log else "a probability, 0 to 1"
         at = f"{self.what}[{', '.join(map(str, place))}]" if place else self.what
-        raise ValueError(f"{self.name}: {at} is {float(value)!r}, expected {expected}{self.advice}")
+        raise ValueError(
+            f"{self.name}: {at} is {float(value)!r}, expected {expected}; for logits use {self.for_logits}"
+        )
