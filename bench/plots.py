@@ -1,4 +1,4 @@
-"""Draw: speed per case, time and error against row length, from the results of bench.py. Measures nothing.
+"""Draw the picture of the front page, speed per case, time and error against row length. Measures nothing.
 
 `python bench/plots.py FILE` draws those of a results file again, beside it.
 """
@@ -114,10 +114,53 @@ def draw_accuracy(points: list[dict[str, Any]], processor: str, path: Path) -> N
     _save(figure, path)
 
 
+SUMMARY = (
+    "softmax (50000, 2)",
+    "softmax (8400, 80)",
+    "softmax (1, 128256)",
+    "logsumexp (65536, 512)",
+    "cross_entropy (4096, 1000)",
+)
+
+
+def draw_summary(results: dict[str, Any], path: Path) -> None:
+    """The picture of the front page: times of a few cases, and errors against the row length."""
+    rows = {row["name"]: row["times"] for row in results["groups"][0]["rows"]}
+    libraries = [
+        name for name in ("softlane", "torch", "ONNX Runtime", "SciPy") if name in results["accuracy"][0]["uniform"]
+    ]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    height = 0.8 / len(libraries)
+    for i, case in enumerate(SUMMARY):
+        for place, name in enumerate(libraries):
+            if name not in rows[case]:
+                continue
+            value = rows[case][name]["minimum"] / BY_NAME[case].elements
+            y = i - 0.4 + (place + 0.5) * height
+            left.barh(y, value, height * 0.92, color=COLOURS[name], label=name if i == 0 else None)
+            left.text(value * 1.05, y, f"{value:.2g}", va="center", fontsize=8)
+    left.set_xscale("log")
+    left.xaxis.set_major_formatter(DECIMAL)
+    left.set_xlim(right=left.get_xlim()[1] * 1.6)
+    left.set_ylim(len(SUMMARY) - 0.5, -0.5)
+    left.set_yticks(range(len(SUMMARY)), [name.replace(" (", "\n(") for name in SUMMARY])
+    left.set_xlabel("nanoseconds per element (log scale): shorter is faster")
+    left.set_title("Time, one thread, float32", fontsize=11)
+    left.legend(fontsize=8, loc="lower right")
+    _draw_curves(right, results["accuracy"], lambda p: {name: p["uniform"][name] for name in libraries})
+    right.set_ylabel("largest error in ULP")
+    right.set_title("Error of softmax, float32, logits uniform in ±80", fontsize=11)
+    right.legend(fontsize=8)
+    figure.suptitle(results["processor"], fontsize=9)
+    _save(figure, path)
+
+
 def draw(results: dict[str, Any], folder: Path) -> None:
     for group in results["groups"]:
         if BY_NAME[group["rows"][0]["name"]].table == "speed":
             draw_speed(group, results["processor"], folder / f"speed-{group['key']}.png")
+    if results.get("accuracy") and {row["name"] for row in results["groups"][0]["rows"]}.issuperset(SUMMARY):
+        draw_summary(results, folder / "summary.png")
     for key, function in (("lengths", draw_lengths), ("accuracy", draw_accuracy)):
         if results.get(key):
             function(results[key], results["processor"], folder / f"{key}.png")

@@ -60,6 +60,18 @@ SL_INLINE void store_ahead(const sl_dtype dtype, void *y, ptrdiff_t i, vec v) {
     store_vector(dtype, y, i, LANES, v);
 }
 
+/* Fewer elements than lanes, at `at`: once for a row or a block, so that one function serves all dtypes */
+static vec load_visible_tail(sl_dtype dtype, int negate, const char *at, const unsigned char *mask, ptrdiff_t count) {
+    char raw[LANES * sizeof(real)] = {0};
+    real some[LANES];
+    memcpy(raw, at, (size_t)count * element_size(dtype));
+    v_store(some, load_converted(dtype, raw));
+    for (ptrdiff_t j = 0; j < LANES; j++) {
+        const real visible = negate ? -some[j] : some[j];
+        some[j] = j < count && (!mask || mask[j]) ? visible : (real)-INFINITY;
+    }
+    return v_load(some);
+}
 /* The vector from element i on: -inf in lanes from count on, and where the mask, if there is one, hides an element */
 SL_INLINE vec load_visible(const sl_dtype dtype, const int negate, const void *x, const unsigned char *mask, ptrdiff_t i, ptrdiff_t count) {
     const char *at = (const char *)x + i * (ptrdiff_t)element_size(dtype);
@@ -69,15 +81,7 @@ SL_INLINE vec load_visible(const sl_dtype dtype, const int negate, const void *x
         return mask ? v_hide(mask + i, v) : v;
     }
     if (dtype == OWN_DTYPE && !negate && !mask) return v_load_tail((const real *)at, count, -INFINITY);
-    char raw[LANES * sizeof(real)] = {0};
-    real some[LANES];
-    memcpy(raw, at, (size_t)count * element_size(dtype));
-    v_store(some, load_converted(dtype, raw));
-    for (ptrdiff_t j = 0; j < LANES; j++) {
-        const real visible = negate ? -some[j] : some[j];
-        some[j] = j < count && (!mask || mask[i + j]) ? visible : (real)-INFINITY;
-    }
-    return v_load(some);
+    return load_visible_tail(dtype, negate, at, mask ? mask + i : NULL, count);
 }
 
 /* ---- blocks of elements --------------------------------------------------------------------------------------- */
@@ -116,20 +120,27 @@ SL_INLINE real convert_as(const sl_dtype dtype, const int negate, const struct s
     return v_reduce_max(v_max(a, b));
 }
 SL_INLINE real convert_dtype(const sl_dtype dtype, const struct source *s, ptrdiff_t i, ptrdiff_t n, real *restrict to) {
-    if (s->negate) return s->mask ? convert_as(dtype, 1, s, s->mask, i, n, to) : convert_as(dtype, 1, s, NULL, i, n, to);
     return s->mask ? convert_as(dtype, 0, s, s->mask, i, n, to) : convert_as(dtype, 0, s, NULL, i, n, to);
+}
+/* The same of what is rare, such as masked small integers: the dtype is looked up for each vector. */
+static real convert_any(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *restrict to) {
+    return convert_as(s->dtype, s->negate, s, s->mask, i, n, to);
+}
+static real convert_negated(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *restrict to) {
+    return s->dtype == OWN_DTYPE && !s->mask ? convert_as(OWN_DTYPE, 1, s, NULL, i, n, to) : convert_any(s, i, n, to);
 }
 /* n elements from index i on, as the compute type; returns their maximum, without NaN. */
 static real convert_block(const struct source *s, ptrdiff_t i, ptrdiff_t n, real *restrict to) {
+    if (s->negate) return convert_negated(s, i, n, to);
     switch (s->dtype) {
 #if SL_REAL == 32
         case SL_FLOAT16: return convert_dtype(SL_FLOAT16, s, i, n, to);
         case SL_BFLOAT16: return convert_dtype(SL_BFLOAT16, s, i, n, to);
-        case SL_INT8: return convert_dtype(SL_INT8, s, i, n, to);
-        case SL_UINT8: return convert_dtype(SL_UINT8, s, i, n, to);
-        case SL_INT16: return convert_dtype(SL_INT16, s, i, n, to);
-        case SL_UINT16: return convert_dtype(SL_UINT16, s, i, n, to);
-        case SL_BOOL: return convert_dtype(SL_BOOL, s, i, n, to);
+        case SL_UINT8: return s->mask ? convert_any(s, i, n, to) : convert_as(SL_UINT8, 0, s, NULL, i, n, to);
+        case SL_INT8:
+        case SL_INT16:
+        case SL_UINT16:
+        case SL_BOOL: return convert_any(s, i, n, to);
 #endif
         default: return convert_dtype(OWN_DTYPE, s, i, n, to);
     }

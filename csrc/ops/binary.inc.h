@@ -114,23 +114,18 @@ SL_INLINE void binary_step(int u, int wants_gradient, int divides, const struct 
     if (wants_gradient) store_vectors(u, block->y + i, count, gradient);
     if (block->sum) add_losses(u, loss, count, total);
 }
-SL_INLINE void binary_loop(int wants_gradient, int divides, const struct elementwise_block *block, const struct logistic_params *params) {
+/* With temperatures, whose divisions take the time, one vector at a time */
+SL_INLINE void binary_loop(int wants_gradient, const struct elementwise_block *block, const struct logistic_params *params) {
     const struct elementwise_block b = *block; /* copies stay in registers */
     const struct logistic_params g = *params;
     struct loss_total total = {f64_set1(0.0), f64_set1(0.0)};
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) binary_step(UNROLL, wants_gradient, divides, &b, i, &g, &total);
-    for (; i < b.n; i += LANES) binary_step(1, wants_gradient, divides, &b, i, &g, &total);
+    for (; !b.temperature && i + UNROLL * LANES <= b.n; i += UNROLL * LANES) binary_step(UNROLL, wants_gradient, 0, &b, i, &g, &total);
+    for (; i < b.n; i += LANES) binary_step(1, wants_gradient, b.temperature != NULL, &b, i, &g, &total);
     if (b.sum) *b.sum = loss_total_of_lanes(&total);
 }
-static void binary_cross_entropy_block(const struct elementwise_block *b, const struct logistic_params *g) {
-    if (b->temperature) binary_loop(0, 1, b, g);
-    else binary_loop(0, 0, b, g);
-}
-static void binary_cross_entropy_grad_block(const struct elementwise_block *b, const struct logistic_params *g) {
-    if (b->temperature) binary_loop(1, 1, b, g);
-    else binary_loop(1, 0, b, g);
-}
+static void binary_cross_entropy_block(const struct elementwise_block *b, const struct logistic_params *g) { binary_loop(0, b, g); }
+static void binary_cross_entropy_grad_block(const struct elementwise_block *b, const struct logistic_params *g) { binary_loop(1, b, g); }
 
 /* ---- of probabilities ----------------------------------------------------------------------------------------- */
 

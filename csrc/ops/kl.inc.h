@@ -152,9 +152,9 @@ SL_INLINE void kl_add_block_with(const struct kl_line *line, const int divides, 
     *sums = s;
 }
 static void kl_add_block(const struct kl_group *g, const struct kl_line *l, int exact, const struct kl_block *b, struct kl_sums *s) {
-    if (g->temperature) kl_add_block_with(l, 1, 1, b, s);
-    else if (exact) kl_add_block_with(l, 0, 1, b, s);
-    else kl_add_block_with(l, 0, 0, b, s);
+    const int wide = SL_REAL == 64; /* always exact; in float32 the temperature 1 does for the few rows that are */
+    if (g->temperature || (exact && !wide)) kl_add_block_with(l, 1, 1, b, s);
+    else kl_add_block_with(l, 0, wide, b, s);
 }
 static void sum_kl_terms(struct kl_group *g, int exact, struct kl_totals *totals) {
     struct kl_sum again = kl_sum_zero();

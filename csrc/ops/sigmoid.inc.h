@@ -208,16 +208,13 @@ SL_INLINE void sigmoid_step(int u, int divides, const struct elementwise_block *
     sigmoid_of_vectors(u, v, divides ? low : NULL, s);
     store_vectors(u, b->y + i, count, v);
 }
-SL_INLINE void sigmoid_loop(int divides, const struct elementwise_block *block, const struct sigmoid_params *params) {
+/* With temperatures, whose divisions take the time, one vector at a time */
+static void sigmoid_block(const struct elementwise_block *block, const struct sigmoid_params *params) {
     const struct elementwise_block b = *block; /* copies stay in registers */
     const struct sigmoid_params s = *params;
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) sigmoid_step(UNROLL, divides, &b, i, &s);
-    for (; i < b.n; i += LANES) sigmoid_step(1, divides, &b, i, &s);
-}
-static void sigmoid_block(const struct elementwise_block *b, const struct sigmoid_params *s) {
-    if (b->temperature) sigmoid_loop(1, b, s);
-    else sigmoid_loop(0, b, s);
+    for (; !b.temperature && i + UNROLL * LANES <= b.n; i += UNROLL * LANES) sigmoid_step(UNROLL, 0, &b, i, &s);
+    for (; i < b.n; i += LANES) sigmoid_step(1, b.temperature != NULL, &b, i, &s);
 }
 
 /* log_sigmoid(x) = -softplus(-x), whose maximum of -x and 0 has a low part as well */
@@ -234,16 +231,12 @@ SL_INLINE void log_sigmoid_step(int u, int divides, const struct elementwise_blo
     for (int j = 0; j < u; j++) v[j] = v_negate(softplus(v_negate(v[j]), log[j]));
     store_vectors(u, b->y + i, count, v);
 }
-SL_INLINE void log_sigmoid_loop(int divides, const struct elementwise_block *block, const struct logistic_params *params) {
+static void log_sigmoid_block(const struct elementwise_block *block, const struct logistic_params *params) {
     const struct elementwise_block b = *block; /* copies stay in registers */
     const struct logistic_params g = *params;
     ptrdiff_t i = 0;
-    for (; i + UNROLL * LANES <= b.n; i += UNROLL * LANES) log_sigmoid_step(UNROLL, divides, &b, i, &g);
-    for (; i < b.n; i += LANES) log_sigmoid_step(1, divides, &b, i, &g);
-}
-static void log_sigmoid_block(const struct elementwise_block *b, const struct logistic_params *g) {
-    if (b->temperature) log_sigmoid_loop(1, b, g);
-    else log_sigmoid_loop(0, b, g);
+    for (; !b.temperature && i + UNROLL * LANES <= b.n; i += UNROLL * LANES) log_sigmoid_step(UNROLL, 0, &b, i, &g);
+    for (; i < b.n; i += LANES) log_sigmoid_step(1, b.temperature != NULL, &b, i, &g);
 }
 
 /* ---- the vector-Jacobian product of sigmoid ------------------------------------------------------------------- */

@@ -155,22 +155,20 @@ SL_INLINE void rows_exp_sum_as(const sl_dtype dtype, const int options, struct r
     }
 }
 
-/* The next rows go to scratch. */
-SL_INLINE void rows_exp_sum_converting(const sl_dtype dtype, struct rows_sum *s) {
-    if (s->e && s->next.mask) rows_exp_sum_as(dtype, CONVERTS_NEXT | MASKS_NEXT | STORES_E | FETCHES_Y, s);
-    else if (s->e) rows_exp_sum_as(dtype, CONVERTS_NEXT | STORES_E | FETCHES_Y, s);
-    else if (s->next.mask) rows_exp_sum_as(dtype, CONVERTS_NEXT | MASKS_NEXT, s);
-    else rows_exp_sum_as(dtype, CONVERTS_NEXT, s);
+/* The next rows go to scratch. options: MASKS_NEXT or 0 */
+SL_INLINE void rows_exp_sum_converting(const sl_dtype dtype, const int options, struct rows_sum *s) {
+    if (s->e) rows_exp_sum_as(dtype, options | CONVERTS_NEXT | STORES_E | FETCHES_Y, s);
+    else rows_exp_sum_as(dtype, options | CONVERTS_NEXT, s);
 }
-/* The next rows have a dtype that converts_ahead names. */
+/* The next rows have a dtype that converts_ahead names; those of the compute type are masked. */
 static void rows_exp_sum_and_convert(struct rows_sum *s) {
     switch (s->next.dtype) {
 #if SL_REAL == 32
-        case SL_FLOAT16: rows_exp_sum_converting(SL_FLOAT16, s); return;
-        case SL_BFLOAT16: rows_exp_sum_converting(SL_BFLOAT16, s); return;
-        case SL_UINT8: rows_exp_sum_converting(SL_UINT8, s); return;
+        case SL_FLOAT16: rows_exp_sum_converting(SL_FLOAT16, 0, s); return;
+        case SL_BFLOAT16: rows_exp_sum_converting(SL_BFLOAT16, 0, s); return;
+        case SL_UINT8: rows_exp_sum_converting(SL_UINT8, 0, s); return;
 #endif
-        default: rows_exp_sum_converting(OWN_DTYPE, s);
+        default: rows_exp_sum_converting(OWN_DTYPE, MASKS_NEXT, s);
     }
 }
 

@@ -35,8 +35,8 @@ SL_INLINE ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t step) { return (n + step - 1
 /* Is x converted while the panel before is computed? Those dtypes need a case in rows_exp_sum_and_convert. */
 static int converts_ahead(const sl_job *job, const struct op *op) {
     if (job->temperature || job->negate || job->inner > 1 || op->sums_deviation || (op->keeps_part_maxima && job->n > SL_BLOCK)) return 0;
-    if (job->x_dtype == SL_FLOAT16 || job->x_dtype == SL_BFLOAT16) return 1;
-    return job->mask ? job->x_dtype == SL_FLOAT32 || job->x_dtype == SL_FLOAT64 : job->x_dtype == SL_UINT8;
+    if (job->mask) return job->x_dtype == OWN_DTYPE;
+    return job->x_dtype == SL_FLOAT16 || job->x_dtype == SL_BFLOAT16 || job->x_dtype == SL_UINT8;
 }
 
 /* What is done once for a group wants many rows. The first-level cache has to hold them with the next ones and their results, and

@@ -28,7 +28,7 @@ def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[
     Returns
     -------
     ndarray or NumPy scalar
-        Gradient with respect to the logits.
+        Gradient with respect to the argument of the softmax, which is ``x / temperature`` if there was one.
 
     Raises
     ------
@@ -68,12 +68,16 @@ def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDAr
     Returns
     -------
     ndarray or NumPy scalar
-        Gradient with respect to the logits.
+        Gradient with respect to the argument of the softmax, which is ``x / temperature`` if there was one.
 
     Raises
     ------
     TypeError, ValueError
         As `softmax_grad`.
+
+    Notes
+    -----
+    Where `log_softmax` had masked classes (`where`), their elements of `grad` have to be 0.
 
     Examples
     --------
