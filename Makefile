@@ -34,7 +34,7 @@ help:
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
 	@echo "make docs    build the documentation site in build/docs, with warnings as errors"
 	@echo "make wheel   sdist and wheel in dist/, checked, installed without a compiler and tested"
-	@echo "make lint    ruff, cython-lint, clang-format, mypy, sizes of the C functions, mutations that apply"
+	@echo "make lint    ruff, cython-lint, clang-format, mypy, schemas, sizes of the C functions, mutations that apply"
 	@echo "make syntax  compile every C file and every part of one by itself with Clang, without output"
 	@echo "make compdb  write compile_commands.json for clangd"
 	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
@@ -83,7 +83,7 @@ endef
 
 .venv-lint/lint: pyproject.toml Makefile
 	$(call environment,.venv-lint)
-	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy ml_dtypes
+	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy ml_dtypes check-jsonschema
 	touch $@
 
 demo: .venv/demo
@@ -134,6 +134,10 @@ lint: .venv-lint/lint
 	PATH="$$PWD/.venv-lint/bin:$$PATH" .venv-lint/bin/cython-lint src/softlane/_core.pyx
 	.venv-lint/bin/clang-format --dry-run --Werror $(KERNELS) $(HEADERS) csrc/tools/*.c bench/*.c
 	.venv-lint/bin/mypy src/softlane
+	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	.venv-lint/bin/check-jsonschema --builtin-schema vendor.readthedocs .readthedocs.yaml
+	.venv-lint/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	.venv-lint/bin/python csrc/tools/sizes.py
 	.venv-lint/bin/python csrc/tools/mutations.py --check
 

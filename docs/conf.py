@@ -17,6 +17,7 @@ extensions = [
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings have them in words
 autosummary_imported_members = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
