@@ -85,9 +85,10 @@ def summary(results: dict[str, Any]) -> list[str]:
     note = (
         "Times are of one thread, float32, on an AMD EPYC processor (Zen 3, "
         f"{results['groups'][0]['active'].upper()}). NumPy is the plain expression. SciPy {versions['scipy']} has no "
-        f"cross-entropy: `log_softmax` and an index stand for it. PyTorch {versions['torch'].split('+')[0]} is the build for CPUs, ONNX Runtime is "
-        f"{versions['onnxruntime']}. Errors are the largest over rows of 2 to a million float32 logits, uniform in ±80 "
-        "or normal; small probabilities have few correct digits in ONNX Runtime. `make bench` reproduces the figures."
+        "cross-entropy: `log_softmax` and an index stand for it. "
+        f"PyTorch {versions['torch'].split('+')[0]} is the build for CPUs, ONNX Runtime is {versions['onnxruntime']}. "
+        "Errors are the largest over rows of 2 to a million float32 logits, uniform in ±80 or normal; small "
+        "probabilities have few correct digits in ONNX Runtime. `make bench` reproduces the figures."
     )
     lines += ["", *textwrap.wrap(note, 120, break_on_hyphens=False)]
     return lines

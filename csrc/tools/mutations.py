@@ -167,7 +167,7 @@ MUTATIONS = [
         "mask_at_tail",
         "The mask is ignored in the last vector of a row.",
         "math/convert.inc.h",
-        "(!mask || mask[i + j])",
+        "(!mask || mask[j])",
         "1",
         "test_options.py::test_masks_and_temperatures_against_the_reference",
     ),
