@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,19 @@ def test_use_isa():
         assert _core.use_isa(path)
         assert not _core.use_isa("nothing")
         assert _core.active_isa() == path
+
+
+def test_a_build_without_threads_warns_once(monkeypatch):
+    monkeypatch.setattr(_core, "thread_engine", lambda: "none")
+    monkeypatch.setattr(_threads, "_has_warned", False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        softlane.set_num_threads(1)
+        assert not caught
+        softlane.set_num_threads(2)
+        softlane.set_num_threads(3)
+        with softlane.num_threads(2):
+            assert softlane.get_num_threads() == 1
+    (warning,) = caught
+    assert warning.category is RuntimeWarning and "without threads" in str(warning.message)
+    assert warning.filename == __file__

@@ -13,6 +13,7 @@ from softlane._validate import integer
 
 _origin = ""
 _forked = False
+_has_warned = False
 
 
 def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
@@ -68,7 +69,16 @@ def _thread_count(name: str, n: object) -> int:
     count = integer(name, "n", n)
     if not 1 <= count <= 1024:
         raise ValueError(f"{name}: n must be between 1 and 1024, got {count}")
+    _warn_without_threads(count)
     return count
+
+
+def _warn_without_threads(count: int) -> None:
+    """pip hides what setup.py says, so a user may not know."""
+    global _has_warned
+    if count > 1 and not _has_warned and _core.thread_engine() == "none":
+        _has_warned = True
+        warnings.warn("softlane was built without threads: every call uses one", RuntimeWarning, stacklevel=4)
 
 
 def get_num_threads() -> int:
@@ -94,7 +104,8 @@ def set_num_threads(n: int) -> int:
     """Set how many threads one call may use, for the whole process.
 
     Small calls stay on one thread, and no call uses more threads than it has work for. Results do not depend on the
-    number of threads, not even in their last bit. The settings of OpenMP itself are not touched.
+    number of threads, not even in their last bit. The settings of OpenMP itself are not touched. In a build without
+    threads, the first number above 1 warns.
 
     Parameters
     ----------
