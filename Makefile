@@ -23,7 +23,7 @@ TSAN_SECONDS ?= 20
 # What could be missing from a package or differ with a version of NumPy
 CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py
 
-.PHONY: help demo test test-peers stress bench docs wheel core-tests lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
 	@echo "make instructions  count the instructions of AVX2 kernels and compare with csrc/tools/instructions.txt"
 	@echo "make neon    the same for the AArch64 path, under qemu"
+	@echo "make cross   cross-compile the C core for Windows, macOS, musl and RISC-V; compare the bits of musl on x86-64"
 	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
 	@echo "make tsan    the threads of the C core under ThreadSanitizer, twice TSAN_SECONDS (20)"
 
@@ -176,6 +177,22 @@ instructions: build/here/instructions
 instructions-accept: build/here/instructions
 	$(PYTHON) csrc/tools/count_instructions.py --accept $<
 
+# Zig brings a compiler and the headers of all targets in a wheel, but for Windows not the library that pool.c needs: objects only.
+CROSS := x86_64-macos aarch64-macos x86_64-linux-musl aarch64-linux-musl riscv64-linux-musl
+zig = .venv-cross/bin/python -m ziglang cc -target $(1) -Wno-unused-command-line-argument
+$(foreach t,x86_64-windows-gnu $(CROSS),$(eval $(call programs,$(t),$(call zig,$(t)),,-O1)))
+
+.venv-cross/zig: Makefile
+	$(call environment,.venv-cross)
+	.venv-cross/bin/pip install --quiet --disable-pip-version-check ziglang
+	touch $@
+
+cross: .venv-cross/zig
+	$(MAKE) cross-programs
+	$(PYTHON) csrc/tools/compare_bits.py --first build/x86_64-linux-musl/bits
+
+cross-programs: $(CROSS:%=build/%/bits) $(KERNELS:csrc/%.c=build/x86_64-windows-gnu/%.o)
+
 # The portable path, which computes as long again under qemu, is compared on this processor by `make bits`.
 neon: build/aarch64/bits
 	$(PYTHON) csrc/tools/compare_bits.py --first --path neon qemu-aarch64 $<
@@ -197,4 +214,4 @@ tsan: build/tsan/threads build/tsan/threads-condition
 	TSAN_OPTIONS=die_after_fork=0 build/tsan/threads-condition $(TSAN_SECONDS)
 
 clean:
-	rm -rf .venv .venv-bench .venv-docs .venv-lint .venv-peers .venv-wheel build dist docs/api/softlane.*.rst src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
+	rm -rf .venv .venv-bench .venv-cross .venv-docs .venv-lint .venv-peers .venv-wheel build dist docs/api/softlane.*.rst src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
