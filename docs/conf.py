@@ -14,18 +14,14 @@ extensions = [
     "numpydoc",
     "sphinx_copybutton",
 ]
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings have them in words
 autosummary_imported_members = True
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-exclude_patterns = ["_build"]
-templates_path = ["_templates"]
-nitpicky = False
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
