@@ -124,7 +124,7 @@ wheel: .venv-wheel/wheel
 	.venv-wheel/bin/twine check --strict dist/*
 	$(PYTHON) .ci/check_wheel.py dist/*.whl
 	$(PYTHON) -m venv build/wheel/venv
-	CC=false build/wheel/venv/bin/pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis mpmath ml_dtypes sybil
+	CC=false build/wheel/venv/bin/pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis mpmath ml_dtypes
 	cd build/wheel && venv/bin/python -m softlane --check
 	tar -xzf dist/*.tar.gz -C build/wheel
 	cd build/wheel/softlane-*/ && ../venv/bin/python -m pytest -q $(CORE_TESTS)
