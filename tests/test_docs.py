@@ -1,4 +1,4 @@
-"""Every Python block of README.md and docs/ runs: one test for each page, in the order and the namespace of the page."""
+"""Every Python block of README.md and docs/ runs: one test for each page, in the order of its blocks."""
 
 from doctest import ELLIPSIS
 from pathlib import Path
