@@ -6,6 +6,7 @@ none. No flag depends on the processor of the build machine.
 
 import os
 import platform
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -28,15 +29,27 @@ if THREADS not in THREAD_FLAGS["unix"]:
     sys.exit(f"SOFTLANE_THREADS={THREADS!r}: expected pool, openmp or none")
 
 
-def smaller(source):
+def is_clang(compiler):
+    version = subprocess.run([*compiler.compiler, "--version"], capture_output=True, text=True, check=False)
+    return "clang" in version.stdout
+
+
+def smaller(source, clang):
     """Options for what -O3 makes large without making it faster where it matters.
 
-    On x86-64, the portable path is for processors of before 2013 alone.
+    Kernels by Clang are as fast with -O2. On x86-64, the portable path is for processors of before 2013 alone. Kernels
+    call nothing that could end a thread or throw, so that only debuggers would unwind them.
     """
-    if sys.platform == "win32":
+    if "_core" in source:
+        return ["-O2"]
+    if "isa" not in source:
         return []
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return ["-O2"] if "_core" in source else ["-Os"] if is_x86 and "portable" in source else []
+    if is_x86 and "portable" in source:
+        level = ["-Oz", "-fno-inline-functions"] if clang else ["-Os"]
+    else:
+        level = ["-O2"] if clang else []
+    return [*level, "-fno-asynchronous-unwind-tables"]
 
 
 class BuildExt(build_ext):
@@ -46,16 +59,18 @@ class BuildExt(build_ext):
         for extension in self.extensions:
             extension.extra_compile_args = PLAIN_FLAGS[kind] + flags
             extension.extra_link_args = flags if kind == "unix" else []
-        self.compile_in_parallel()
+        self.compile_in_parallel(is_clang(self.compiler) if kind == "unix" else None)
         super().build_extensions()
 
-    def compile_in_parallel(self):
+    def compile_in_parallel(self, clang):
         """The sources of one extension, several at a time: setuptools compiles them one after the other."""
         compile_all = self.compiler.compile
 
         def compile_each(sources, *args, **kwargs):
             def compile_one(source):
-                options = {**kwargs, "extra_postargs": kwargs["extra_postargs"] + smaller(source)}
+                options = dict(kwargs)
+                if clang is not None:
+                    options["extra_postargs"] = kwargs["extra_postargs"] + smaller(source, clang)
                 return compile_all([source], *args, **options)
 
             with ThreadPoolExecutor(os.cpu_count()) as pool:
