@@ -1,4 +1,4 @@
-"""Copy figures from bench/results/ into README.md and docs/performance.md, between their markers.
+"""Copy figures from bench/results/ into README.md and docs/performance.md: between their markers, and into one point.
 
 Run it after `make bench`, with the same interpreter: it also looks up how large the libraries are.
 """
@@ -94,6 +94,32 @@ def summary(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def speed(results: dict[str, Any]) -> list[str]:
+    """The point about speed, with the cases where another library is faster"""
+    group = results["groups"][0]
+    slower: dict[str, list[float]] = {}
+    compared = 0
+    for case in group["rows"]:
+        times = {key: time["minimum"] for key, time in case["times"].items()}
+        peers = {times[key]: key for key in ("SciPy", "torch", "ONNX Runtime", "JAX") if key in times}
+        compared += bool(peers)
+        if peers and (best := min(peers)) < times["softlane"]:
+            slower.setdefault(peers[best], []).append(100 * (1 - best / times["softlane"]))
+    parts = [
+        f"{LIBRARIES.get(name, name)} needs {min(found):.0f} to {max(found):.0f} % less time in {len(found)} cases"
+        if len(found) > 1
+        else f"{LIBRARIES.get(name, name)} {found[0]:.0f} % in one"
+        for name, found in sorted(slower.items(), key=lambda item: -len(item[1]))
+    ]
+    text = (
+        f"- **Fast.** Over {compared} benchmarks of functions and shapes with one thread, softlane is "
+        f"{group['geometric mean']['all']:.1f} times as fast as the fastest of SciPy, PyTorch, ONNX Runtime and JAX "
+        f"(geometric mean). In {sum(map(len, slower.values()))} of them another library is faster: {', '.join(parts)}. "
+        "See [performance](https://softlane.readthedocs.io/en/latest/performance.html)."
+    )
+    return textwrap.wrap(text, 120, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+
+
 def megabytes(name: str) -> float:
     """What the files of a package take, as installed; without compiled Python"""
     files = importlib.metadata.distribution(name).files or []
@@ -110,9 +136,18 @@ def put(path: Path, name: str, lines: list[str]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def put_point(path: Path, begin: str, lines: list[str]) -> None:
+    """A point of a list, up to the next one"""
+    text = path.read_text(encoding="utf-8")
+    text, found = re.subn(rf"^{re.escape(begin)}.*?(?=^- )", lambda _: "\n".join(lines) + "\n", text, flags=re.S | re.M)
+    assert found == 1, (path, begin)
+    path.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     results = json.loads((RESULTS / "bench.json").read_text(encoding="utf-8"))
     put(ROOT / "README.md", "summary", summary(results))
+    put_point(ROOT / "README.md", "- **Fast.**", speed(results))
     first_line = (RESULTS / "table.md").read_text(encoding="utf-8").splitlines()[0]
     machine = f"Machine: {first_line} The path is {results['groups'][0]['active'].upper()}."
     put(ROOT / "docs" / "performance.md", "machine", [machine])
