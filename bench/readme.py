@@ -84,11 +84,13 @@ def summary(results: dict[str, Any]) -> list[str]:
     versions = results["versions"]
     note = (
         "Times are of one thread, float32, on an AMD EPYC processor (Zen 3, "
-        f"{results['groups'][0]['active'].upper()}). NumPy is the plain expression. SciPy {versions['scipy']} has no "
-        "cross-entropy: `log_softmax` and an index stand for it. "
+        f"{results['groups'][0]['active'].upper()}). The NumPy column times the plain expression. "
+        f"SciPy {versions['scipy']} has no "
+        "cross-entropy: its column times `log_softmax` and indexing. "
         f"PyTorch {versions['torch'].split('+')[0]} is the build for CPUs, ONNX Runtime is {versions['onnxruntime']}. "
-        "Errors are the largest over rows of 2 to a million float32 logits, uniform in ±80 or normal; small "
-        "probabilities have few correct digits in ONNX Runtime. `make bench` reproduces the figures."
+        "One ULP (unit in the last place) is the distance between neighbouring floating-point numbers. Errors are the "
+        "largest found in rows of 2 to a million float32 logits, uniform in ±80 or standard normal. That of ONNX Runtime is "
+        "large because its small probabilities have few correct digits. `make bench` reproduces the figures."
     )
     lines += ["", *textwrap.wrap(note, 120, break_on_hyphens=False)]
     return lines
