@@ -89,8 +89,8 @@ def summary(results: dict[str, Any]) -> list[str]:
         "cross-entropy: its column times `log_softmax` and indexing. "
         f"PyTorch {versions['torch'].split('+')[0]} is the build for CPUs, ONNX Runtime is {versions['onnxruntime']}. "
         "One ULP (unit in the last place) is the distance between neighbouring floating-point numbers. Errors are the "
-        "largest found in rows of 2 to a million float32 logits, uniform in ±80 or standard normal. That of ONNX Runtime is "
-        "large because its small probabilities have few correct digits. `make bench` reproduces the figures."
+        "largest found in rows of 2 to a million float32 logits, uniform in ±80 or standard normal. That of ONNX "
+        "Runtime is large because its small probabilities have few correct digits. `make bench` reproduces the figures."
     )
     lines += ["", *textwrap.wrap(note, 120, break_on_hyphens=False)]
     return lines
