@@ -199,3 +199,18 @@ void sl_run_elementwise(const sl_elementwise_job *job, int threads) {
     if (threads > 1 && sl_may_share(job->n)) c.per_chunk = items_per_chunk(blocks, SL_BLOCK, 1, threads * CHUNKS_PER_THREAD);
     run_chunks(run_elements_chunk, &c, (blocks + c.per_chunk - 1) / c.per_chunk, threads);
 }
+
+/* ---- summaries ------------------------------------------------------------------------------------------------ */
+
+enum { ROWS_PER_CHUNK = 1024 }; /* of summaries: some 30 us of work, and a multiple of the rows that go together */
+
+static void run_summaries_chunk(const void *context, ptrdiff_t chunk, int number) {
+    const sl_summary_job *job = context;
+    const ptrdiff_t first = chunk * ROWS_PER_CHUNK;
+    (void)number;
+    sl_active()->summaries(job, first, smaller(first + ROWS_PER_CHUNK, job->rows));
+}
+
+void sl_run_summaries(const sl_summary_job *job, int threads) {
+    run_chunks(run_summaries_chunk, job, (job->rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, threads);
+}

@@ -33,6 +33,11 @@ typedef enum {
     /* vector-Jacobian products: x is the gradient of the output, y that of the input; sl_vjp_args */
     SL_SOFTMAX_VJP,
     SL_LOG_SOFTMAX_VJP,
+    /* x is a part of the classes of its rows: sl_part_args */
+    SL_PART_STATISTICS, /* y is not used */
+    SL_PART_STATISTICS_WITH_DEVIATION,
+    SL_PART_SOFTMAX, /* y is like x */
+    SL_PART_LOG_SOFTMAX,
     /* sl_elementwise_job */
     SL_SIGMOID,
     SL_LOG_SIGMOID,
@@ -115,6 +120,54 @@ typedef struct {
     const void *output; /* of softmax or log_softmax, like x */
 } sl_vjp_args;
 
+/* The statistics of rows, one for each: SL_PART_STATISTICS writes those of a part, the others read those of whole rows. Where max is not
+   finite, others is 0; or 1 where all classes that count are at -inf. */
+typedef struct {
+    double *max;                 /* m; NaN where a class is */
+    double *others, *others_low; /* the sum of exp((x - m) / T) over the classes but one at m, as a pair */
+    double *deviation;           /* the sum of exp((x - m) / T) * (m - x); or NULL */
+} sl_part_args;
+
+/* What is known of a row after some of its classes, and the part of it that an entropy needs: ops/summary.inc.h says what digits are. */
+enum { SL_DIGIT_BITS = 38, SL_WEIGHT_DIGITS = 3, SL_MOMENT_DIGITS = 4 };
+#define SL_NO_DIGITS INT64_MIN
+typedef struct {
+    double max;
+    int64_t top, digit[SL_WEIGHT_DIGITS]; /* where max is -inf: does a class count? */
+} sl_weight;
+typedef struct {
+    int64_t top, digit[SL_MOMENT_DIGITS];
+} sl_moment;
+typedef struct {
+    sl_weight *weight;         /* one for each row */
+    sl_moment *moment;         /* the same; or NULL */
+    const double *temperature; /* of row r at temperature[r * temperature_step]; or NULL: all 1 */
+    ptrdiff_t temperature_step;
+} sl_summary;
+
+/* The k best classes of each row, in order (sl_select_args), as far as they have been seen: their logits and their keys. */
+#define SL_MASKED_CLASS ((int64_t)1 << 62) /* a key is the index of the class, and this if a mask hides it, at -inf */
+#define SL_NO_CLASS INT64_MAX              /* at -inf */
+typedef struct {
+    double *value;
+    int64_t *key;
+} sl_best;
+
+/* A step on the summaries of rows */
+typedef enum {
+    SL_BEGIN, /* y becomes what the statistics of a part say */
+    SL_MERGE, /* y becomes what a and b know; y_best, which is neither of the two, the k best of both */
+    SL_FINISH /* the statistics of a are written, and the results that are not NULL */
+} sl_summary_step;
+typedef struct {
+    sl_summary_step step;
+    ptrdiff_t rows, k; /* k: 0 without the best classes */
+    sl_part_args statistics;
+    sl_summary a, b, y;
+    sl_best a_best, b_best, y_best;
+    double *log_sum, *logsumexp, *entropy; /* log_sum: the logarithm of the sum of exp((x - m) / T) */
+} sl_summary_job;
+
 /* A call without rows: n elements. target and the weights are of the compute type; a weight that is NULL is 1. Of the last four
    operations the first two take logits, and the others probabilities, which they clip to [0, 1]. */
 typedef struct {
@@ -160,7 +213,7 @@ typedef struct {
                         char *scratch); /* blocks; SL_BLOCK float64 of scratch */
 } sl_kernels;
 
-/* One instruction set. totals.inc.h has the last four. */
+/* One instruction set. totals.inc.h and summary.inc.h have its functions. */
 typedef struct {
     const char *name;
     const sl_kernels *f32, *f64;
@@ -168,6 +221,7 @@ typedef struct {
     double (*total_weight)(const int64_t *target, ptrdiff_t count, int64_t ignore_index, const double *weight, const double *row_weight);
     double (*total)(const double *x, ptrdiff_t count);
     void (*count_visible)(const sl_job *job, int64_t *visible);
+    void (*summaries)(const sl_summary_job *job, ptrdiff_t first, ptrdiff_t last);
 } sl_isa;
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -185,6 +239,7 @@ int sl_use_isa(const char *name); /* 0, or -1 where the name is not available */
 /* parallel.c */
 int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then y has not been written to */
 void sl_run_elementwise(const sl_elementwise_job *job, int threads);
+void sl_run_summaries(const sl_summary_job *job, int threads);
 int sl_may_share(ptrdiff_t elements); /* is a call of this size worth more than one thread? */
 const char *sl_thread_engine(void);   /* "pool", "openmp" or "none": a choice of the build */
 

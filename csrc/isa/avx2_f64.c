@@ -9,5 +9,5 @@
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_avx2;
-const sl_isa sl_avx2 = {"avx2", &sl_kernels_f32_avx2, &sl_kernels_f64_avx2, sl_wrong_target, sl_total_weight, sl_total, sl_count_visible};
+const sl_isa sl_avx2 = {"avx2", &sl_kernels_f32_avx2, &sl_kernels_f64_avx2, SL_ROW_FUNCTIONS};
 #endif

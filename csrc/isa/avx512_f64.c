@@ -9,6 +9,5 @@
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_avx512;
-const sl_isa sl_avx512 = {"avx512", &sl_kernels_f32_avx512, &sl_kernels_f64_avx512, sl_wrong_target, sl_total_weight,
-                          sl_total, sl_count_visible};
+const sl_isa sl_avx512 = {"avx512", &sl_kernels_f32_avx512, &sl_kernels_f64_avx512, SL_ROW_FUNCTIONS};
 #endif

@@ -23,7 +23,10 @@
 SL_OPEN_TARGET(SL_TARGET)
 #endif
 #if SL_REAL == 64
+#include "ops/summary.inc.h"
 #include "ops/totals.inc.h"
+/* What an sl_isa has besides its name and its kernels */
+#define SL_ROW_FUNCTIONS sl_wrong_target, sl_total_weight, sl_total, sl_count_visible, sl_summaries
 #endif
 #include "ops/elementwise.inc.h"
 #include "rows/plan.inc.h"

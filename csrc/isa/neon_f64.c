@@ -9,5 +9,5 @@
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_neon;
-const sl_isa sl_neon = {"neon", &sl_kernels_f32_neon, &sl_kernels_f64_neon, sl_wrong_target, sl_total_weight, sl_total, sl_count_visible};
+const sl_isa sl_neon = {"neon", &sl_kernels_f32_neon, &sl_kernels_f64_neon, SL_ROW_FUNCTIONS};
 #endif

@@ -7,5 +7,4 @@
 #include "isa/kernels.inc.h"
 
 extern const sl_kernels sl_kernels_f32_portable;
-const sl_isa sl_portable = {"portable", &sl_kernels_f32_portable, &sl_kernels_f64_portable, sl_wrong_target, sl_total_weight,
-                            sl_total,   sl_count_visible};
+const sl_isa sl_portable = {"portable", &sl_kernels_f32_portable, &sl_kernels_f64_portable, SL_ROW_FUNCTIONS};

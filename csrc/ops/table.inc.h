@@ -5,6 +5,7 @@
 #include "ops/nll.inc.h"
 #include "ops/entropy.inc.h"
 #include "ops/kl.inc.h"
+#include "ops/part.inc.h"
 #include "ops/sample.inc.h"
 #include "ops/select.inc.h"
 #include "ops/softmax.inc.h"
@@ -47,6 +48,12 @@ static const struct op ops[] = {
     [SL_SAMPLE] = {.take_scratch = take_sample_scratch, .run = sample_rows},
     [SL_SOFTMAX_VJP] = {.take_scratch = take_vjp_scratch, .run = vjp_rows},
     [SL_LOG_SOFTMAX_VJP] = {.take_scratch = take_vjp_scratch, .run = vjp_rows},
+    [SL_PART_STATISTICS] = {.is_of_part = 1, .needs_log = 1, .finish = part_statistics_finish},
+    [SL_PART_STATISTICS_WITH_DEVIATION] = {.is_of_part = 1, .needs_log = 1, .sums_deviation = 1, .finish = part_statistics_finish},
+    [SL_PART_SOFTMAX] =
+        {.map = MAP_SCALE_EXP, .visits_classes = 1, .of_masked = 0, .is_of_part = 1, .has_given_max = 1, .finish = part_finish},
+    [SL_PART_LOG_SOFTMAX] =
+        {.map = MAP_SHIFT_LOGIT, .visits_classes = 1, .of_masked = -INFINITY, .is_of_part = 1, .has_given_max = 1, .finish = part_finish},
 };
 
 SL_INLINE const struct op *op_of(const sl_job *job) { return &ops[job->op]; }

@@ -46,9 +46,9 @@ static vec max_of_blocks(const struct block_facts *f) {
 }
 
 /* Writes the shift of rows; are some of them far from zero? */
-static int find_shift_of_rows(const struct block_facts *f, const struct temperature_params *temperature, ptrdiff_t rows, real *shift) {
+static int find_shift_of_rows(vec max, const struct temperature_params *temperature, ptrdiff_t rows, real *shift) {
     int any = 0;
-    v_store(shift, exp_params_for_max(max_of_blocks(f), temperature).shift);
+    v_store(shift, exp_params_for_max(max, temperature).shift);
     for (ptrdiff_t i = 0; i < rows; i++) any |= shift[i] != 0;
     return any;
 }

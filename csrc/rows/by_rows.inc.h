@@ -230,10 +230,16 @@ static void finish_group(struct group_view *g, const struct row_reader *r, const
     finish_groups(g->op, group, 1, &sum, sum_confident_rows, &rows);
 }
 
+/* Writes the shift of long rows; are some of them far from zero? */
+static int find_shift(struct group_view *g) {
+    const vec max = max_of_rows(g->job, g->op, g->first, g->rows, max_of_blocks(&g->blocks));
+    return find_shift_of_rows(max, g->temperature, g->rows, g->facts->shift);
+}
+
 static void finish_long_rows(struct group_view *g, const struct row_reader *r) {
     struct group_facts *f = g->facts;
     const struct temperature_params *t = load_temperature(g->job, g->first, g->rows, &f->temperature); /* where other threads read it */
-    const vec max = max_of_blocks(&g->blocks);
+    const vec max = max_of_rows(g->job, g->op, g->first, g->rows, max_of_blocks(&g->blocks));
     f->group.params = exp_params_for_max(max, t);
     if (g->op->collect) add_block_targets(g->job, &g->blocks, g->rows, max, &f->targets);
     const struct pair sum = add_blocks(g);
@@ -353,7 +359,7 @@ static void run_whole_rows(struct group_view *g, struct row_reader *r) {
     set_panel(g, 0, &p);
     load_panel(r, &p, 1, NULL);
     place_whole_rows(r, &p);
-    group->params = exp_params_for_max(v_load(r->max), g->temperature);
+    group->params = exp_params_for_max(max_of_rows(g->job, g->op, g->first, g->rows, v_load(r->max)), g->temperature);
     if (g->op->collect) collect_whole_rows(g, r, &p);
     sum_panel(r, &p, &group->params, sums, NULL, g->op->sums_deviation ? deviations : NULL);
     for (int i = 0; g->op->sums_deviation && i < LANES; i++) {
@@ -374,11 +380,11 @@ static void run_long_rows(struct group_view *g, struct row_reader *r) {
     start_long_rows(g);
     if (needs_max_first(g->job, g->op)) {
         max_blocks(g, r, 0, blocks);
-        find_shift_of_rows(&g->blocks, g->temperature, g->rows, g->facts->shift);
+        find_shift(g);
         sum_blocks(g, r, 0, blocks);
     } else {
         sum_blocks(g, r, 0, blocks);
-        if (find_shift_of_rows(&g->blocks, g->temperature, g->rows, g->facts->shift)) sum_blocks(g, r, 0, blocks);
+        if (find_shift(g)) sum_blocks(g, r, 0, blocks);
     }
     finish_long_rows(g, r);
     if (!g->op->visits_classes) return;

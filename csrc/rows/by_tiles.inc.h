@@ -77,7 +77,7 @@ static struct pair sum_confident_column_blocks(void *context, int j) {
 
 static void finish_column_blocks(struct tile_batch *b, struct column_blocks *c) {
     struct row_group *g = &b->groups[0];
-    const vec max = max_of_blocks(&c->blocks);
+    const vec max = max_of_rows(b->job, b->op, g->first, g->rows, max_of_blocks(&c->blocks));
     g->params = exp_params_for_max(max, g->params.temperature);
     if (b->op->collect) add_block_targets(b->job, &c->blocks, g->rows, max, g->targets);
     const struct pair sum = add_column_blocks(c, g);
@@ -112,7 +112,8 @@ static void run_column_blocks(struct tile_batch *b, struct column_blocks *c) {
     c->packed.columns = g->rows;
     v_store(c->shift, v_set1(0));
     sum_column_blocks(b, c);
-    if (find_shift_of_rows(&c->blocks, g->params.temperature, g->rows, c->shift)) sum_column_blocks(b, c);
+    const vec max = max_of_rows(b->job, b->op, g->first, g->rows, max_of_blocks(&c->blocks));
+    if (find_shift_of_rows(max, g->params.temperature, g->rows, c->shift)) sum_column_blocks(b, c);
     finish_column_blocks(b, c);
     if (b->op->visits_classes) map_column_blocks(b, c);
 }

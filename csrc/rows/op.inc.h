@@ -72,6 +72,8 @@ struct op {
     int needs_log;         /* log(sum / e(max)) */
     int sums_deviation;    /* stats->deviation, in the first pass; not where e is kept */
     int keeps_part_maxima; /* of long rows; not with visits_classes */
+    int is_of_part;        /* x is a part of its rows: args are sl_part_args */
+    int has_given_max;     /* the maxima of the whole rows are in them */
     real of_masked;        /* the result for a masked class */
     void *(*take_scratch)(const sl_job *job, struct arena *arena);
     const real *(*class_values)(const sl_job *job);                                                             /* for MAP_EXPECT */
@@ -82,6 +84,15 @@ struct op {
                 char *scratch); /* units of its own (struct strip), without the layouts */
     void (*patch)(const sl_job *job, const struct block *y, const struct row_targets *targets); /* in the second pass, after the map */
 };
+
+/* The maxima of rows first to first + rows, from those of what is in x */
+SL_INLINE vec max_of_rows(const sl_job *job, const struct op *op, ptrdiff_t first, int rows, vec max) {
+    real given[LANES];
+    if (!op->has_given_max) return max;
+    v_store(given, max);
+    for (int i = 0; i < rows; i++) given[i] = (real)((const sl_part_args *)job->args)->max[first + i];
+    return v_load(given);
+}
 
 SL_INLINE int scales_exp(const struct op *op) { return op->map == MAP_SCALE_EXP || op->map == MAP_EXPECT; }
 SL_INLINE int keeps_exp(const struct op *op) { return scales_exp(op) && op->visits_classes; }

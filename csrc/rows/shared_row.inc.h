@@ -32,7 +32,7 @@ static void row_sum_blocks(const sl_job *job, ptrdiff_t row, ptrdiff_t first, pt
 static int row_find_shift(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
     struct by_rows s;
     open_shared_row(&s, job, row, shared, scratch);
-    return find_shift_of_rows(&s.view.blocks, s.view.temperature, s.view.rows, s.view.facts->shift);
+    return find_shift(&s.view);
 }
 static void row_finish(const sl_job *job, ptrdiff_t row, char *shared, char *scratch) {
     struct by_rows s;

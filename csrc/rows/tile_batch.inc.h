@@ -75,7 +75,7 @@ static void reduce_ranges(struct tile_batch *b, const real *max) {
         struct exp_params *p = &b->groups[j].params;
         const vec lowest = v_set1(-INFINITY);
         const vec m = max ? v_load(max + j * LANES) : column_max(b->tile + j * LANES, b->stride, b->job->n, lowest);
-        *p = exp_params_for_max(m, p->temperature);
+        *p = exp_params_for_max(max_of_rows(b->job, b->op, b->groups[j].first, b->groups[j].rows, m), p->temperature);
     }
 }
 

@@ -9,7 +9,7 @@
 #include "rows/row_stats.inc.h"
 
 SL_INLINE int is_of_two_classes(const sl_job *job, const struct op *op) {
-    return job->n == 2 && !job->temperature && op->map != MAP_EXPECT;
+    return job->n == 2 && !job->temperature && op->map != MAP_EXPECT && !op->is_of_part;
 }
 
 /* What is done for an operation. A loop is compiled for those that need nothing else. */

@@ -60,7 +60,9 @@ static const char *const names[] = {"softmax",
                                     "elements_with_temperature",
                                     "entropy",
                                     "softmax_hessian_diag",
-                                    "kl_divergence"};
+                                    "kl_divergence",
+                                    "summary",
+                                    "part_softmax"};
 enum {
     SOFTMAX,
     SOFTMIN,
@@ -88,6 +90,8 @@ enum {
     ENTROPY,
     HESSIAN_DIAG,
     KL_DIVERGENCE,
+    SUMMARY,
+    PART_SOFTMAX,
     COUNT
 };
 static uint64_t hashes[COUNT];
@@ -479,6 +483,38 @@ static void fill_other_logits(const sl_job *job, int moves, char *other) {
     for (size_t i = 0; !moves && i < bytes; i += 3 * width) other[i] ^= 1;
 }
 
+/* ---- parts of rows ---------------------------------------------------------------------------------------------- */
+
+/* The job is one part, and all classes come twice. */
+static void parts(sl_job job) {
+    const ptrdiff_t rows = job.outer * job.inner, count = rows * job.n;
+    double *numbers = malloc((size_t)rows * 7 * sizeof *numbers);
+    sl_weight *weight = malloc((size_t)rows * sizeof *weight);
+    sl_moment *moment = malloc((size_t)rows * sizeof *moment);
+    if (!numbers || !weight || !moment) exit(1);
+    sl_part_args args = {numbers, numbers + rows, numbers + 2 * rows, numbers + 3 * rows};
+    const sl_summary summary = {weight, moment, job.temperature, job.temperature_step};
+    sl_summary_job step = {.rows = rows, .statistics = args, .a = summary, .b = summary, .y = summary};
+    step.log_sum = numbers + 4 * rows;
+    step.logsumexp = numbers + 5 * rows;
+    step.entropy = numbers + 6 * rows;
+    job.op = SL_PART_STATISTICS_WITH_DEVIATION;
+    job.args = &args;
+    run(&job);
+    for (step.step = SL_BEGIN; step.step <= SL_FINISH; step.step++) sl_run_summaries(&step, 1);
+    hash(SUMMARY, weight, (size_t)rows * sizeof *weight);
+    hash(SUMMARY, moment, (size_t)rows * sizeof *moment);
+    hash(SUMMARY, numbers, (size_t)rows * 7 * sizeof *numbers);
+    for (job.op = SL_PART_SOFTMAX; job.op <= SL_PART_LOG_SOFTMAX; job.op++) {
+        run(&job);
+        hash(PART_SOFTMAX, job.y, (size_t)count * size[job.y_dtype]);
+        check_in_place(&job, (size_t)count * size[job.y_dtype]);
+    }
+    free(numbers);
+    free(weight);
+    free(moment);
+}
+
 /* ---- softmax and its kin, with and without masks and temperatures --------------------------------------------- */
 
 static void options(sl_job job) {
@@ -514,6 +550,7 @@ static void options(sl_job job) {
         fill_other_logits(&job, choice % 2, other);
         entropies(job, other);
         expectation(job);
+        parts(job);
         selections(job);
         if (!choice || job.x_dtype != job.y_dtype) continue;
         const uint64_t kept = state; /* so that other operations keep their inputs */

@@ -36,7 +36,7 @@ static double symmetric(void) { return 2 * uniform() - 1; }
 
 /* ---- one job and its arrays ----------------------------------------------------------------------------------- */
 
-enum { MAX_ARRAYS = 32, MAX_RESULTS = 4 };
+enum { MAX_ARRAYS = 32, MAX_RESULTS = 12 };
 
 typedef struct {
     void *data;
@@ -54,6 +54,7 @@ typedef struct {
         sl_sample_args sample;
         sl_kl_args kl;
         sl_vjp_args vjp;
+        sl_part_args part;
     } args;
     sl_elementwise_job elementwise;
     int is_elementwise;
@@ -375,6 +376,33 @@ static void fill_divergence(trial *t) {
     t->args.kl.other = chance(20) ? job->x : take_logits(t, job->x_dtype, count_of(t), job->n);
     job->y = take_result(t, rows_of(t), size_of[job->y_dtype]);
 }
+/* The statistics of a part, or, after steps on its summaries, results under what these say: all classes come twice. */
+static void fill_part(trial *t) {
+    sl_job *job = &t->job;
+    const int has_deviation = chance(50);
+    job->op = has_deviation ? SL_PART_STATISTICS_WITH_DEVIATION : SL_PART_STATISTICS;
+    pick_input(t, 0, 0);
+    pick_mask(t);
+    pick_temperature(t);
+    const ptrdiff_t rows = rows_of(t);
+    sl_part_args *part = &t->args.part;
+    part->max = take_result(t, rows, sizeof(double));
+    part->others = take_result(t, rows, sizeof(double));
+    part->others_low = take_result(t, rows, sizeof(double));
+    part->deviation = has_deviation ? take_result(t, rows, sizeof(double)) : NULL;
+    if (chance(40)) return;
+    const sl_summary summary = {take_result(t, rows * (ptrdiff_t)(sizeof(sl_weight) / 8), 8),
+                                has_deviation ? take_result(t, rows * (ptrdiff_t)(sizeof(sl_moment) / 8), 8) : NULL, job->temperature,
+                                job->temperature_step};
+    sl_summary_job step = {.rows = rows, .statistics = *part, .a = summary, .b = summary, .y = summary};
+    step.log_sum = take_result(t, rows, sizeof(double));
+    step.logsumexp = take_result(t, rows, sizeof(double));
+    step.entropy = has_deviation ? take_result(t, rows, sizeof(double)) : NULL;
+    if (sl_run(job, t->threads)) fail("no memory for scratch");
+    for (step.step = SL_BEGIN; step.step <= SL_FINISH; step.step++) sl_run_summaries(&step, t->threads);
+    job->op = chance(50) ? SL_PART_SOFTMAX : SL_PART_LOG_SOFTMAX;
+    job->y = take_output(t, job->x, job->x_dtype, job->y_dtype, count_of(t));
+}
 static void fill_vjp(trial *t) {
     sl_job *job = &t->job;
     job->op = chance(50) ? SL_SOFTMAX_VJP : SL_LOG_SOFTMAX_VJP;
@@ -418,9 +446,11 @@ static void fill_elementwise(trial *t) {
 static const struct {
     const char *name;
     void (*fill)(trial *);
-} families[] = {{"softmax", fill_softmax},        {"reduction", fill_reduction}, {"expectation", fill_expectation}, {"loss", fill_loss},
-                {"selection", fill_selection},    {"sample", fill_sample},       {"divergence", fill_divergence},   {"vjp", fill_vjp},
-                {"elementwise", fill_elementwise}};
+} families[] = {{"softmax", fill_softmax},         {"reduction", fill_reduction},
+                {"expectation", fill_expectation}, {"loss", fill_loss},
+                {"selection", fill_selection},     {"sample", fill_sample},
+                {"divergence", fill_divergence},   {"vjp", fill_vjp},
+                {"elementwise", fill_elementwise}, {"part", fill_part}};
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 

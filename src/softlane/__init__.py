@@ -1,6 +1,7 @@
 """Compiled softmax, logsumexp, losses with gradients and decisions over NumPy arrays, on any axis."""
 
 from softlane import _config, _threads
+from softlane import stream as stream
 from softlane._config import show_config
 from softlane._elementwise import (
     binary_cross_entropy,

@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, SupportsIndex, TypeAlias,
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from softlane import stream as stream
+
 __all__ = [
     "TopK",
     "__version__",

@@ -28,6 +28,14 @@ LOG_SIGMOID: int
 BINARY_CROSS_ENTROPY: int
 BINARY_CROSS_ENTROPY_OF_PROBS: int
 SIGMOID_VJP: int
+PART_STATISTICS: int
+PART_STATISTICS_WITH_DEVIATION: int
+PART_SOFTMAX: int
+PART_LOG_SOFTMAX: int
+WEIGHT: np.dtype[Any]
+MOMENT: np.dtype[Any]
+MASKED_CLASS: int
+NO_CLASS: int
 thread_limit: ContextVar[int]
 
 AS_GIVEN: int
@@ -49,6 +57,14 @@ def rows(
     other: object = ...,
     mode: int = ...,
 ) -> Any: ...
+def part(
+    op: int, x: object, axis: object, out: object, where: object, temperature: object, statistics: object, mode: int
+) -> Any: ...
+def begin_summaries(statistics: object, weight: object, moment: object, temperature: object) -> None: ...
+def merge_summaries(
+    a: object, b: object, y: object, a_best: object, b_best: object, y_best: object, temperature: object
+) -> None: ...
+def finish_summaries(weight: object, moment: object, temperature: object, results: object) -> None: ...
 def topk(
     op: int,
     x: object,

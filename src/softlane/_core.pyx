@@ -46,6 +46,10 @@ cdef extern from "softlane.h" nogil:
         SL_SAMPLE
         SL_SOFTMAX_VJP
         SL_LOG_SOFTMAX_VJP
+        SL_PART_STATISTICS
+        SL_PART_STATISTICS_WITH_DEVIATION
+        SL_PART_SOFTMAX
+        SL_PART_LOG_SOFTMAX
         SL_SIGMOID
         SL_LOG_SIGMOID
         SL_SIGMOID_VJP
@@ -106,6 +110,41 @@ cdef extern from "softlane.h" nogil:
         const double *top_p
         const double *min_p
         Py_ssize_t top_k_step, top_p_step, min_p_step
+    ctypedef struct sl_part_args:
+        double *max
+        double *others
+        double *others_low
+        double *deviation
+    ctypedef struct sl_weight:
+        double max
+    ctypedef struct sl_moment:
+        int64_t top
+    ctypedef struct sl_summary:
+        sl_weight *weight
+        sl_moment *moment
+        const double *temperature
+        Py_ssize_t temperature_step
+    ctypedef struct sl_best:
+        double *value
+        int64_t *key
+    ctypedef enum sl_summary_step:
+        SL_BEGIN
+        SL_MERGE
+        SL_FINISH
+    ctypedef struct sl_summary_job:
+        sl_summary_step step
+        Py_ssize_t rows, k
+        sl_part_args statistics
+        sl_summary a, b, y
+        sl_best a_best, b_best, y_best
+        double *log_sum
+        double *logsumexp
+        double *entropy
+    enum:
+        SL_WEIGHT_DIGITS
+        SL_MOMENT_DIGITS
+    const int64_t SL_MASKED_CLASS
+    const int64_t SL_NO_CLASS
     ctypedef struct sl_elementwise_job:
         sl_op op
         sl_dtype x_dtype, y_dtype
@@ -132,6 +171,7 @@ cdef extern from "softlane.h" nogil:
         void (*count_visible)(const sl_job *job, int64_t *visible)
     int sl_run(const sl_job *job, int threads)
     void sl_run_elementwise(const sl_elementwise_job *job, int threads)
+    void sl_run_summaries(const sl_summary_job *job, int threads)
     int sl_may_share(Py_ssize_t elements)
     const char *sl_thread_engine()
     int sl_isa_count()
@@ -163,6 +203,10 @@ TOPK_OF_NEGATED = <int>SL_TOPK + NEGATE
 RANK = <int>SL_RANK
 SOFTMAX_VJP = <int>SL_SOFTMAX_VJP
 LOG_SOFTMAX_VJP = <int>SL_LOG_SOFTMAX_VJP
+PART_STATISTICS = <int>SL_PART_STATISTICS
+PART_STATISTICS_WITH_DEVIATION = <int>SL_PART_STATISTICS_WITH_DEVIATION
+PART_SOFTMAX = <int>SL_PART_SOFTMAX
+PART_LOG_SOFTMAX = <int>SL_PART_LOG_SOFTMAX
 SIGMOID = <int>SL_SIGMOID
 LOG_SIGMOID = <int>SL_LOG_SIGMOID
 BINARY_CROSS_ENTROPY = <int>SL_BINARY_CROSS_ENTROPY
@@ -181,6 +225,10 @@ MOST_CLASSES = TOO_MANY_CLASSES
 # Elements from which a call is worth giving the GIL away: some 2 us of work.
 cdef enum:
     RELEASE_FROM = 16384
+
+# A step on the summary of a row costs as much as so many elements.
+cdef enum:
+    SUMMARY_COST = 64
 
 # How many threads a call may use: for the whole process, and for calls of one context, where it is set.
 cdef int threads = 1
@@ -789,6 +837,119 @@ cdef bint all_finite(cnp.ndarray a) noexcept:
         if not isfinite(wide[i] if cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE else narrow[i]):
             return False
     return True
+
+
+# ---- parts of rows ------------------------------------------------------------------------------------------------
+
+# What a summary keeps of a row (sl_weight, sl_moment), as dtypes of NumPy
+WEIGHT = _numpy.dtype([("max", "f8"), ("top", "i8"), ("digit", "i8", (SL_WEIGHT_DIGITS,))])
+MOMENT = _numpy.dtype([("top", "i8"), ("digit", "i8", (SL_MOMENT_DIGITS,))])
+MASKED_CLASS = SL_MASKED_CLASS
+NO_CLASS = SL_NO_CLASS
+
+
+cdef sl_part_args part_args_of(statistics) noexcept:
+    cdef sl_part_args args
+    args.max, args.others = <double *>data(statistics[0]), <double *>data(statistics[1])
+    args.others_low = <double *>data(statistics[2])
+    args.deviation = <double *>data(statistics[3] if len(statistics) > 3 else None)
+    return args
+
+
+def part(int op, x, axis, out, where, temperature, statistics, int mode):
+    """A part of the classes of rows, all of it checked; None where an argument is not plain.
+
+    statistics: arrays of float64, one number for each row: max, others, others_low, and deviation if that is wanted
+    (sl_part_args). SL_PART_STATISTICS writes them, the other operations write to out.
+    """
+    cdef call c
+    cdef sl_part_args args
+    cdef cnp.npy_intp dims[64]
+    cdef bint writes_statistics = op in (SL_PART_STATISTICS, SL_PART_STATISTICS_WITH_DEVIATION)
+    cdef cnp.ndarray a = take_x(&c, op, x, axis, None if out is None else out.dtype, writes_statistics, mode), mask, y
+    if a is None or not has_result(&c):
+        return None
+    mask = take_mask(&c, a, where)
+    if mask is None or not take_temperature(&c, a, temperature):
+        return None
+    cdef int ndim = row_dims(&c, a, True, 1, dims)
+    if writes_statistics:
+        plain = [memory_of(s, cnp.NPY_DOUBLE, ndim, dims) for s in statistics]
+    else:
+        if is_chunked(&c, a) or not is_out(&c, out, c.result_type, c.ndim, cnp.PyArray_DIMS(a)):
+            return None
+        plain = [as_plain(s, cnp.NPY_DOUBLE, _COPY) for s in statistics]
+        y = memory_for(&c, a, out)
+        c.job.y = cnp.PyArray_DATA(y)
+    args = part_args_of(plain)
+    c.job.args = &args
+    execute(&c.job)
+    if writes_statistics:
+        return [give(s, to) for s, to in zip(plain, statistics)]
+    return give(as_result(&c, y), out)
+
+
+# Arrays of these calls are C-contiguous, with an entry for each row: weights, moments (or None), and temperatures (or
+# one of no dimension, or None).
+
+cdef sl_summary summary_of(weight, moment, temperature) noexcept:
+    cdef sl_summary s
+    s.weight, s.moment = <sl_weight *>data(weight), <sl_moment *>data(moment)
+    s.temperature = <const double *>data(temperature)
+    s.temperature_step = temperature is not None and cnp.PyArray_NDIM(<cnp.ndarray>temperature) > 0
+    return s
+
+
+cdef sl_best best_of(best) noexcept:
+    """Values and keys, or None"""
+    cdef sl_best b
+    value, key = best or (None, None)
+    b.value, b.key = <double *>data(value), <int64_t *>data(key)
+    return b
+
+
+cdef int run_summaries(sl_summary_job *job, weight) except -1:
+    cdef int count = 1
+    job.rows = cnp.PyArray_SIZE(<cnp.ndarray>weight)
+    if job.rows * SUMMARY_COST >= RELEASE_FROM:
+        count = threads_for(job.rows * SUMMARY_COST)
+        with nogil:
+            sl_run_summaries(job, count)
+    else:
+        sl_run_summaries(job, 1)
+    return 0
+
+
+def begin_summaries(statistics, weight, moment, temperature):
+    """From the statistics of a part (`part`), in float64, into weight and moment"""
+    cdef sl_summary_job job
+    job.step = SL_BEGIN
+    job.statistics = part_args_of(statistics)
+    job.y = summary_of(weight, moment, temperature)
+    run_summaries(&job, weight)
+
+
+def merge_summaries(a, b, y, a_best, b_best, y_best, temperature):
+    """From pairs of weights and moments a and b into y, and from k best classes of each into those of y"""
+    cdef sl_summary_job job
+    job.step = SL_MERGE
+    job.a = summary_of(a[0], a[1], temperature)
+    job.b = summary_of(b[0], b[1], temperature)
+    job.y = summary_of(y[0], y[1], temperature)
+    job.a_best, job.b_best, job.y_best = best_of(a_best), best_of(b_best), best_of(y_best)
+    job.k = 0 if y_best is None else cnp.PyArray_SIZE(y_best[0]) // max(cnp.PyArray_SIZE(y[0]), 1)
+    run_summaries(&job, y[0])
+
+
+def finish_summaries(weight, moment, temperature, results):
+    """Writes max, others, others_low of sl_part_args, log_sum, logsumexp, and the entropy if there are six results."""
+    cdef sl_summary_job job
+    job.step = SL_FINISH
+    job.statistics = part_args_of(results[:3])
+    job.a = summary_of(weight, moment, temperature)
+    job.log_sum, job.logsumexp = <double *>data(results[3]), <double *>data(results[4])
+    job.entropy = <double *>data(results[5] if len(results) > 5 else None)
+    run_summaries(&job, weight)
 
 
 # ---- classes --------------------------------------------------------------------------------------------------------
