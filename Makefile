@@ -23,13 +23,14 @@ TSAN_SECONDS ?= 20
 # What could be missing from a package or differ with a version of NumPy
 CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py
 
-.PHONY: help demo test test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test test-cluster test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
 	@echo "make demo    install into .venv and run python -m softlane"
 	@echo "make test    install with the test extras and run the test suite"
 	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
+	@echo "make test-cluster  softlane.dask on two worker processes, one of which is killed"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
 	@echo "make docs    build the documentation site in build/docs, with warnings as errors"
@@ -97,6 +98,10 @@ test: .venv/test
 # What is compared with other libraries, and skipped where they are not installed
 test-peers: .venv-peers/peers
 	.venv-peers/bin/python -m pytest -q tests/test_peers.py tests/test_losses_reference.py tests/test_options.py
+
+# softlane.dask on worker processes: more data than they have memory, and one that is killed
+test-cluster: .venv/test
+	SOFTLANE_CLUSTER=1 .venv/bin/python -m pytest -q tests/test_dask_cluster.py
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s

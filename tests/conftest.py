@@ -15,10 +15,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ.get("SOFTLANE_STRESS") != "1":
-        for item in items:
-            if item.get_closest_marker("stress"):
-                item.add_marker(pytest.mark.skip(reason="minutes of search: set SOFTLANE_STRESS=1"))
+    for marker, variable in (("stress", "SOFTLANE_STRESS"), ("cluster", "SOFTLANE_CLUSTER")):
+        for item in items if os.environ.get(variable) != "1" else []:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"takes minutes: set {variable}=1"))
 
 
 @pytest.hookimpl(trylast=True)  # the path varies fastest, so that a cached reference serves all of them

@@ -13,6 +13,7 @@ enum { PREFETCH_DISTANCE = 8192 }; /* bytes between what is read or written and 
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
 #define SL_INLINE static __forceinline
+#define SL_NOINLINE static __declspec(noinline)
 SL_INLINE int sl_lowest_bit(uint64_t bits) {
     unsigned long place;
 #if defined(_WIN64)
@@ -27,6 +28,12 @@ SL_INLINE int sl_lowest_bit(uint64_t bits) {
 }
 #else
 #define SL_INLINE static inline __attribute__((always_inline))
+/* What a compiler would repeat for several callers */
+#if defined(__clang__)
+#define SL_NOINLINE static __attribute__((noinline))
+#else
+#define SL_NOINLINE static __attribute__((noinline, noclone))
+#endif
 SL_INLINE int sl_lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
 #endif
 

@@ -156,7 +156,7 @@ static void kl_add_block(const struct kl_group *g, const struct kl_line *l, int 
     if (g->temperature || (exact && !wide)) kl_add_block_with(l, 1, 1, b, s);
     else kl_add_block_with(l, 0, wide, b, s);
 }
-static void sum_kl_terms(struct kl_group *g, int exact, struct kl_totals *totals) {
+SL_NOINLINE void sum_kl_terms(struct kl_group *g, int exact, struct kl_totals *totals) {
     struct kl_sum again = kl_sum_zero();
     for (int h = 0; h < HALVES; h++) {
         f64_store(totals->terms + 8 * h, f64_set1(0.0));
@@ -270,7 +270,7 @@ struct kl_result {
     f64_v divergence[HALVES], off[HALVES], wants[HALVES]; /* off: s; wants: 1 where another center is wanted, else 0 */
     int any_wants;
 };
-static struct kl_result kl_from_totals(const struct kl_group *g, const struct kl_totals *t, int exact) {
+SL_NOINLINE struct kl_result kl_from_totals(const struct kl_group *g, const struct kl_totals *t, int exact) {
     const f64_v zero = f64_set1(0.0), one = f64_set1(1.0), infinity = f64_set1(INFINITY), half = f64_set1(0.5);
     const f64_v third = f64_set1(1.0 / 3);
     struct kl_result r;

@@ -103,22 +103,23 @@ static void sum_columns(struct tile_batch *b, struct pair *sum) {
     const ptrdiff_t n = b->job->n;
     for (int j = 0; j < b->count; j++) {
         const struct exp_params *p = &b->groups[j].params;
-        real *column = b->tile + j * LANES;
+        real *column = b->tile + j * LANES, *to = column;
+        ptrdiff_t stride = b->stride;
         prefetch_next(b, j);
         if (b->op->collect) collect_columns(b, j);
-        if (p->shifted) {
-            real *to = keeps_exp(b->op) ? column : b->spare; /* the tile keeps x that is not to become e */
-            const ptrdiff_t stride = keeps_exp(b->op) ? b->stride : LANES;
-            column_shift(column, b->stride, n, p->shift, to, stride);
-            sum[j] = sum_column(b->op, to, stride, n, p, &b->stats[j]);
-        } else sum[j] = sum_column(b->op, column, b->stride, n, p, &b->stats[j]);
+        if (p->shifted && !keeps_exp(b->op)) { /* the tile keeps x that is not to become e */
+            to = b->spare;
+            stride = LANES;
+        }
+        if (p->shifted) column_shift(column, b->stride, n, p->shift, to, stride);
+        sum[j] = sum_column(b->op, to, stride, n, p, &b->stats[j]);
     }
 }
 
 /* ---- 2. from sums to statistics --------------------------------------------------------------------------------- */
 
 /* x of one vector of rows, where e has taken its place in the tile */
-static const real *reload_columns(const struct tile_batch *b, const struct row_group *g) {
+SL_NOINLINE const real *reload_columns(const struct tile_batch *b, const struct row_group *g) {
     const sl_job *job = b->job;
     if (job->inner == 1) load_rows(b->x + (g->first - b->groups[0].first) * job->n, job->n, g->rows, b->spare, LANES);
     else {

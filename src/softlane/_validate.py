@@ -112,6 +112,11 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
         raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
     if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):  # NumPy would forget their masks
         x = [as_array(name, part, f"{what}[{i}]") for i, part in enumerate(x)]
+    if type(x).__module__.partition(".")[0] == "dask":
+        raise TypeError(
+            f"{name}: {what} is a {type(x).__name__} of Dask, which is not in memory; "
+            f"use softlane.dask, or pass {what}.compute()"
+        )
     try:
         if not isinstance(x, np.ndarray) and hasattr(x, "__dlpack_device__"):
             return _from_library(name, x, what)
