@@ -75,7 +75,7 @@ def _add_function(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     if name != "argmax":
         add("--dtype", choices=["float16", "float32", "float64"], help="dtype of the result (default: that of logits)")
         add("--temperature", metavar="T", type=_positive, help="divide logits by T")
-    add("--threads", metavar="N", type=_threads, help="number of threads (default: that of processors)")
+    add("--threads", metavar="N", type=_threads, help="threads that compute (default: all processors)")
     add("--force", action="store_true", help="replace the output file if it exists")
     add("--json", action="store_true", help="print a report as JSON on standard output")
     add("--quiet", action="store_true", help="print no progress on standard error")
@@ -105,22 +105,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
-    prefix = f"softlane {options.command}: "
+    message = ""
     try:
         with stopped_by_signals():
             status: int = options.run(options)
-            sys.stdout.flush()
-            return status
     except KeyboardInterrupt:
-        print(f"{prefix}interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # nobody reads standard output: Python's own flush at exit shall not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status, message = 130, "interrupted"
     except (CommandError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
-        message = str(error).removeprefix(f"{options.command.replace('-', '_')}: ")
-        print(prefix + " ".join(message.split()), file=sys.stderr)
-        return 1
+        status, message = 1, " ".join(str(error).removeprefix(f"{options.command.replace('-', '_')}: ").split())
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # as nobody reads it any more; Python's own attempt at exit is not to fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status, message = status or 1, message or f"standard output: {error.strerror}"
+    if message:
+        print(f"softlane {options.command}: {message}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 import softlane
 from softlane import _check, _config, _validate
-from softlane._files import Array, CommandError, Input, blocks, check_output, new_array, new_file
+from softlane._files import Array, CommandError, Input, blocks, check_output, new_array, new_file, reading
 
 SECONDS = 5.0  # between two lines of progress
 
@@ -181,7 +181,7 @@ class Job:
         t, counted = self.inputs[1], 0
         planes = t.planes(1, 1)
         for block in blocks(math.prod(t.shape), 1, t.dtype.itemsize):
-            with t.errors():
+            with reading(t.path):
                 target = planes.read(block).reshape(-1)
             used = target != ignore
             wrong = used & ((target < 0) | (target >= self.n))
@@ -207,7 +207,7 @@ class Job:
         for block in blocks(self.outer, self.inner, row_bytes):
             arrays = []
             for source, planes in zip(self.inputs, sources, strict=True):
-                with source.errors():
+                with reading(source.path):
                     arrays.append(planes.read(block))
             for planes, y in zip(results, self.compute(arrays), strict=True):
                 planes.write(block, y)
@@ -232,32 +232,30 @@ def write_archive(job: Job, file: IO[bytes], folder: str, advance: Advance) -> N
 def run(options: argparse.Namespace) -> int:
     begin = time.monotonic()
     job = Job(options)
-    out, rows = options.output, job.outer * job.inner
+    x, *targets = job.inputs
+    out, rows, size = options.output, job.outer * job.inner, sum(i.nbytes for i in job.inputs)
     check_output(out, options.force, [i.path for i in job.inputs])
-    report: dict[str, Any] = {"command": options.command, "input": options.input, "output": out, "rows": rows}
+    report = {"command": options.command, "input": x.path, "shape": x.shape, "dtype": str(x.dtype), "rows": rows}
+    report |= {"output": out, "output_shape": job.shape, "output_dtype": str(job.dtypes[0])}
     threads = softlane.num_threads(options.threads) if options.threads else contextlib.nullcontext()
-    size = sum(i.nbytes for i in job.inputs)
-    with threads, progress(size + sum(i.nbytes for i in job.inputs[1:]), options.quiet) as advance:
-        if job.name == "cross_entropy":
-            counted = job.check_targets(options.ignore_index, advance)
+    with threads, progress(size + sum(t.nbytes for t in targets), options.quiet) as advance:  # targets are read twice
+        counted = job.check_targets(options.ignore_index, advance) if targets else 0
         with new_file(out, options.force) as file:
             if job.name == "topk":
                 write_archive(job, file, os.path.dirname(os.path.realpath(out)), advance)
             else:
                 total = job.write([file], advance)
-    report |= {"shape": job.x.shape, "dtype": str(job.x.dtype), "output_shape": job.shape}
-    report |= {"output_dtype": str(job.dtypes[0])}
-    if job.name == "cross_entropy":
+    if targets:
+        mean = total / counted if counted else math.nan
         with np.errstate(all="ignore"):
-            mean = np.float64(total) / counted
-            report |= {"counted": counted, "mean": float(mean), "perplexity": float(np.exp(mean))}
+            report |= {"counted": counted, "mean": mean, "perplexity": float(np.exp(mean))}
     seconds = time.monotonic() - begin
     report |= {"seconds": seconds, "bytes_per_second": size / seconds}
     if options.json:
-        print(json.dumps({k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in report.items()}))
-    elif job.name == "cross_entropy":
+        print(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}))
+    elif targets:
         print(f"mean {mean:.8g}\nperplexity {report['perplexity']:.8g}\nrows {rows}, of which {counted} count")
     if not options.quiet:
-        speed = f"{amount(size)} in {seconds:.3g} s, {amount(size / seconds)}/s"
-        print(f"{out}: shape {job.shape}, {job.dtypes[0]}; {speed}", file=sys.stderr)
+        speed = f"read {amount(size)} in {seconds:.3g} s, {amount(size / seconds)}/s"
+        print(f"{out}: {job.dtypes[0]}, shape {job.shape}; {speed}", file=sys.stderr)
     return 0

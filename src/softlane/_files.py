@@ -61,10 +61,10 @@ def blocks(outer: int, inner: int, row_bytes: int) -> Iterator[Block]:
 
 
 class Planes:
-    """An array of shape (outer, n, inner) in a file, from the byte `offset` on."""
+    """An array of shape (outer, n, inner) in a file, from where the file is."""
 
-    def __init__(self, file: IO[bytes], offset: int, dtype: np.dtype[Any], n: int, inner: int) -> None:
-        self.file, self.offset, self.dtype, self.n, self.inner = file, offset, dtype, n, inner
+    def __init__(self, file: IO[bytes], dtype: np.dtype[Any], n: int, inner: int) -> None:
+        self.file, self.offset, self.dtype, self.n, self.inner = file, file.tell(), dtype, n, inner
         self.memory = np.empty(0, np.uint8)
 
     def _pieces(self, block: Block, data: memoryview) -> Iterator[memoryview]:
@@ -100,30 +100,40 @@ class Planes:
 # ---- Input ----
 
 
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+
+
 class Input:
     """The array in an .npy file."""
 
     def __init__(self, path: str, name: str) -> None:
         """The name of the function, for the error of a dtype"""
         self.path = path
-        with self.errors():
+        with reading(path):
             status = os.stat(path)  # before opening it, since a pipe would wait for its writer
             if not stat.S_ISREG(status.st_mode):
                 raise CommandError(f"{path} is {'a directory' if os.path.isdir(path) else 'not a regular file'}")
             self.file = open(path, "rb", buffering=0)  # noqa: SIM115  closed at exit
-            self.shape, self.dtype = self._header()
-        self.offset = self.file.tell()
+            self.shape, is_fortran, self.dtype = self._header()
+            self.offset = self.file.tell()
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-        self._check(name, status.st_size - self.offset)
+        if self.dtype.hasobject:
+            raise CommandError(f"{path} holds Python objects (a pickle), which are never loaded")
+        if self.dtype.str == "|V2":
+            raise CommandError(f"{path} has dtype {self.dtype}, as NumPy saves bfloat16: save x.astype(numpy.float32)")
+        _validate.result_dtype(name, self.dtype, path)
+        if is_fortran and len(self.shape) > 1:
+            raise CommandError(f"{path} is in Fortran order: save numpy.ascontiguousarray(x)")
+        if status.st_size < self.offset + self.nbytes:
+            held = status.st_size - self.offset
+            raise CommandError(f"{path} is truncated: it has {held} bytes of data, expected {self.nbytes}")
 
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise CommandError(f"{self.path} cannot be read: {error.strerror}") from None
-
-    def _header(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    def _header(self) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         magic = self.file.read(len(npy.MAGIC_PREFIX))
         if magic[:4] == b"PK\x03\x04":
             raise CommandError(f"{self.path} is an .npz archive: save one of its arrays with numpy.save")
@@ -131,30 +141,18 @@ class Input:
             raise CommandError(f"{self.path} is not an .npy file")
         self.file.seek(0)
         try:
-            version = npy.read_magic(self.file)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, self.is_fortran, dtype = read(self.file)
-            assert version in ((1, 0), (2, 0), (3, 0)) and min(shape, default=0) >= 0
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(self.file)]
+            shape, is_fortran, dtype = read(self.file)
+            np.empty(tuple(min(n, 0) for n in shape))  # no negative length
         except OSError:
             raise
         except Exception:  # anything, of bytes that are no header
-            raise CommandError(f"{self.path} has no valid .npy header: it is damaged or truncated") from None
-        return shape, dtype
-
-    def _check(self, name: str, size: int) -> None:
-        path, dtype = self.path, self.dtype
-        if dtype.hasobject:
-            raise CommandError(f"{path} holds Python objects (a pickle), which are never loaded")
-        if dtype.str == "|V2":
-            raise CommandError(f"{path} has dtype {dtype}, as NumPy saves bfloat16: save x.astype(numpy.float32)")
-        _validate.result_dtype(name, dtype, path)
-        if self.is_fortran and len(self.shape) > 1:
-            raise CommandError(f"{path} is in Fortran order: save numpy.ascontiguousarray(x)")
-        if size < self.nbytes:
-            raise CommandError(f"{path} is truncated: it has {size} bytes of data, expected {self.nbytes}")
+            raise CommandError(f"{self.path} has no header that can be read: it is damaged or truncated") from None
+        return shape, is_fortran, dtype
 
     def planes(self, n: int, inner: int) -> Planes:
-        return Planes(self.file, self.offset, self.dtype, n, inner)
+        self.file.seek(self.offset)
+        return Planes(self.file, self.dtype, n, inner)
 
 
 # ---- Output ----
@@ -214,7 +212,7 @@ def new_array(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], n: 
     """Writes the header that `numpy.save` would write."""
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(file, header)
-    return Planes(file, file.tell(), dtype, n, inner)
+    return Planes(file, dtype, n, inner)
 
 
 # ---- Signals ----
