@@ -133,7 +133,16 @@ def test_the_python_layers_know_only_the_next_one():
         assert not re.search(r"np\.(exp|log|sum|max)\b", code_of(package / name)), name
     raising = {file.name for file in package.glob("*.py") if re.search(r"^ *raise ", code_of(file), re.MULTILINE)}
     assert "_validate.py" in raising
-    assert raising <= {"_validate.py", "_chunks.py", "_threads.py", "_config.py", "__main__.py", "_check.py", "_cli.py", "_files.py"}
+    assert raising <= {
+        "_validate.py",
+        "_chunks.py",
+        "_threads.py",
+        "_config.py",
+        "__main__.py",
+        "_check.py",
+        "_cli.py",
+        "_files.py",
+    }
     bridge = (package / "_core.pyx").read_text(encoding="utf-8")
     assert set(re.findall(r"\braise (\w+)", bridge)) <= {"MemoryError"}
     assert "omp" not in re.findall(r"\b\w+\b", bridge)

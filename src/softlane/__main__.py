@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from softlane import _cli
-from softlane._files import CommandError, stopped_by_signals
+from softlane._files import stopped_by_signals
 from softlane._version import __version__
 
 # What a command writes, and an example of it
@@ -53,27 +53,29 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_function(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> None:
     what, example = FUNCTIONS[name]
-    text = (
-        f"Write {what}. The input is read in blocks, so it may be larger than memory. The output appears when it is "
-        "complete; after an error or an interrupt there is none."
+    suffix, content = (".npz", "the arrays 'values' and 'indices'") if name == "topk" else (".npy", "the result")
+    needs = {"cross-entropy": "TARGETS.npy ", "topk": "--k K "}.get(name, "")
+    parser = commands.add_parser(
+        name,
+        usage=f"softlane {name} INPUT.npy {needs}-o OUT{suffix} [options]",
+        help=f"write {what}",
+        description=f"Write {what}. The input is read in blocks, so it may be larger than memory. The output appears "
+        "when it is complete; after an error or an interrupt there is none.",
+        epilog=f"Example: softlane {name} {example}",
     )
-    epilog = f"Example: softlane {name} {example}"
-    parser = commands.add_parser(name, help=f"write {what}", description=text, epilog=epilog)
-    add, suffix = parser.add_argument, ".npy"
+    add = parser.add_argument
     add("input", metavar="INPUT.npy", help="logits, in C order")
     if name == "cross-entropy":
         add("targets", metavar="TARGETS.npy", help="class indices, an integer for each row")
         ignored = "target of rows that do not count: their loss is 0 (default: -100)"
         add("--ignore-index", metavar="N", type=int, default=-100, help=ignored)
         parser.set_defaults(reduction="none")
-    if name == "topk":
-        suffix = ".npz"
-        add("--k", metavar="K", type=int, required=True, help="number of classes of each row")
-    content = "the arrays 'values' and 'indices'" if name == "topk" else "the result"
     add("-o", "--output", metavar=f"OUT{suffix}", required=True, help=f"file for {content}")
+    if name == "topk":
+        add("--k", metavar="K", type=int, required=True, help="number of classes of each row")
     add("--axis", metavar="N", type=int, default=-1, help="the class axis (default: -1, the last one)")
     if name != "argmax":
-        add("--dtype", choices=["float16", "float32", "float64"], help="dtype of the result (default: that of logits)")
+        add("--dtype", choices=["float16", "float32", "float64"], help="of the result (default: that of the function)")
         add("--temperature", metavar="T", type=_positive, help="divide logits by T")
     add("--threads", metavar="N", type=_threads, help="threads that compute (default: all processors)")
     add("--force", action="store_true", help="replace the output file if it exists")
@@ -111,13 +113,14 @@ def main(arguments: list[str] | None = None) -> int:
             status: int = options.run(options)
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
-    except (CommandError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
-        status, message = 1, " ".join(str(error).removeprefix(f"{options.command.replace('-', '_')}: ").split())
+    except Exception as error:  # of softlane, whose messages begin with the function, or of a file
+        message = str(error).removeprefix(f"{options.command.replace('-', '_')}: ") or type(error).__name__
+        status, message = 1, " ".join(message.split())
     try:
         sys.stdout.flush()
     except OSError as error:  # as nobody reads it any more; Python's own attempt at exit is not to fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status, message = status or 1, message or f"standard output: {error.strerror}"
+        status, message = status or 1, message or f"standard output cannot be written: {error.strerror}"
     if message:
         print(f"softlane {options.command}: {message}", file=sys.stderr)
     return status

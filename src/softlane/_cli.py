@@ -140,9 +140,9 @@ def progress(total: int, quiet: bool) -> Iterator[Advance]:
 class Job:
     """A function of softlane, the arrays that it is applied to, and what it gives."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, stack: contextlib.ExitStack) -> None:
         self.name = name = options.command.replace("-", "_")
-        self.x = x = Input(options.input, name)
+        self.x = x = Input(options.input, name, stack)
         if not x.shape:
             raise CommandError(f"{x.path} is 0-dimensional, expected an array with a class axis")
         axis = _validate.normalise_axis(name, options.axis, len(x.shape))
@@ -150,7 +150,7 @@ class Job:
             _validate.class_axis(name, x.path, x.shape, axis)
         before, self.n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
         self.outer, self.inner, self.batch = math.prod(before), math.prod(after), before + after
-        self.inputs = [x, *([self._targets(options.targets)] if name == "cross_entropy" else [])]
+        self.inputs = [x] if name != "cross_entropy" else [x, self._targets(Input(options.targets, name, stack))]
 
         arguments = ("dtype", "temperature", "k", "ignore_index", "reduction")
         given = {key: getattr(options, key) for key in arguments if getattr(options, key, None) is not None}
@@ -160,14 +160,12 @@ class Job:
         self.lengths = [y.shape[1] for y in probe]  # along the class axis
         self.shape = (*before, *probe[0].shape[1:-1], *after)
 
-    def _targets(self, path: str) -> Input:
-        t = Input(path, self.name)
+    def _targets(self, t: Input) -> Input:
         if t.dtype.kind not in "iu":
-            raise CommandError(f"{path} has dtype {t.dtype}, expected class indices, which are integers")
+            raise CommandError(f"{t.path} has dtype {t.dtype}, expected class indices, which are integers")
         if t.shape != self.batch:
-            raise CommandError(
-                f"{path} has shape {t.shape}, expected {self.batch}, a class for each row of {self.x.path}"
-            )
+            what = f"a class for each row of {self.x.path}"
+            raise CommandError(f"{t.path} has shape {t.shape}, expected {self.batch}, {what}")
         return t
 
     def compute(self, arrays: list[Array]) -> tuple[Array, ...]:
@@ -199,10 +197,8 @@ class Job:
         """The sum of the first result, which of losses has a meaning"""
         total = 0.0
         sources = [i.planes(1 if k else self.n, self.inner) for k, i in enumerate(self.inputs)]
-        results = [
-            new_array(file, self.shape, dtype, n, self.inner)
-            for file, dtype, n in zip(files, self.dtypes, self.lengths, strict=True)
-        ]
+        kinds = zip(files, self.dtypes, self.lengths, strict=True)
+        results = [new_array(file, self.shape, dtype, n, self.inner) for file, dtype, n in kinds]
         row_bytes = sum(p.n * p.dtype.itemsize for p in (*sources, *results))
         for block in blocks(self.outer, self.inner, row_bytes):
             arrays = []
@@ -230,8 +226,12 @@ def write_archive(job: Job, file: IO[bytes], folder: str, advance: Advance) -> N
 
 
 def run(options: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        return _run(Job(options, stack), options)
+
+
+def _run(job: Job, options: argparse.Namespace) -> int:
     begin = time.monotonic()
-    job = Job(options)
     x, *targets = job.inputs
     out, rows, size = options.output, job.outer * job.inner, sum(i.nbytes for i in job.inputs)
     check_output(out, options.force, [i.path for i in job.inputs])
@@ -251,10 +251,15 @@ def run(options: argparse.Namespace) -> int:
             report |= {"counted": counted, "mean": mean, "perplexity": float(np.exp(mean))}
     seconds = time.monotonic() - begin
     report |= {"seconds": seconds, "bytes_per_second": size / seconds}
+    said = ""
     if options.json:
-        print(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}))
+        said = json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()})
     elif targets:
-        print(f"mean {mean:.8g}\nperplexity {report['perplexity']:.8g}\nrows {rows}, of which {counted} count")
+        said = f"mean {mean:.8g}\nperplexity {report['perplexity']:.8g}\nrows {rows}, of which {counted} count"
+    try:
+        print(said, end="\n" if said else "", flush=True)
+    except OSError as error:
+        raise CommandError(f"standard output cannot be written: {error.strerror}") from None
     if not options.quiet:
         speed = f"read {amount(size)} in {seconds:.3g} s, {amount(size / seconds)}/s"
         print(f"{out}: {job.dtypes[0]}, shape {job.shape}; {speed}", file=sys.stderr)

@@ -109,16 +109,15 @@ def reading(path: str) -> Iterator[None]:
 
 
 class Input:
-    """The array in an .npy file."""
+    """The array in an .npy file, which `stack` closes. `name` is the function's, for the error of a dtype."""
 
-    def __init__(self, path: str, name: str) -> None:
-        """The name of the function, for the error of a dtype"""
+    def __init__(self, path: str, name: str, stack: contextlib.ExitStack) -> None:
         self.path = path
         with reading(path):
             status = os.stat(path)  # before opening it, since a pipe would wait for its writer
             if not stat.S_ISREG(status.st_mode):
                 raise CommandError(f"{path} is {'a directory' if os.path.isdir(path) else 'not a regular file'}")
-            self.file = open(path, "rb", buffering=0)  # noqa: SIM115  closed at exit
+            self.file = stack.enter_context(open(path, "rb", buffering=0))  # noqa: SIM115
             self.shape, is_fortran, self.dtype = self._header()
             self.offset = self.file.tell()
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
