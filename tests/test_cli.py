@@ -204,6 +204,17 @@ def test_without_elements(shape, folder):
             assert_same_bits(np.load("y.npy"), expected(command, x, axis))
 
 
+def test_a_file_that_gives_few_bytes_at_a_time():
+    class Slow(io.BytesIO):
+        def readinto(self, memory):
+            return super().readinto(memory[:7])
+
+    x = random((3, 4, 5), np.float32)
+    planes = _files.Planes(Slow(x.tobytes()), x.dtype, 4, 5)
+    assert_same_bits(planes.read(_files.Block(1, 3, 0, 5)), x[1:3])
+    assert_same_bits(planes.read(_files.Block(1, 2, 2, 4)), x[1:2, :, 2:4])
+
+
 def test_blocks_cover_every_row_once():
     for outer, inner, row_bytes in [(7, 1, 400), (3, 5, 100), (2, 1000, 90), (1, 31, 10**9), (4, 33, 10**7), (3, 0, 8)]:
         seen = np.zeros((outer, inner), int)
@@ -285,14 +296,23 @@ def test_inputs_that_are_no_files(folder, capsys):
         assert message("pipe.npy") == "pipe.npy is not a regular file"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read and write everything")
-def test_permissions(folder, capsys):
-    x = saved("x.npy", np.zeros((3, 4)))
-    os.chmod(x, 0)
-    assert "x.npy cannot be read: Permission denied" in refused(capsys, "softmax", x, "-o", "y.npy")
-    os.chmod(x, 0o600)
-    os.mkdir("closed", 0o500)
-    assert "closed/y.npy cannot be written: Permission denied" in refused(capsys, "softmax", x, "-o", "closed/y.npy")
+@on_posix
+def test_permissions(folder):
+    """Root, who may read and write everything, becomes another user first."""
+    code = "import locale, os, sys\nfrom softlane.__main__ import main\nos.geteuid() or os.setuid(65534)\n"
+    code += "print(main(['softmax', sys.argv[1], '-o', sys.argv[2]]))"
+    for name in "x.npy", "closed.npy":
+        saved(name, np.zeros((3, 4)))
+    os.chmod("closed.npy", 0)
+    os.mkdir("closed")
+    os.chmod("closed", 0o555)
+    os.chmod(folder, 0o755)
+    for x, out, words in [
+        ("closed.npy", "y.npy", "closed.npy cannot be read: Permission denied"),
+        ("x.npy", "closed/y.npy", "closed/y.npy cannot be written: Permission denied"),
+    ]:
+        done = subprocess.run([sys.executable, "-c", code, x, out], capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == ("1\n", f"softlane softmax: {words}\n")
 
 
 def test_arguments_that_do_not_fit_the_array(folder, capsys):
@@ -382,6 +402,13 @@ def test_an_output_that_appears_meanwhile_is_kept(links, folder, on_call, capsys
     assert sorted(os.listdir()) == ["first.npy", "x.npy", "y.npy"]
 
 
+def test_refused_before_anything_is_computed(folder, on_call, capsys):
+    calls = on_call("softmax", lambda number: None)
+    x = saved("x.npy", np.zeros((3, 4)))
+    assert main(["softmax", x, "-o", saved("y.npy", x)]) == 1 and not calls
+    assert main(["softmax", x, "-o", "y.npy", "--force"]) == 0 and len(calls) == 1
+
+
 def test_force_replaces_at_the_end(folder, on_call):
     x = saved("x.npy", np.zeros((3, 4)))
     write("y.npy", b"old")
@@ -465,6 +492,13 @@ def test_a_signal_that_is_ignored_stays_ignored(folder):
     code = code.format(function="softmax", act="os.kill(os.getpid(), signal.SIGHUP)")
     done = subprocess.run([sys.executable, "-c", code, "softmax", "x.npy", "-o", "y.npy"], timeout=60, check=True)
     assert done.returncode == 0 and os.path.exists("y.npy")
+
+
+def test_a_signal_after_the_last_step_is_too_late(folder, monkeypatch):
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: (replace(*paths), signal.raise_signal(signal.SIGINT)))
+    assert main(["softmax", saved("x.npy", np.zeros((3, 4))), "-o", "y.npy", "--force"]) == 0
+    assert_same_bits(np.load("y.npy"), np.full((3, 4), 0.25))
 
 
 def test_the_signals_of_the_process_come_back(folder):

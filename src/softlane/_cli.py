@@ -21,7 +21,7 @@ import numpy as np
 
 import softlane
 from softlane import _check, _config, _validate
-from softlane._files import Array, CommandError, Input, blocks, check_output, new_array, new_file, reading
+from softlane._files import Array, CommandError, Input, blocks, check_output, new_array, new_file, reading, resolve
 
 SECONDS = 5.0  # between two lines of progress
 
@@ -121,16 +121,15 @@ def _lines(total: int) -> Advance:
 @contextlib.contextmanager
 def progress(total: int, quiet: bool) -> Iterator[Advance]:
     """A bar on a terminal, if there is rich; else a line now and then. It is told how many bytes more were read."""
-    try:
-        rich: Any = None if quiet or not sys.stderr.isatty() else importlib.import_module("rich.progress")
-        console: Any = rich and importlib.import_module("rich.console").Console(stderr=True)
-    except ImportError:
-        rich = None
+    rich: Any = None
+    if not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with contextlib.suppress(ImportError):
+            rich = importlib.import_module("rich.progress")
     if not rich:
         yield (lambda n: None) if quiet else _lines(total)
         return
     columns = rich.BarColumn(), rich.TaskProgressColumn(), rich.TransferSpeedColumn(), rich.TimeRemainingColumn()
-    with rich.Progress(*columns, console=console) as bar:
+    with rich.Progress(*columns, console=rich.Console(stderr=True)) as bar:
         yield functools.partial(bar.advance, bar.add_task("", total=total))
 
 
@@ -242,7 +241,7 @@ def _run(job: Job, options: argparse.Namespace) -> int:
         counted = job.check_targets(options.ignore_index, advance) if targets else 0
         with new_file(out, options.force) as file:
             if job.name == "topk":
-                write_archive(job, file, os.path.dirname(os.path.realpath(out)), advance)
+                write_archive(job, file, resolve(out)[1], advance)
             else:
                 total = job.write([file], advance)
     if targets:

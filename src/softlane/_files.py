@@ -157,9 +157,15 @@ class Input:
 # ---- Output ----
 
 
+def resolve(path: str) -> tuple[str, str]:
+    """Where a link leads to, else the path itself; and its directory."""
+    target = os.path.realpath(path) if os.path.islink(path) else path
+    return target, os.path.dirname(target) or os.curdir
+
+
 def check_output(path: str, force: bool, inputs: list[str]) -> None:
     """Before anything is computed."""
-    if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
+    if not os.path.isdir(resolve(path)[1]):
         raise CommandError(f"{path} cannot be written: its directory does not exist")
     if not os.path.exists(path):
         return
@@ -175,8 +181,8 @@ def check_output(path: str, force: bool, inputs: list[str]) -> None:
 @contextlib.contextmanager
 def new_file(path: str, force: bool) -> Iterator[IO[bytes]]:
     """A file that gets its name when the block ends without an error. Until then it has another one, beside it."""
-    target = os.path.realpath(path)
-    temporary = os.path.join(os.path.dirname(target), f".softlane-{secrets.token_hex(6)}.tmp")
+    target, folder = resolve(path)
+    temporary = os.path.join(folder, f".softlane-{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
