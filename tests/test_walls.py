@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from softlane import _files
+
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
 
@@ -95,6 +97,12 @@ def test_target_regions_are_those_of_the_vector_headers():
     assert {"vec_avx2.h", "kernels.inc.h"} <= names(opened) <= {*names(VECTORS), "kernels.inc.h"}
     for file in opened:
         assert len(re.findall(r"^SL_(?:OPEN|CLOSE)_TARGET", SOURCES[file], re.MULTILINE)) == 2, file.name
+
+
+def test_the_command_line_cuts_columns_where_no_bit_changes():
+    """With as many columns as lanes or more, the layout and so the order of additions is the same."""
+    lanes = {int(re.search(r"#define LANES (\d+)", SOURCES[CSRC / "isa" / f"real_{t}.h"])[1]) for t in ("f32", "f64")}
+    assert max(lanes) <= _files.COLUMNS
 
 
 def test_the_floating_point_environment_is_left_alone():

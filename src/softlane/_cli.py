@@ -208,6 +208,7 @@ class Job:
                 planes.write(block, y)
             if self.name == "cross_entropy":
                 total += float(y.sum(dtype=np.float64))
+            del y  # before the next one is made
             advance(sum(a.nbytes for a in arrays))
         return total
 

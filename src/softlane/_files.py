@@ -53,6 +53,7 @@ def blocks(outer: int, inner: int, row_bytes: int) -> Iterator[Block]:
         for first in range(0, outer if inner else 0, step):
             yield Block(first, min(first + step, outer), 0, inner)
         return
+    rows = max(rows, min(256, 3 * BLOCK // row_bytes))  # short pieces of a file are slow, so rather more memory
     count = max(1, min(-(-inner // rows), inner // COLUMNS))
     edges = [inner * i // count for i in range(count + 1)]
     for first in range(outer):
