@@ -23,28 +23,14 @@ FUNCTIONS = {
 }
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive, finite number")
-    return value
-
-
-def _threads(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1024")
-    return value
-
-
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
         help="check this installation and time it",
         description="Check softlane on this machine, in some 20 seconds: its configuration, the error (in ULP) and the "
-        "bits of every instruction set path, its speed beside NumPy.",
-        epilog="The exit status is 1 if a path is less accurate than promised or the paths disagree in a bit. "
-        "Example: softlane check --no-times",
+        "bits of every instruction set path, its speed beside NumPy. The exit status is 1 if a path is less accurate "
+        "than promised or the paths disagree in a bit.",
+        epilog="Example: softlane check --no-times",
     )
     parser.add_argument("--no-times", action="store_true", help="check only, without the times")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything measured to FILE")
@@ -59,25 +45,23 @@ def _add_function(commands: argparse._SubParsersAction[argparse.ArgumentParser],
         name,
         usage=f"softlane {name} INPUT.npy {needs}-o OUT{suffix} [options]",
         help=f"write {what}",
-        description=f"Write {what}. The input is read in blocks, so it may be larger than memory. The output appears "
-        "when it is complete; after an error or an interrupt there is none.",
+        description=f"Write {what}. Files may be larger than memory. The output appears when it is complete.",
         epilog=f"Example: softlane {name} {example}",
     )
     add = parser.add_argument
     add("input", metavar="INPUT.npy", help="logits, in C order")
     if name == "cross-entropy":
         add("targets", metavar="TARGETS.npy", help="class indices, an integer for each row")
-        ignored = "target of rows that do not count: their loss is 0 (default: -100)"
-        add("--ignore-index", metavar="N", type=int, default=-100, help=ignored)
+        add("--ignore-index", metavar="N", type=int, default=-100, help="target of rows that do not count (-100)")
         parser.set_defaults(reduction="none")
     add("-o", "--output", metavar=f"OUT{suffix}", required=True, help=f"file for {content}")
     if name == "topk":
         add("--k", metavar="K", type=int, required=True, help="number of classes of each row")
-    add("--axis", metavar="N", type=int, default=-1, help="the class axis (default: -1, the last one)")
+    add("--axis", metavar="N", type=int, default=-1, help="the class axis (default: the last one)")
     if name != "argmax":
         add("--dtype", choices=["float16", "float32", "float64"], help="of the result (default: that of the function)")
-        add("--temperature", metavar="T", type=_positive, help="divide logits by T")
-    add("--threads", metavar="N", type=_threads, help="threads that compute (default: all processors)")
+        add("--temperature", metavar="T", type=float, help="divide logits by T")
+    add("--threads", metavar="N", type=int, help="threads that compute (default: all processors)")
     add("--force", action="store_true", help="replace the output file if it exists")
     add("--json", action="store_true", help="print a report as JSON on standard output")
     add("--quiet", action="store_true", help="print no progress on standard error")
@@ -88,8 +72,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="softlane",
         description="Softmax functions of .npy files of any size, and a check of the installation.",
-        epilog="'softlane COMMAND --help' has the options of a command. The exit status is 0 if all is well, 1 if the "
-        "data or the disk do not allow it, 2 if the command line is wrong, 130 after an interrupt.",
+        epilog="'softlane COMMAND --help' has the options of a command. Exit status: 0 success, 1 an error in the data "
+        "or of the disk, 2 a wrong command line, 130 an interrupt.",
     )
     parser.add_argument("--version", action="version", version=f"softlane {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -111,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with stopped_by_signals():
             status: int = options.run(options)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
     except Exception as error:  # of softlane, whose messages begin with the function, or of a file
@@ -118,9 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
         status, message = 1, " ".join(message.split())
     try:
         sys.stdout.flush()
-    except OSError as error:  # as nobody reads it any more; Python's own attempt at exit is not to fail again
+    except OSError:  # of which a message says already; Python is not to try again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status, message = status or 1, message or f"standard output cannot be written: {error.strerror}"
     if message:
         print(f"softlane {options.command}: {message}", file=sys.stderr)
     return status

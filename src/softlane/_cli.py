@@ -237,7 +237,7 @@ def _run(job: Job, options: argparse.Namespace) -> int:
     check_output(out, options.force, [i.path for i in job.inputs])
     report = {"command": options.command, "input": x.path, "shape": x.shape, "dtype": str(x.dtype), "rows": rows}
     report |= {"output": out, "output_shape": job.shape, "output_dtype": str(job.dtypes[0])}
-    threads = softlane.num_threads(options.threads) if options.threads else contextlib.nullcontext()
+    threads = softlane.num_threads(options.threads) if options.threads is not None else contextlib.nullcontext()
     with threads, progress(size + sum(t.nbytes for t in targets), options.quiet) as advance:  # targets are read twice
         counted = job.check_targets(options.ignore_index, advance) if targets else 0
         with new_file(out, options.force) as file:
@@ -251,15 +251,10 @@ def _run(job: Job, options: argparse.Namespace) -> int:
             report |= {"counted": counted, "mean": mean, "perplexity": float(np.exp(mean))}
     seconds = time.monotonic() - begin
     report |= {"seconds": seconds, "bytes_per_second": size / seconds}
-    said = ""
     if options.json:
-        said = json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()})
+        print(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}))
     elif targets:
-        said = f"mean {mean:.8g}\nperplexity {report['perplexity']:.8g}\nrows {rows}, of which {counted} count"
-    try:
-        print(said, end="\n" if said else "", flush=True)
-    except OSError as error:
-        raise CommandError(f"standard output cannot be written: {error.strerror}") from None
+        print(f"mean {mean:.8g}\nperplexity {report['perplexity']:.8g}\nrows {rows}, of which {counted} count")
     if not options.quiet:
         speed = f"read {amount(size)} in {seconds:.3g} s, {amount(size / seconds)}/s"
         print(f"{out}: {job.dtypes[0]}, shape {job.shape}; {speed}", file=sys.stderr)

@@ -117,7 +117,7 @@ class Input:
         with reading(path):
             status = os.stat(path)  # before opening it, since a pipe would wait for its writer
             if not stat.S_ISREG(status.st_mode):
-                raise CommandError(f"{path} is {'a directory' if os.path.isdir(path) else 'not a regular file'}")
+                raise CommandError(f"{path} is not a regular file")
             self.file = stack.enter_context(open(path, "rb", buffering=0))  # noqa: SIM115
             self.shape, is_fortran, self.dtype = self._header()
             self.offset = self.file.tell()
@@ -171,7 +171,7 @@ def check_output(path: str, force: bool, inputs: list[str]) -> None:
     if not os.path.exists(path):
         return
     if not os.path.isfile(path):
-        raise CommandError(f"{path} is {'a directory' if os.path.isdir(path) else 'not a regular file'}")
+        raise CommandError(f"{path} is not a regular file")
     for other in inputs:
         if os.path.samefile(path, other):
             raise CommandError(f"{path} is the same file as the input {other}")
@@ -190,28 +190,19 @@ def new_file(path: str, force: bool) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         ignore_signals()  # from here on it would be too late
-        _publish(temporary, target, force)
-    except FileExistsError:
-        raise CommandError(f"{path} exists: --force replaces it") from None
+        try:
+            (os.replace if force else os.link)(temporary, target)  # a link never replaces a file
+        except OSError:
+            if force:
+                raise
+            if os.path.lexists(target):
+                raise CommandError(f"{path} exists: --force replaces it") from None
+            os.replace(temporary, target)  # as there are no hard links there
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}") from None
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-
-
-def _publish(temporary: str, target: str, force: bool) -> None:
-    if force:
-        os.replace(temporary, target)
-        return
-    try:
-        os.link(temporary, target)  # which, unlike a renaming, never replaces a file
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links there
-        if os.path.lexists(target):
-            raise FileExistsError from None
-        os.replace(temporary, target)
 
 
 def new_array(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], n: int, inner: int) -> Planes:
