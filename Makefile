@@ -27,7 +27,7 @@ CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_shor
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
-	@echo "make demo    install into .venv and run python -m softlane"
+	@echo "make demo    install into .venv and run softlane check"
 	@echo "make test    install with the test extras and run the test suite"
 	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
 	@echo "make test-cluster  softlane.dask on two worker processes, one of which is killed"
@@ -89,7 +89,7 @@ endef
 	touch $@
 
 demo: .venv/demo
-	.venv/bin/python -m softlane
+	.venv/bin/softlane check
 
 # One process for each processor. Each computes with one thread, unless a test is about threads.
 test: .venv/test
@@ -130,7 +130,7 @@ wheel: .venv-wheel/wheel
 	$(PYTHON) .ci/check_wheel.py dist/*.whl
 	$(PYTHON) -m venv build/wheel/venv
 	CC=false build/wheel/venv/bin/pip install --quiet --disable-pip-version-check dist/*.whl pytest hypothesis mpmath ml_dtypes
-	cd build/wheel && venv/bin/python -m softlane --check
+	cd build/wheel && venv/bin/softlane check --no-times
 	tar -xzf dist/*.tar.gz -C build/wheel
 	cd build/wheel/softlane-*/ && ../venv/bin/python -m pytest -q $(CORE_TESTS)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from cases import BASELINES, BY_NAME, PEERS, Case
 
-from softlane.__main__ import show_table
+from softlane._cli import show_table
 
 OWN = {"softlane": "softlane", "fresh": "fresh out"}
 CANNOT_BE_HELD = ("ONNX Runtime",)  # it has no setting for the instruction set

@@ -310,7 +310,7 @@ def test_errors_of_options_name_what_would_do():
 def test_the_self_check_refuses_a_file_that_it_cannot_write(tmp_path):
     missing = tmp_path / "missing" / "check.json"
     done = subprocess.run(
-        [sys.executable, "-m", "softlane", "--json", str(missing)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "softlane", "check", "--json", str(missing)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2 and f"--json {missing} cannot be written" in done.stderr and not done.stdout
     done = subprocess.run([sys.executable, "-m", "softlane", "--version"], capture_output=True, text=True, timeout=60)

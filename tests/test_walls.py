@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from softlane import _files
+
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
 
@@ -97,6 +99,12 @@ def test_target_regions_are_those_of_the_vector_headers():
         assert len(re.findall(r"^SL_(?:OPEN|CLOSE)_TARGET", SOURCES[file], re.MULTILINE)) == 2, file.name
 
 
+def test_the_command_line_cuts_columns_where_no_bit_changes():
+    """With as many columns as lanes or more, the layout and so the order of additions is the same."""
+    lanes = {int(re.search(r"#define LANES (\d+)", SOURCES[CSRC / "isa" / f"real_{t}.h"])[1]) for t in ("f32", "f64")}
+    assert max(lanes) <= _files.COLUMNS
+
+
 def test_the_floating_point_environment_is_left_alone():
     assert not files_with(r"\bfe(set|hold|update|raise|clear)\w+|_MM_SET_\w+|\b_mm_setcsr\b|\b_controlfp\w*")
 
@@ -132,8 +140,8 @@ def test_the_python_layers_know_only_the_next_one():
     for name in ("_config.py", "_threads.py", "__init__.py"):
         assert not re.search(r"np\.(exp|log|sum|max)\b", code_of(package / name)), name
     raising = {file.name for file in package.glob("*.py") if re.search(r"^ *raise ", code_of(file), re.MULTILINE)}
-    others = {"_chunks.py", "_threads.py", "_config.py", "__main__.py", "_check.py", "stream.py", "dask.py"}
-    assert raising - others == {"_validate.py"}
+    others = {"_chunks.py", "_threads.py", "_config.py", "__main__.py", "_check.py", "_cli.py", "_files.py"}
+    assert raising - others == {"_validate.py", "stream.py", "dask.py"}
     bridge = (package / "_core.pyx").read_text(encoding="utf-8")
     assert set(re.findall(r"\braise (\w+)", bridge)) <= {"MemoryError"}
     assert "omp" not in re.findall(r"\b\w+\b", bridge)

@@ -1,6 +1,6 @@
 """Check this installation: the error and the bits of every instruction set path, and times beside plain NumPy.
 
-Prints nothing: `python -m softlane` shows it, and bench/ uses the reference. Not imported by `import softlane`.
+Prints nothing: `softlane check` shows it, and bench/ uses the reference. Not imported by `import softlane`.
 """
 
 from __future__ import annotations

@@ -553,11 +553,11 @@ def _topk(
     x: da.Array,
     k: int,
     axis: int,
-    kind: str,
+    kind: Any,
     where: object,
     temperature: object,
-    dtype: object,
-    index_dtype: object,
+    dtype: Any,
+    index_dtype: Any,
 ) -> TopK:
     axis = _check_x(name, x, axis)
     tiny = softlane.topk(np.zeros((1,) * x.ndim, x.dtype), 1, kind=kind, dtype=dtype, index_dtype=index_dtype)
