@@ -3,7 +3,8 @@
 And its result is that of the other way, on which every argument is checked, and large arrays go chunk by chunk.
 """
 
-import inspect
+import ast
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,11 +50,13 @@ def long(monkeypatch):
     """All calls are checked in Python; how many there were."""
     calls = []
 
-    def refusing(function):
-        signature = inspect.signature(function)
+    stub = ast.parse(Path(_core.__file__).with_name("_core.pyi").read_text(encoding="utf-8"))
+    names = {f.name: [a.arg for a in f.args.args] for f in stub.body if isinstance(f, ast.FunctionDef)}
 
+    def refusing(function):
         def refuse(*args, **options):
-            if signature.bind(*args, **options).arguments.get("mode", _core.AS_GIVEN) == _core.AS_GIVEN:
+            given = dict(zip(names[function.__name__], args, strict=False)) | options
+            if given.get("mode", _core.AS_GIVEN) == _core.AS_GIVEN:
                 calls.append(function)
                 return None
             return function(*args, **options)

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, binding=False
 # cython: freethreading_compatible=True
 """Compute calls whose arguments are plain, and return None for all others. Releases the GIL. Raises only MemoryError,
 and what the flags of a call (such as keepdims) or its random generator raise.
