@@ -21,7 +21,8 @@ FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
 TSAN_SECONDS ?= 20
 # What could be missing from a package or differ with a version of NumPy
-CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py
+CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py \
+	tests/test_stream.py
 
 .PHONY: help demo test test-cluster test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean

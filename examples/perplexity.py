@@ -2,6 +2,7 @@
 
     python examples/perplexity.py
     python examples/perplexity.py --tokens 100000 --vocabulary 256000 --block 32    # 102 GB of logits
+    python examples/perplexity.py --parts 4    # the vocabulary in four parts, as if each were in a process of its own
 
 `token_losses` and `Summary` take any stream: blocks ``(logits (n, C), targets (n,))``, from a model or from files. One
 block exists at a time.
@@ -14,7 +15,9 @@ has which rank changes from row to row. The exit status is 1 if the result is no
 from __future__ import annotations
 
 import argparse
+import functools
 import math
+import operator
 import sys
 import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,11 +31,23 @@ import softlane
 PADDING = -100  # the target of a token that does not count
 
 
-def token_losses(blocks: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
+def token_losses(blocks: Iterable[tuple[Any, Any]], parts: int = 1) -> Iterator[Any]:
     """The negative log-likelihood, in nats, of each token that counts: an array for each block."""
     for logits, targets in blocks:
-        losses = softlane.cross_entropy(logits, targets, ignore_index=PADDING, reduction="none")
+        losses = losses_of_parts(logits, targets, parts)
         yield losses[targets != PADDING]  # those of padding are 0, and would flatter the mean
+
+
+def losses_of_parts(logits: Any, targets: Any, parts: int) -> Any:
+    """Losses of all tokens; of several parts of the vocabulary, only summaries come together."""
+    if parts == 1:
+        return softlane.cross_entropy(logits, targets, ignore_index=PADDING, reduction="none")
+    width = -(-logits.shape[1] // parts)
+    summaries = (
+        softlane.stream.summarize(logits[:, i : i + width], first_class=i, target=targets)
+        for i in range(0, logits.shape[1], width)
+    )
+    return functools.reduce(operator.or_, summaries).cross_entropy("none", ignore_index=PADDING)
 
 
 class Summary:
@@ -113,12 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> tuple[float, float, int]:
     parser.add_argument("--tokens", type=int, default=8192, help="(default: %(default)s)")
     parser.add_argument("--vocabulary", type=int, default=128256, help="(default: %(default)s)")
     parser.add_argument("--block", type=int, default=64, help="tokens at a time (default: %(default)s)")
+    parser.add_argument("--parts", type=int, default=1, help="of the vocabulary (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
 
     tracemalloc.start()
     stream = Zipf.draw(options.tokens, options.vocabulary, options.seed)
-    summary = Summary(token_losses(stream.blocks(options.block, options.seed)))
+    summary = Summary(token_losses(stream.blocks(options.block, options.seed), options.parts))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

@@ -114,10 +114,10 @@ def test_backward_agrees_with_differences(train_digits, outputs):
 # ---- perplexity --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("vocabulary", "rows"), [(10, 16), (1000, 7), (32064, 64)])
-def test_the_perplexity_of_the_made_stream_is_the_known_one(vocabulary, rows):
+@pytest.mark.parametrize(("vocabulary", "rows", "parts"), [(10, 16, 1), (1000, 7, 1), (32064, 64, 1), (1001, 16, 4)])
+def test_the_perplexity_of_the_made_stream_is_the_known_one(vocabulary, rows, parts):
     perplexity = load("perplexity")
-    arguments = ["--tokens", "500", "--vocabulary", str(vocabulary), "--block", str(rows)]
+    arguments = ["--tokens", "500", "--vocabulary", str(vocabulary), "--block", str(rows), "--parts", str(parts)]
     found, known, _ = perplexity.main(arguments)
     assert perplexity.agrees(found, known)
 
