@@ -23,7 +23,7 @@ import softlane.dask
 
 RESULTS = Path(__file__).parent / "results"
 CHUNKS = (1, 4, 32)
-ROWS_PER_CHUNK = 2500
+ROWS_PER_CHUNK = 5000
 
 
 def by_hand(x: da.Array) -> da.Array:
@@ -51,7 +51,7 @@ def measure(client: Client, x: da.Array, rounds: int) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20000)
+    parser.add_argument("--rows", type=int, default=40000)
     parser.add_argument("--classes", type=int, default=8192)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
     ]
     for workers in (1, 2):
         with (
-            LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster,
             Client(cluster) as client,
         ):
             for chunks in CHUNKS:

@@ -24,7 +24,9 @@ ROWS, CLASSES, CHUNKS = 60_000, 8_000, (2_000, 1_000)
 @pytest.fixture(scope="module")
 def client():
     with (
-        LocalCluster(2, threads_per_worker=1, memory_limit=MEMORY, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit=MEMORY, processes=True, dashboard_address=None
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
