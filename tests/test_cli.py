@@ -681,3 +681,53 @@ def test_import_softlane_leaves_the_command_line_alone():
         "import sys, softlane; print([m for m in sys.modules if m in ('argparse', 'softlane._cli', 'softlane._files')])"
     )
     assert printed(code) == "[]"
+
+
+# ---- what a reviewer broke ---------------------------------------------------------------------------------------
+
+
+@on_posix
+@pytest.mark.parametrize("closed", ("2>&-", ">&-"))
+def test_a_closed_standard_stream(folder, closed):
+    np.save("x.npy", random((4, 5), np.float32))
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m softlane softmax x.npy -o y.npy {closed}'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 and "Error" not in done.stderr + done.stdout
+    assert_same_bits(np.load("y.npy"), softlane.softmax(np.load("x.npy")))
+
+
+def test_a_clock_that_stands_still(folder, monkeypatch):
+    np.save("x.npy", random((4, 5), np.float32))
+    monkeypatch.setattr(_cli.time, "monotonic", lambda: 1.0)
+    assert main(["softmax", "x.npy", "-o", "y.npy", "--json"]) == 0
+
+
+def test_the_mean_is_of_losses_that_float16_has_no_numbers_for(folder, capsys):
+    x = np.float32([[1e5, 0], [0, 0]])
+    np.save("x.npy", x)
+    np.save("t.npy", [1, 0])
+    assert main(["cross-entropy", "x.npy", "t.npy", "-o", "y.npy", "--dtype", "float16", "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean"] == pytest.approx(5e4 + math.log(2) / 2)
+    with np.errstate(over="ignore"):
+        assert_same_bits(np.load("y.npy"), softlane.cross_entropy(x, [1, 0], reduction="none").astype(np.float16))
+
+
+@on_posix
+def test_force_keeps_the_permissions(folder):
+    np.save("x.npy", random((4, 5), np.float32))
+    Path("y.npy").write_bytes(b"")
+    os.chmod("y.npy", 0o600)
+    assert main(["softmax", "x.npy", "-o", "y.npy", "--force", "--quiet"]) == 0
+    assert stat.S_IMODE(os.stat("y.npy").st_mode) == 0o600
+
+
+@pytest.mark.parametrize("axis", ("0", "1"))
+def test_no_elements(folder, axis, capsys):
+    np.save("x.npy", np.zeros((0, 1000), np.float32))
+    status = main(["softmax", "x.npy", "-o", "y.npy", "--axis", axis, "--quiet"])
+    message = capsys.readouterr().err
+    assert status == 0 and np.load("y.npy").shape == (0, 1000) or "division" not in message and message

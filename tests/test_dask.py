@@ -241,3 +241,62 @@ def test_xarray():
     )
     assert probs.dims == ("token", "word")
     np.testing.assert_allclose(probs.compute().values, softlane.softmax(array), rtol=1e-6)
+
+
+# ---- what a reviewer broke -----------------------------------------------------------------------------------------
+
+
+def test_empty_chunks():
+    array = logits(shape=(6, 300))
+    for chunks in (((2, 0, 4), (100, 200)), ((2, 4), (100, 0, 200)), ((6,), (0, 300))):
+        x = da.from_array(array, chunks=chunks)
+        for name in ("softmax", "logsumexp", "entropy"):
+            compare(getattr(sd, name)(x), getattr(softlane, name)(array), False)
+        np.testing.assert_array_equal(sd.topk(x, 3).indices.compute(), softlane.topk(array, 3).indices)
+        target = np.arange(6)
+        compare(sd.cross_entropy(x, target), np.asarray(softlane.cross_entropy(array, target)), False)
+    kept = da.from_array(array, chunks=(2, 100))
+    kept = kept[da.from_array(np.arange(6) > 2, chunks=2)]
+    np.testing.assert_allclose(sd.softmax(kept).compute(), softlane.softmax(array[3:]), rtol=1e-6)
+
+
+def test_indices_fit_their_dtype():
+    x = da.from_array(logits(shape=(6, 300)), chunks=(2, 100))
+    for function in (lambda: sd.argmax(x, index_dtype="i1"), lambda: sd.topk(x, 2, index_dtype="u1")):
+        with pytest.raises(ValueError, match="index_dtype"):
+            function()
+
+
+def test_float64_is_computed_in_float64():
+    array = logits(shape=(6, 300))
+    x, target = da.from_array(array, chunks=(2, 100)), np.arange(6)
+    for name in ("softmax", "log_softmax", "logsumexp", "entropy"):
+        got, want = getattr(sd, name)(x, dtype="f8"), getattr(softlane, name)(array.astype("f8"))
+        compare(got, want, False, rtol=1e-14)
+    got = sd.cross_entropy(x, target, dtype="f8", reduction="none")
+    compare(got, softlane.cross_entropy(array.astype("f8"), target, reduction="none"), False, rtol=1e-14)
+    compare(sd.topk(x, 3, dtype="f8").values, softlane.topk(array.astype("f8"), 3).values, False, rtol=1e-14)
+
+
+def test_weights_and_targets_are_checked():
+    x = da.from_array(logits(shape=(6, 30)), chunks=(2, 10))
+    target = np.arange(6)
+    for wrong in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="sample_weight has other values than finite numbers"):
+            sd.cross_entropy(x, target, sample_weight=np.full(6, wrong)).compute()
+    for wrong in (3, [3], target[:, None]):
+        with pytest.raises(ValueError, match="target has shape"):
+            sd.cross_entropy(x, wrong)
+    assert np.isnan(sd.cross_entropy(x, np.full(6, -100)).compute())  # and no warning
+    with pytest.raises(TypeError, match="topk: k"):
+        sd.topk(x, 2.0)
+    with pytest.raises(ValueError, match="softmax: x is 0-d"):
+        sd.softmax(da.from_array(np.float32(1)))
+
+
+def test_a_mask_over_classes_and_unknown_rows():
+    array = logits(shape=(20, 300))
+    x = da.from_array(array, chunks=(7, 100))
+    x, mask = x[x[:, 0] > 0], np.arange(300) != 7
+    want = softlane.softmax(array[array[:, 0] > 0], where=mask)
+    np.testing.assert_allclose(sd.softmax(x, where=mask).compute(), want, rtol=1e-6)

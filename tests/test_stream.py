@@ -408,3 +408,112 @@ def test_errors():
     for error, message, call in cases:
         with pytest.raises(error, match=message):
             call()
+
+
+# ---- what a reviewer broke -----------------------------------------------------------------------------------------
+
+
+def test_no_rows():
+    x = np.zeros((0, 3), np.float32)
+    s = stream.summarize(x, k=2, entropy=True, target=np.zeros(0, int))
+    assert s.softmax(x).shape == s.log_softmax(x).shape == (0, 3)
+    assert s.topk().values.shape == (0, 2) and s.argmax(return_probs=True)[1].shape == (0,)
+    assert s.logsumexp().shape == s.entropy().shape == s.target_log_prob().shape == (0,)
+
+
+def test_a_summary_keeps_its_temperatures():
+    x, t = random((3, 8), np.float64), np.array([1.0, 2.0, 3.0])
+    s, nothing = stream.summarize(x, temperature=t), stream.empty((3,), np.float64, temperature=t)
+    before = s.logsumexp()
+    t[:] = 0.5
+    assert_same_bits(s.logsumexp(), before)
+    assert_same_bits((s | nothing).logsumexp(), before)
+    with pytest.raises(ValueError, match="different values of temperature"):
+        s | stream.summarize(x, first_class=8, temperature=t)
+
+
+def test_a_maximum_that_is_no_float32():
+    block = np.float32([[16777216.0, 16777218.0]])
+    s = stream.summarize(block) | stream.summarize(np.array([[16777219.0]]), first_class=2)
+    want = softlane.softmax([[16777216.0, 16777218.0, 16777219.0]])
+    np.testing.assert_allclose(s.softmax(block), want[:, :2], rtol=1e-7)
+    np.testing.assert_allclose(s.log_softmax(block), np.log(want[:, :2]), rtol=1e-6)
+    beyond = stream.summarize(np.float32([[0, 1]])) | stream.summarize(np.array([[1e39]]), first_class=2)
+    assert beyond.softmax(np.float32([[0, 1]])).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("temperature", (1e40, 2.0**-200, 2.0**200, 1e-310))
+def test_a_far_temperature_leaves_the_other_rows_alone(temperature):
+    x = 200 * np.random.default_rng(0).normal(size=(2, 50))
+    x[1] = np.ldexp(x[1], int(np.frexp(temperature)[1]) - 8)
+    target = [3, 4]
+    s = stream.summarize(x, temperature=np.array([1.0, temperature]), target=target)
+    alone = stream.summarize(x[:1], temperature=np.array([1.0]))
+    assert_same_bits(s.softmax(x)[0], alone.softmax(x[:1])[0])
+    got = [s.softmax(x)[1], s.log_softmax(x)[1]]
+    exact = exact_of(x[1], temperature, 4)
+    for values, wanted in zip(got, exact[3:], strict=True):
+        for g, w in zip(values, wanted, strict=True):
+            assert reference.mp_ulp_error(g, w, np.float64) <= 2
+    assert reference.mp_ulp_error(s.target_log_prob()[1], exact[1], np.float64) <= 2
+
+
+def test_the_axis_of_blocks():
+    x = random((4, 4), np.float32)
+    nothing = stream.empty((4,))
+    for s in (nothing | stream.summarize(x, 0), stream.summarize(x, 0) | nothing):
+        assert_same_bits(s.softmax(x), stream.summarize(x, 0).softmax(x))
+    with pytest.raises(ValueError, match="merge: axis is -2 and -1"):
+        stream.summarize(x, 0) | stream.summarize(x, 1)
+
+
+@pytest.mark.parametrize("row", ([1.0, 2.0], [np.inf, 1.0], [np.nan, 1.0], [-np.inf, 1.0]))
+def test_a_masked_target(row):
+    for mask in ([False, True], [False, False]):
+        s = stream.summarize([row], where=[mask], target=[0])
+        merged = s | stream.empty((1,), np.float64, target=[0])
+        assert s.target_log_prob() == merged.target_log_prob() == -np.inf
+        want = softlane.cross_entropy([row], [0], where=[mask], reduction="none")
+        np.testing.assert_array_equal(s.cross_entropy("none"), want)
+
+
+def test_one_row_without_a_batch():
+    s = stream.summarize([1.0, 2.0], target=0)
+    assert s.cross_entropy("none").shape == () == softlane.cross_entropy([1.0, 2.0], 0, reduction="none").shape
+
+
+def test_four_million_merges():
+    """The documented limit: doubling a row of classes of which the digits are as large as they get"""
+    x = random((500, 2), np.float64)
+    s = stream.summarize(x)
+    for _ in range(22):
+        s = s | s
+    exact = [exact_of(row, 1, 0)[0] + 22 * mpmath.log(2) for row in x[:20]]
+    for got, want in zip(s.logsumexp()[:20], exact, strict=True):
+        assert reference.mp_ulp_error(got, want, np.float64) <= 2
+    assert s._weight["digit"].min() >= 0
+
+
+def test_a_state_of_elsewhere_is_refused():
+    s = stream.summarize(random((4, 8), np.float64), target=np.zeros(4, int), k=1)
+    for name, wrong in (
+        ("_weight", s._weight[:3]),
+        ("_weight", s._weight.astype(s._weight.dtype.newbyteorder(">"))),
+        ("_best", (s._best[0][:2], s._best[1])),
+        ("_target", (s._target[0].astype(np.int32), *s._target[1:])),
+    ):
+        state_of = dict(zip(s.__slots__, s.__getstate__(), strict=True)) | {name: wrong}
+        with pytest.raises(ValueError, match="another version of softlane, or of another machine"):
+            object.__new__(stream.RowSummary).__setstate__(tuple(state_of.values()))
+
+
+def test_errors_of_empty():
+    for error, message, shape in (
+        (TypeError, "empty: batch_shape must be a tuple of integers, got 5", 5),
+        (TypeError, "empty: batch_shape must be a tuple of integers", (1.5,)),
+        (ValueError, r"empty: batch_shape is \(-1,\)", (-1,)),
+    ):
+        with pytest.raises(error, match=message):
+            stream.empty(shape)
+    with pytest.raises(ValueError, match="summarize: k is 1180591620717411303424, expected 0 or more, below"):
+        stream.summarize([[1.0]], k=2**70)

@@ -7,7 +7,7 @@
    A merge adds what each of two summaries has, and exp(m / T) of the smaller maximum. Sums are of integers, so that no order of merges
    changes a bit: every term is cut into digits of SL_DIGIT_BITS bits at places that are the same for all terms of all rows, and a sum keeps
    the SL_WEIGHT_DIGITS (SL_MOMENT_DIGITS) highest places that any of its terms has. What the first term of all keeps is at least 2^-76
-   (2^-114) of it. Each digit has an int64, which holds some 2^24 terms.
+   (2^-114) of it. Each digit has an int64, which holds 2^23 terms.
 
    exp(x / T) has no place among those of others where x / T is far from zero: the sums of rows with |m / T| of 2^30 or more are relative to
    exp(m / T), and moments to m. A merge of two different maxima rounds there. */

@@ -90,6 +90,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    for name in ("stdout", "stderr"):  # None where it was closed
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     options = _parse(arguments)
     message = ""
     try:

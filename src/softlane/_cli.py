@@ -113,7 +113,8 @@ def _lines(total: int) -> Advance:
         if now - last >= SECONDS and done:
             last, rate = now, done / (now - begin)
             left = f"{amount(rate)}/s, {(total - done) / rate:.0f} s left"
-            print(f"{done / total:.0%} of {amount(total)}, {left}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # no reason to lose the result
+                print(f"{done / total:.0%} of {amount(total)}, {left}", file=sys.stderr, flush=True)
 
     return advance
 
@@ -153,9 +154,12 @@ class Job:
 
         arguments = ("dtype", "temperature", "k", "ignore_index", "reduction")
         given = {key: getattr(options, key) for key in arguments if getattr(options, key, None) is not None}
+        rounds_late = name == "cross_entropy" and given.get("dtype") == "float16"  # the mean is of the losses before
+        if rounds_late:
+            given["dtype"] = "float32"
         self.function = functools.partial(getattr(softlane, name), axis=1, **given)
         probe = self.compute([np.empty((0, self.n, 1), x.dtype), np.empty((0, 1, 1), np.int64)][: len(self.inputs)])
-        self.dtypes = [y.dtype for y in probe]
+        self.dtypes = [np.dtype(np.float16)] if rounds_late else [y.dtype for y in probe]
         self.lengths = [y.shape[1] for y in probe]  # along the class axis
         self.shape = (*before, *probe[0].shape[1:-1], *after)
 
@@ -205,7 +209,8 @@ class Job:
                 with reading(source.path):
                     arrays.append(planes.read(block))
             for planes, y in zip(results, self.compute(arrays), strict=True):
-                planes.write(block, y)
+                with np.errstate(all="ignore"):
+                    planes.write(block, y.astype(planes.dtype, copy=False))
             if self.name == "cross_entropy":
                 total += float(y.sum(dtype=np.float64))
             del y  # before the next one is made
@@ -249,7 +254,7 @@ def _run(job: Job, options: argparse.Namespace) -> int:
         mean = total / counted if counted else math.nan
         with np.errstate(all="ignore"):
             report |= {"counted": counted, "mean": mean, "perplexity": float(np.exp(mean))}
-    seconds = time.monotonic() - begin
+    seconds = max(time.monotonic() - begin, 1e-9)  # some clocks stand still for 15 ms
     report |= {"seconds": seconds, "bytes_per_second": size / seconds}
     if options.json:
         print(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}))

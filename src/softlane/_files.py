@@ -53,7 +53,7 @@ def blocks(outer: int, inner: int, row_bytes: int) -> Iterator[Block]:
         for first in range(0, outer if inner else 0, step):
             yield Block(first, min(first + step, outer), 0, inner)
         return
-    rows = max(rows, min(256, 3 * BLOCK // row_bytes))  # short pieces of a file are slow, so rather more memory
+    rows = max(rows, min(256, 3 * BLOCK // max(1, row_bytes)))  # short pieces of a file are slow, so rather more memory
     count = max(1, min(-(-inner // rows), inner // COLUMNS))
     edges = [inner * i // count for i in range(count + 1)]
     for first in range(outer):
@@ -189,6 +189,8 @@ def new_file(path: str, force: bool) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if force and os.path.exists(target):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         ignore_signals()  # from here on it would be too late
         try:
             (os.replace if force else os.link)(temporary, target)  # a link never replaces a file

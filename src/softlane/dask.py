@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 import softlane
 from softlane._select import TopK
-from softlane._validate import check_reduction, normalise_axis
-from softlane.stream import RowSummary, summarize
+from softlane._validate import check_reduction, index_type, integer, normalise_axis
+from softlane.stream import RowSummary, empty, summarize
 
 __all__ = ["argmax", "cross_entropy", "entropy", "log_softmax", "logsumexp", "softmax", "take_log_probs", "topk"]
 
@@ -244,8 +244,8 @@ def take_log_probs(
     """
     name = "take_log_probs"
     axis = _check_x(name, x, axis)
-    classes = _of_rows(name, "indices", indices, x, axis)
-    return _of_target(name, softlane.take_log_probs, x, axis, classes, where, temperature, dtype, {})
+    classes = _of_rows(name, "indices", indices, x, axis, broadcasts=False)
+    return _of_target(name, softlane.take_log_probs, x, axis, classes, where, temperature, dtype, {}, dtype)
 
 
 def cross_entropy(
@@ -283,20 +283,23 @@ def cross_entropy(
     name = "cross_entropy"
     axis = _check_x(name, logits, axis)
     reduction = check_reduction(name, reduction)
-    classes = _of_rows(name, "target", target, logits, axis)
+    classes = _of_rows(name, "target", target, logits, axis, broadcasts=False)
     wide = _dtype_of_row(logits, dtype)
     options = {"ignore_index": ignore_index, "reduction": "none"}
     first = wide if reduction == "none" and sample_weight is None else np.dtype(np.float64)
-    losses = _of_target(name, softlane.cross_entropy, logits, axis, classes, where, temperature, first, options)
+    losses = _of_target(name, softlane.cross_entropy, logits, axis, classes, where, temperature, first, options, dtype)
     counts = classes != ignore_index
     if sample_weight is not None:
         weight = _of_rows(name, "sample_weight", sample_weight, logits, axis)
+        weight = da.map_blocks(_checked_weights, weight, dtype=np.float64)
         losses = da.where(counts & (weight != 0), losses * weight, 0)
         counts = da.where(counts, weight, 0)
     if reduction == "none":
         return losses.astype(wide)
     total = losses.sum(dtype=np.float64)
-    return (total / counts.sum(dtype=np.float64) if reduction == "mean" else total).astype(wide)
+    if reduction == "mean":
+        total = da.map_blocks(_divide, total, counts.sum(dtype=np.float64), dtype=np.float64)
+    return total.astype(wide)
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------
@@ -305,6 +308,8 @@ def cross_entropy(
 def _check_x(name: str, x: object, axis: object) -> int:
     if not isinstance(x, da.Array):
         raise TypeError(f"{name}: x must be a Dask array, got {type(x).__name__}; in memory use softlane.{name}")
+    if not x.ndim:
+        raise ValueError(f"{name}: x is 0-d, expected at least one dimension, that of the classes")
     axis = normalise_axis(name, axis, x.ndim)
     if math.isnan(x.shape[axis]):
         raise ValueError(f"{name}: the chunks of x along the class axis {axis} have unknown sizes")
@@ -316,14 +321,14 @@ def _batch_chunks(x: da.Array, axis: int) -> tuple[Any, ...]:
     return chunks
 
 
-def _of_rows(name: str, what: str, a: Any, x: da.Array, axis: int) -> da.Array:
+def _of_rows(name: str, what: str, a: Any, x: da.Array, axis: int, broadcasts: bool = True) -> da.Array:
     """One number for each row, in the shape of the batch and its chunks"""
     wanted, shape = _batch_chunks(x, axis), (*x.shape[:axis], *x.shape[axis + 1 :])
     if not isinstance(a, da.Array):
         if any(math.isnan(n) for n in shape):
             raise ValueError(f"{name}: x has chunks of unknown sizes: {what} must be a Dask array with the same chunks")
         a = da.from_array(np.asarray(a), chunks=-1)
-    if a.ndim == x.ndim and a.shape[axis] == 1:
+    if broadcasts and a.ndim == x.ndim and a.shape[axis] == 1:
         a = da.squeeze(a, axis)
     if a.ndim == len(shape) and any(math.isnan(n) for n in (*shape, *a.shape)):
         if a.numblocks == tuple([len(c) for c in wanted]):
@@ -331,6 +336,8 @@ def _of_rows(name: str, what: str, a: Any, x: da.Array, axis: int) -> da.Array:
         raise ValueError(f"{name}: {what} has {a.numblocks} chunks, expected those of the rows of x")
     if a.shape != shape:
         try:
+            if not broadcasts:
+                raise ValueError
             a = da.broadcast_to(a, shape)
         except ValueError:
             raise ValueError(f"{name}: {what} has shape {a.shape}, expected {shape}, one number for each row") from None
@@ -354,10 +361,12 @@ def _options(
                 raise ValueError(
                     f"{name}: where has shape {mask.shape}, which does not broadcast to {x.shape}, that of x"
                 )
-        if not any(math.isnan(n) for n in (*mask.shape, *x.shape)):
-            mask = mask.rechunk(
-                tuple([x.chunks[i] if n != 1 else (1,) for i, n in zip(index, mask.shape, strict=True)])
-            )
+        known = {
+            j: x.chunks[i] if n != 1 else (1,)
+            for j, (i, n) in enumerate(zip(index, mask.shape, strict=True))
+            if not math.isnan(n) and not math.isnan(x.shape[i])
+        }
+        mask = mask.rechunk(known)
         names.append("where")
         pairs += [mask, index]
     if temperature is not None and not isinstance(temperature, da.Array) and np.ndim(temperature) == 0:
@@ -393,8 +402,24 @@ def _call(function: Callable[..., Any], names: tuple[str, ...], options: dict[st
         return function(x, **dict(zip(names, arrays, strict=True)), **options)
 
 
-def _summarize(x: Any, *, first_class: Any, **options: Any) -> RowSummary:
-    return summarize(x, first_class=int(first_class[0]), **options)
+def _checked_weights(weight: Any) -> Any:
+    if weight.dtype.kind not in "fiub" or not ((weight >= 0) & (weight < np.inf)).all():
+        raise ValueError("cross_entropy: sample_weight has other values than finite numbers that are not negative")
+    return weight.astype(np.float64)
+
+
+def _divide(a: Any, b: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.divide(a, b)
+
+
+def _summarize(x: Any, *, first_class: Any, axis: int, is_wide: bool, where: Any = None, **options: Any) -> RowSummary:
+    if is_wide:
+        x = x.astype(np.float64)
+    if x.shape[axis]:
+        return summarize(x, axis, first_class=int(first_class[0]), where=where, **options)
+    row = np.zeros((1,) * x.ndim, x.dtype)
+    return empty(x.shape[:axis] + x.shape[axis + 1 :], summarize(row, axis).dtype, **options)
 
 
 def _same(x: Any, axis: object, keepdims: object) -> Any:
@@ -420,6 +445,8 @@ def _result(method: str, axis: int, dtype: np.dtype[Any], options: dict[str, Any
 
 def _block(method: str, names: tuple[str, ...], dtype: object, x: Any, s: RowSummary, *arrays: Any) -> Any:
     with softlane.num_threads(1):
+        if not x.size:
+            return x.astype(dtype)
         return getattr(s, method)(x, dtype=dtype, **dict(zip(names, arrays, strict=True)))
 
 
@@ -450,11 +477,23 @@ def _blockwise(
 
 
 def _summaries(
-    x: da.Array, axis: int, names: tuple[str, ...], numbers: dict[str, Any], pairs: Pairs, **options: Any
+    x: da.Array,
+    axis: int,
+    names: tuple[str, ...],
+    numbers: dict[str, Any],
+    pairs: Pairs,
+    dtype: object,
+    **options: Any,
 ) -> da.Array:
     """One object for the rows of each chunk of rows, merged over the chunks of the class axis"""
     starts = np.array([0, *itertools.accumulate(x.chunks[axis][:-1])])
-    function = functools.partial(_call, _summarize, ("first_class", *names), {"axis": axis, **numbers, **options})
+    is_wide = dtype is not None and np.dtype(dtype) == np.float64  # type: ignore[call-overload]
+    function = functools.partial(
+        _call,
+        functools.partial(_summarize, axis=axis, is_wide=is_wide),
+        ("first_class", *names),
+        {**numbers, **options},
+    )
     firsts = (da.from_array(starts, chunks=1), (axis,))
     each = _blockwise(function, x, *firsts, *pairs, dtype=object, chunks={axis: 1})
     return da.reduction(
@@ -482,7 +521,7 @@ def _like_x(
     if x.numblocks[axis] == 1:
         block = functools.partial(_call, function, names, {"axis": axis, "dtype": result, **numbers})
         return _blockwise(block, x, *pairs, dtype=result)
-    s = _summaries(x, axis, names, numbers, pairs)
+    s = _summaries(x, axis, names, numbers, pairs, dtype)
     masks = pairs[:2] if "where" in names else ()
     block = functools.partial(_block, name, names[: len(masks) // 2], result)
     return _blockwise(block, x, s, tuple(range(x.ndim)), *masks, dtype=result)
@@ -505,7 +544,7 @@ def _per_row(
         block = functools.partial(_call, function, names, {"axis": axis, "keepdims": True, "dtype": result, **numbers})
         y = _blockwise(block, x, *pairs, dtype=result, chunks={axis: 1})
     else:
-        s = _summaries(x, axis, names, numbers, pairs, **(asks or {}))
+        s = _summaries(x, axis, names, numbers, pairs, dtype, **(asks or {}))
         y = _blockwise(functools.partial(_result, name, axis, result, {}), s, dtype=result)
     return y if keepdims else da.squeeze(y, axis)
 
@@ -532,8 +571,9 @@ def _of_target(
     temperature: object,
     dtype: object,
     options: dict[str, Any],
+    asked: object,
 ) -> da.Array:
-    """A number for each row, of its class"""
+    """A number for each row, of its class. asked: the dtype that the caller wants"""
     if target.dtype.kind not in "iu":
         raise TypeError(f"{name}: the classes have dtype {target.dtype}, expected integers")
     numbers, names, pairs = _options(name, x, axis, where, temperature)
@@ -543,7 +583,7 @@ def _of_target(
         block = functools.partial(_target_of_block, function, axis, names, {**numbers, **options, "dtype": result})
         y = _blockwise(block, x, target, rows, *pairs, dtype=result, chunks={axis: 1})
         return da.squeeze(y, axis)
-    s = _summaries(x, axis, ("target", *names), numbers, (target, rows, *pairs))
+    s = _summaries(x, axis, ("target", *names), numbers, (target, rows, *pairs), asked)
     method = "target_log_prob" if name == "take_log_probs" else name
     return da.squeeze(_blockwise(functools.partial(_result, method, axis, result, options), s, dtype=result), axis)
 
@@ -561,7 +601,8 @@ def _topk(
 ) -> TopK:
     axis = _check_x(name, x, axis)
     tiny = softlane.topk(np.zeros((1,) * x.ndim, x.dtype), 1, kind=kind, dtype=dtype, index_dtype=index_dtype)
-    k = operator.index(k)
+    k = integer(name, "k", k)
+    index_type(name, index_dtype, x.shape[axis])
     if not 1 <= k <= x.shape[axis]:
         raise ValueError(f"{name}: k is {k}, expected 1 to {x.shape[axis]}, the number of classes")
     numbers, names, pairs = _options(name, x, axis, where, temperature)
@@ -570,7 +611,7 @@ def _topk(
         block = functools.partial(_best_of_block, k, axis, names, options)
         both = _blockwise(block, x, *pairs, dtype=object, chunks={axis: k})
     else:
-        s = _summaries(x, axis, names, numbers, pairs, k=k)
+        s = _summaries(x, axis, names, numbers, pairs, dtype, k=k)
         both = _blockwise(functools.partial(_best_of_summary, kind, axis), s, dtype=object, chunks={axis: k})
     values, indices = (
         _blockwise(functools.partial(_pick, i, a.dtype), both, dtype=a.dtype) for i, a in enumerate(tiny)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
-from softlane._chunks import Axes, apply_to_rows, are_far
+from softlane._chunks import Axes, _is_far, apply_to_rows
 from softlane._losses import finish
 from softlane._rows import Rows, check, result_for
 from softlane._select import TopK
@@ -43,18 +44,19 @@ class RowSummary:
     dtype : dtype
         float32 or float64: the dtype of results with one number for each row.
     nbytes : int
-        Bytes of memory: 40 for each row, 40 more with `entropy`, 17 more with `target`, and 16 for each of the `k` best
-        classes.
+        Bytes of memory: 40 for each row, 40 more with `entropy`, 17 with `target`, 8 with a temperature for each row,
+        and 16 for each of the `k` best classes.
 
     Notes
     -----
     The statistics of a block come from one read of it. Sums of exponentials are kept as integers of fixed-point digits
     at absolute places, so that merging is commutative and associative in every bit, for rows whose largest
-    ``abs(x / temperature)`` is below 2**30 and for up to 2**24 summaries. Larger logits make merges round, and the last
+    ``abs(x / temperature)`` is below 2**30 and for up to 2**22 summaries. Larger logits make merges round, and the last
     bit of a result may depend on their order. How classes are cut into blocks may change the last bit too.
 
-    float32 and float64 results are within 2 ULP of the exact value, also for rows in which one class has nearly all
-    weight. Special values are those of `softmax`, `log_softmax`, `logsumexp`, `argmax`, `topk` and `entropy`.
+    Results are within 2 ULP of the exact value, also for rows in which one class has nearly all weight, if all
+    blocks are computed in the dtype of the result. What comes from float32 blocks has the accuracy of float32 in
+    float64 too. Special values are those of `softmax`, `log_softmax`, `logsumexp`, `argmax`, `topk` and `entropy`.
 
     Examples
     --------
@@ -68,10 +70,10 @@ class RowSummary:
 
     __slots__ = ("_axis", "_best", "_moment", "_target", "_temperature", "_weight", "dtype")
 
-    _axis: int  # from the end
+    _axis: int | None  # from the end; None: of no block
     _best: tuple[Array, Array] | None  # logits and keys, of shape (*batch, k): sl_best
     _moment: Array | None
-    _target: tuple[Array, Array, Array] | None  # the classes, their logits, and whether they were seen
+    _target: tuple[Array, Array, Array] | None  # the classes, their logits, and 0 (not seen), 1, or 2 (seen, masked)
     _temperature: Array | None  # float64: 0-d, or of the shape of the batch
     _weight: Array
     dtype: np.dtype[Any]
@@ -100,6 +102,22 @@ class RowSummary:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         for name, value in zip(self.__slots__, state, strict=True):
             setattr(self, name, value)
+        self._check_state()
+
+    def _check_state(self) -> None:
+        """What the kernels rely on, of arrays that come from elsewhere"""
+        batch, t = self._weight.shape, self._temperature
+        wanted: list[tuple[Array, Any, tuple[int, ...]]] = [(self._weight, _core.WEIGHT, batch)]
+        wanted += [] if self._moment is None else [(self._moment, _core.MOMENT, batch)]
+        wanted += [] if t is None else [(t, np.float64, batch if t.ndim else ())]
+        kinds: list[Any] = [np.float64, np.int64]
+        for a, dtype in zip(self._best or (), kinds, strict=False):
+            wanted.append((a, dtype, (*batch, max(1, a.shape[-1]))))
+        for a, dtype in zip(self._target or (), [np.int64, *kinds[:1], np.uint8], strict=False):
+            wanted.append((a, dtype, batch))
+        for a, dtype, shape in wanted:
+            if a.dtype != dtype or a.shape != shape or not a.flags.c_contiguous or not a.flags.aligned:
+                raise ValueError("RowSummary: the state is of another version of softlane, or of another machine")
 
     def merge(self, other: RowSummary) -> RowSummary:
         """The summary of the classes of both.
@@ -126,6 +144,7 @@ class RowSummary:
         self._check_like(other)
         y = copy.copy(self)
         y.dtype = np.promote_types(self.dtype, other.dtype)
+        y._axis = other._axis if self._axis is None else self._axis
         y._weight = np.empty(self.shape, _core.WEIGHT)
         y._moment = None if self._moment is None else np.empty(self.shape, _core.MOMENT)
         y._best = self._best and (np.empty_like(self._best[0]), np.empty_like(self._best[1]))
@@ -133,10 +152,11 @@ class RowSummary:
         _core.merge_summaries(a, b, to, self._best, other._best, y._best, self._temperature)
         if self._target and other._target:
             (target, logit, seen), (_, other_logit, other_seen) = self._target, other._target
-            if (seen & other_seen).any():
-                row = np.unravel_index(int(np.argmax(seen & other_seen)), seen.shape)
+            both = (seen > 0) & (other_seen > 0)
+            if both.any():
+                row = np.unravel_index(int(np.argmax(both)), seen.shape)
                 raise ValueError(f"merge: the target of row {_index(row)} is a class of both summaries")
-            y._target = target, np.where(seen, logit, other_logit), seen | other_seen
+            y._target = target, np.where(seen > 0, logit, other_logit), np.maximum(seen, other_seen)
         return y
 
     def __or__(self, other: object) -> RowSummary:
@@ -148,6 +168,7 @@ class RowSummary:
             ("k", *(s._best[0].shape[-1] if s._best else 0 for s in (self, other))),
             ("entropy", *(s._moment is not None for s in (self, other))),
             ("target", *(s._target is not None for s in (self, other))),
+            ("axis", *(s._axis if None not in (self._axis, other._axis) else None for s in (self, other))),
         ):
             if mine != theirs:
                 raise ValueError(f"merge: {what} is {mine} and {theirs}, expected the same for both summaries")
@@ -213,7 +234,9 @@ class RowSummary:
         ValueError
             The summaries were made without `target`, or the target of a row was in no block.
         """
-        return self._give(self._target_log_prob("target_log_prob", None))
+        log_prob = self._target_log_prob("target_log_prob", None)
+        assert self._target is not None
+        return self._give(np.where(self._target[2] == 2, -np.inf, log_prob))
 
     def cross_entropy(self, reduction: str = "mean", *, ignore_index: int = -100) -> Any:
         """The loss ``-log(softmax(x)[target])``, in nats.
@@ -240,21 +263,21 @@ class RowSummary:
         losses = 0 - self._target_log_prob("cross_entropy", ignore)
         assert self._target is not None
         counted = int(np.count_nonzero(self._target[0] != ignore))
-        return finish(np.ascontiguousarray(losses), reduction, counted, self.dtype)
+        return finish(np.array(losses, order="C"), reduction, counted, self.dtype)
 
     def _target_log_prob(self, name: str, ignore: int | None) -> Array:
         if self._target is None:
             raise ValueError(f"{name}: the summaries were made without targets, expected summarize(..., target=...)")
         target, logit, seen = self._target
         ignored = np.zeros(self.shape, bool) if ignore is None else target == ignore
-        missing = ~(seen | ignored)
+        missing = (seen == 0) & ~ignored
         if missing.any():
             what, value = element("target", target, int(np.argmax(missing)))
             raise ValueError(f"{name}: {what} = {value} is a class that no summary has seen")
         found = self._finished()
         with np.errstate(all="ignore"):
-            half = (logit / 2 - found["max"] / 2) / (1 if self._temperature is None else self._temperature)
-            distance = logit - found["max"] if self._temperature is None else 2 * half
+            x, top, t = _scaled(logit, found["max"], self._temperature)
+            distance = x - top if t is None else (x - top) / t
             log_prob: Array = np.where(ignored, 0, distance - found["log_sum"])
         return log_prob
 
@@ -348,7 +371,7 @@ class RowSummary:
         TypeError, ValueError
             As `softmax`; ValueError also where the rows of `x_block` are not those of the summary.
         """
-        return self._softmax("softmax", x_block, where, dtype, out, self._axis)
+        return self._softmax("softmax", x_block, where, dtype, out, -1 if self._axis is None else self._axis)
 
     def log_softmax(
         self,
@@ -375,7 +398,7 @@ class RowSummary:
         TypeError, ValueError
             As `RowSummary.softmax`.
         """
-        return self._log_softmax("log_softmax", x_block, where, dtype, out, self._axis)
+        return self._log_softmax("log_softmax", x_block, where, dtype, out, -1 if self._axis is None else self._axis)
 
     def _softmax(self, name: str, x: object, where: object, dtype: object, out: object, axis: int) -> Any:
         return self._of_block(_core.PART_SOFTMAX, name, x, where, dtype, out, axis)
@@ -393,34 +416,49 @@ class RowSummary:
                 f"axis {axis}"
             )
         y = result_for(name, out, a.shape, a.shape, call.dtype, call.rows.arrays[1:], (a,))
+        if not a.size:
+            return y.give()
         found = self._finished()
         statistics = [found[what].reshape(call.kept) for what in ("max", "others", "others_low")]
-        t = (
-            self._temperature
-            if self._temperature is None or not self._temperature.ndim
-            else (self._temperature.reshape(call.kept))
-        )
-        if are_far(t, call.rows.compute):
-            assert t is not None
-            _by_numpy(op, a, call.rows.mask, t, statistics[0], statistics[1], y.view)
+        x, mask, t = call.rows.x, call.rows.mask, self._temperature
+        if self.dtype == np.float64 and call.rows.compute != np.float64:  # the maximum may be no float32
+            x = x.astype(np.float64)
+        rows = Rows(x, call.rows.axes, mask, t if t is None or not t.ndim else t.reshape(call.kept), call.rows.compute)
+        far = np.False_ if rows.temperature is None else _is_far(rows.temperature, rows.compute)
+        if rows.temperature is None or not far.any():
+            _run_block(op, rows, statistics, y.view)
             return y.give()
-
-        def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, *arrays: Array) -> Any:
-            return _core.part(op, x, axes, arrays[3], mask, t, arrays[:3], mode)
-
-        rows = (call.rows.x, call.rows.mask, t)
-        apply_to_rows(kernel, call.rows.compute, call.rows.axes, rows, statistics, (y.view,))
+        # Rows with temperatures that the kernels do not take: times a power of two, in float64
+        x, top, scaled = _scaled(rows.x.astype(np.float64), statistics[0], rows.temperature)
+        result = np.empty(x.shape)
+        apart = Rows(x, rows.axes, mask, scaled, np.dtype(np.float64))
+        _run_block(op, apart, [np.ascontiguousarray(top), *statistics[1:]], result)
+        if not far.all():
+            _run_block(op, rows._replace(temperature=np.where(far, 1, rows.temperature)), statistics, y.view)
+        with np.errstate(all="ignore"):
+            np.copyto(y.view, result, where=far, casting="unsafe")
         return y.give()
 
 
-def _by_numpy(op: int, x: Array, mask: Array | None, t: Array, top: Array, others: Array, y: Array) -> None:
-    """For temperatures that the kernels do not take"""
+def _run_block(op: int, rows: Rows, statistics: Sequence[Array], y: Array) -> None:
+    def kernel(mode: int, axes: Axes, x: Array, mask: Array | None, t: Array | None, *arrays: Array) -> Any:
+        return _core.part(op, x, axes, arrays[3], mask, t, arrays[:3], mode)
+
+    apply_to_rows(kernel, rows.compute, rows.axes, rows.arrays, statistics, (y,))
+
+
+def _scaled(x: Array, top: Array, temperature: Array | None) -> tuple[Array, Array, Array | None]:
+    """x, the maxima and temperatures times powers of two: temperatures from 1/2 to 1.
+
+    Where that is beyond the largest number, it is x less the maximum, which is exact for what is left of x.
+    """
+    if temperature is None:
+        return x, top, None
+    fraction, exponent = map(np.asarray, np.frexp(temperature))
     with np.errstate(all="ignore"):
-        z = 2 * ((x.astype(np.float64) / 2 - top / 2) / t)
-        result = np.exp(z) / (1 + others) if op == _core.PART_SOFTMAX else z - np.log1p(others)
-        result = np.where(np.isfinite(top), result, np.nan)
-        masked = 0 if op == _core.PART_SOFTMAX else -np.inf
-        np.copyto(y, result if mask is None else np.where(mask, result, masked), casting="unsafe")
+        is_small = np.isfinite(top) & np.isinf(np.ldexp(top, -exponent))
+        x = np.ldexp(np.where(is_small, x - top, x), -exponent)
+        return x, np.where(is_small, 0, np.ldexp(top, -exponent)), fraction
 
 
 def _index(row: tuple[Any, ...]) -> str:
@@ -428,11 +466,13 @@ def _index(row: tuple[Any, ...]) -> str:
 
 
 def _new(
-    batch: tuple[int, ...], dtype: np.dtype[Any], axis: int, temperature: Array | None, entropy: bool
+    batch: tuple[int, ...], dtype: np.dtype[Any], axis: int | None, temperature: Array | None, entropy: bool
 ) -> RowSummary:
     s = object.__new__(RowSummary)
     s.dtype, s._axis = dtype, axis
-    s._temperature = temperature if temperature is None or not temperature.ndim else temperature.reshape(batch)
+    s._temperature = None  # a copy: the caller may change what came
+    if temperature is not None:
+        s._temperature = np.array(temperature.reshape(batch) if temperature.ndim else temperature)
     s._weight = np.empty(batch, _core.WEIGHT)
     s._moment = np.empty(batch, _core.MOMENT) if entropy else None
     s._target = s._best = None
@@ -441,8 +481,8 @@ def _new(
 
 def _check_k(name: str, k: object) -> int:
     number = integer(name, "k", k)
-    if number < 0:
-        raise ValueError(f"{name}: k is {number}, expected 0 or more")
+    if not 0 <= number < 2**31:
+        raise ValueError(f"{name}: k is {number}, expected 0 or more, below 2**31")
     return number
 
 
@@ -463,7 +503,6 @@ def empty(
     batch_shape: tuple[int, ...],
     dtype: DTypeLike = np.float32,
     *,
-    axis: int = -1,
     target: ArrayLike | None = None,
     k: int = 0,
     entropy: bool = False,
@@ -477,8 +516,6 @@ def empty(
         The shape of the blocks without the class axis.
     dtype : data-type, default float32
         float32 or float64, of results with one number for each row.
-    axis : int, default -1
-        Where the class axis of the blocks is.
     target, k, entropy, temperature
         As in `summarize`.
 
@@ -493,20 +530,22 @@ def empty(
     >>> softlane.stream.empty((2,)).logsumexp()
     array([-inf, -inf], dtype=float32)
     """
-    batch = tuple([integer("empty", "batch_shape", n) for n in batch_shape])
+    try:
+        batch = tuple([integer("empty", "batch_shape", n) for n in batch_shape])
+    except TypeError:
+        raise TypeError(f"empty: batch_shape must be a tuple of integers, got {batch_shape!r}") from None
+    if any(n < 0 for n in batch):
+        raise ValueError(f"empty: batch_shape is {batch}, expected no negative numbers")
     given = compute_dtype(output_dtype("empty", dtype, np.dtype(np.float32)))
-    shape = list(batch)
-    place = axis if axis >= 0 else len(batch) + 1 + axis
-    shape.insert(place, 1)
-    asked = options("empty", tuple(shape), class_axis("empty", "a block", tuple(shape), axis), None, temperature)
-    s = _new(batch, given, place - len(shape), asked.temperature, entropy)
+    asked = options("empty", (*batch, 1), -1, None, temperature)
+    s = _new(batch, given, None, asked.temperature, entropy)
     number = _check_k("empty", k)
     nothing = np.zeros(batch)
     _core.begin_summaries([np.full(batch, -np.inf), nothing, nothing, nothing], s._weight, s._moment, s._temperature)
     if number:
         s._best = np.full((*batch, number), -np.inf), np.full((*batch, number), _core.NO_CLASS)
     if target is not None:
-        s._target = _check_target("empty", target, batch), np.full(batch, -np.inf), np.zeros(batch, bool)
+        s._target = _check_target("empty", target, batch), np.full(batch, -np.inf), np.zeros(batch, np.uint8)
     return s
 
 
@@ -576,7 +615,7 @@ def summarize(
     axis = class_axis("summarize", "x_block", a.shape, axis)
     first = integer("summarize", "first_class", first_class)
     if not 0 <= first < 2**61:
-        raise ValueError(f"summarize: first_class is {first}, expected 0 to 2**61")
+        raise ValueError(f"summarize: first_class is {first}, expected 0 or more, below 2**61")
     call = check("summarize", a, axis, where, temperature, None, is_per_row=True)
     s = _new(
         call.batch, compute_dtype(result_dtype("summarize", a.dtype)), axis - a.ndim, call.rows.temperature, entropy
@@ -627,10 +666,12 @@ def _find_best(x: Array, axis: int, mask: Array | None, k: int, first: int) -> t
 
 
 def _find_targets(x: Array, axis: int, mask: Array | None, index: Array) -> tuple[Array, Array]:
-    """The logits of the targets that are classes of the block, and which are"""
+    """The logits of the targets that are classes of the block, and which are: 1, or 2 where they are masked"""
     seen = (index >= 0) & (index < x.shape[axis])
     places = np.expand_dims(np.where(seen, index, 0), axis)
     logit = np.take_along_axis(x, places, axis)
-    if mask is not None:
-        logit = np.where(np.take_along_axis(mask, places, axis), logit, -np.inf)
-    return np.where(seen, logit.reshape(index.shape).astype(np.float64), -np.inf), seen
+    logit = np.where(seen, logit.reshape(index.shape).astype(np.float64), -np.inf)
+    if mask is None:
+        return logit, seen.astype(np.uint8)
+    hidden = seen & ~np.take_along_axis(mask, places, axis).reshape(index.shape)
+    return np.where(hidden, -np.inf, logit), seen + hidden.astype(np.uint8)
