@@ -727,7 +727,6 @@ def test_force_keeps_the_permissions(folder):
 
 @pytest.mark.parametrize("axis", ("0", "1"))
 def test_no_elements(folder, axis, capsys):
-    np.save("x.npy", np.zeros((0, 1000), np.float32))
-    status = main(["softmax", "x.npy", "-o", "y.npy", "--axis", axis, "--quiet"])
-    message = capsys.readouterr().err
-    assert status == 0 and np.load("y.npy").shape == (0, 1000) or "division" not in message and message
+    np.save("x.npy", np.zeros((0, 9_000_000), np.float32))
+    assert main(["softmax", "x.npy", "-o", "y.npy", "--axis", axis, "--quiet"]) == 0, capsys.readouterr().err
+    assert np.load("y.npy").shape == (0, 9_000_000)
