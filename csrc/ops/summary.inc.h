@@ -212,7 +212,7 @@ SL_INLINE struct digits digits_of_weight(struct number x) {
     const int64_t low = (int64_t)times_power_of_two(x.low, x.exponent - SL_DIGIT_BITS * (d.top - 2)); /* less than 2^61 */
     d.digit[0] = significand >> below;
     d.digit[1] = below > SL_DIGIT_BITS ? rest >> (below - SL_DIGIT_BITS) : rest << (SL_DIGIT_BITS - below);
-    d.digit[2] = below > SL_DIGIT_BITS ? (rest << (2 * SL_DIGIT_BITS - below)) & mask : 0;
+    d.digit[2] = below > SL_DIGIT_BITS ? (rest & (((int64_t)1 << (below - SL_DIGIT_BITS)) - 1)) << (2 * SL_DIGIT_BITS - below) : 0;
     d.digit[1] += low >> SL_DIGIT_BITS;
     d.digit[2] += low & mask;
     return d;
