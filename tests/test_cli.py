@@ -458,8 +458,16 @@ sys.exit(status)
 """
 
 
+DEFAULT_SIGNALS = """
+import signal
+for number in (signal.SIGTERM, signal.SIGHUP):  # what runs the tests, such as nohup, may ignore them
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
 def child(command, act, *arguments):
-    code = CHILD.format(function=command, act=act)
+    code = (DEFAULT_SIGNALS if os.name == "posix" else "") + CHILD.format(function=command, act=act)
     return subprocess.run([sys.executable, "-c", code, command, *arguments], capture_output=True, text=True, timeout=60)
 
 
