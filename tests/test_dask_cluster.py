@@ -23,6 +23,9 @@ ROWS, CLASSES, CHUNKS = 60_000, 8_000, (2_000, 1_000)
 
 @pytest.fixture(scope="module")
 def client():
+    if os.name == "posix":  # workers inherit what is ignored, as under nohup, and Dask stops them by signals
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, memory_limit=MEMORY, processes=True, dashboard_address=None
