@@ -471,17 +471,21 @@ def child(command, act, *arguments):
     return subprocess.run([sys.executable, "-c", code, command, *arguments], capture_output=True, text=True, timeout=60)
 
 
+def prepared(command, force):
+    """x.npy, and where it is to be replaced an old output; the name of that, and the options of the command"""
+    saved("x.npy", random((3000, 10), np.float32))
+    out = "y.npz" if command == "topk" else "y.npy"
+    if force:
+        write(out, b"old")
+    return out, ["--k", "2"] * (command == "topk") + ["--force"] * force
+
+
 @on_posix
 @pytest.mark.parametrize("force", [True, False])
 @pytest.mark.parametrize("command", ["softmax", "topk"])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_an_interrupt_leaves_nothing(name, command, force, folder):
-    saved("x.npy", random((3000, 10), np.float32))
-    out = "y.npz" if command == "topk" else "y.npy"
-    options = ["--k", "2"] if command == "topk" else []
-    if force:
-        write(out, b"old")
-        options.append("--force")
+    out, options = prepared(command, force)
     done = child(command, f"os.kill(os.getpid(), signal.{name})", "x.npy", "-o", out, *options)
     assert done.returncode == 130 and done.stderr == f"softlane {command}: interrupted\n"
     assert done.stdout == "5 True\n"  # in the middle, with a temporary file
@@ -526,12 +530,7 @@ def test_the_signals_of_the_process_come_back(folder):
 @pytest.mark.parametrize("limit", [10, 30_000, 60_000])
 def test_a_full_disk_leaves_nothing(limit, command, force, folder):
     """By the limit of file sizes: at a header, in the middle, and for topk when both arrays go into the archive"""
-    saved("x.npy", random((3000, 10), np.float32))
-    out = "y.npz" if command == "topk" else "y.npy"
-    options = ["--k", "2"] if command == "topk" else []
-    if force:
-        write(out, b"old")
-        options.append("--force")
+    out, options = prepared(command, force)
     code = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
     code += "from softlane.__main__ import main; sys.exit(main(sys.argv[1:]))"
     command_line = [sys.executable, "-B", "-c", code, command, "x.npy", "-o", out, *options]

@@ -126,7 +126,7 @@ def apply_to_rows(
         apply(kernel, x.shape, axes, (*rows, *inputs), outputs, compute)
         return
     last = x.ndim - len(axes)
-    far = np.broadcast_to(_is_far(temperature, compute), tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+    far = np.broadcast_to(is_far(temperature, compute), tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
     def move(a: Array) -> Array:
         return np.moveaxis(a, axes, range(last, x.ndim))
@@ -152,7 +152,7 @@ def apply_to_rows(
                     move(to)[chosen] = result.reshape(move(to)[chosen].shape)
 
 
-def _is_far(temperature: Array, compute: np.dtype[Any]) -> Array:
+def is_far(temperature: Array, compute: np.dtype[Any]) -> Array:
     limit = _TEMPERATURES[compute]
     far: Array = (temperature < 1 / limit) | (temperature > limit)
     return far
@@ -160,7 +160,7 @@ def _is_far(temperature: Array, compute: np.dtype[Any]) -> Array:
 
 def are_far(temperature: Array | None, compute: np.dtype[Any]) -> bool:
     """Are there temperatures that the kernels do not take?"""
-    return temperature is not None and bool(_is_far(temperature, compute).any())
+    return temperature is not None and bool(is_far(temperature, compute).any())
 
 
 def _scaled(

@@ -316,14 +316,9 @@ def _check_x(name: str, x: object, axis: object) -> int:
     return axis
 
 
-def _batch_chunks(x: da.Array, axis: int) -> tuple[Any, ...]:
-    chunks: tuple[Any, ...] = (*x.chunks[:axis], *x.chunks[axis + 1 :])
-    return chunks
-
-
 def _of_rows(name: str, what: str, a: Any, x: da.Array, axis: int, broadcasts: bool = True) -> da.Array:
     """One number for each row, in the shape of the batch and its chunks"""
-    wanted, shape = _batch_chunks(x, axis), (*x.shape[:axis], *x.shape[axis + 1 :])
+    wanted, shape = ((*of[:axis], *of[axis + 1 :]) for of in (x.chunks, x.shape))
     if not isinstance(a, da.Array):
         if any(math.isnan(n) for n in shape):
             raise ValueError(f"{name}: x has chunks of unknown sizes: {what} must be a Dask array with the same chunks")
@@ -334,14 +329,10 @@ def _of_rows(name: str, what: str, a: Any, x: da.Array, axis: int, broadcasts: b
         if a.numblocks == tuple([len(c) for c in wanted]):
             return a
         raise ValueError(f"{name}: {what} has {a.numblocks} chunks, expected those of the rows of x")
-    if a.shape != shape:
-        try:
-            if not broadcasts:
-                raise ValueError
-            a = da.broadcast_to(a, shape)
-        except ValueError:
-            raise ValueError(f"{name}: {what} has shape {a.shape}, expected {shape}, one number for each row") from None
-    return a.rechunk(wanted)
+    fits = a.ndim <= len(shape) and all(n in (1, m) for n, m in zip(a.shape[::-1], shape[::-1], strict=False))
+    if a.shape != shape and not (broadcasts and fits):
+        raise ValueError(f"{name}: {what} has shape {a.shape}, expected {shape}, one number for each row")
+    return da.broadcast_to(a, shape).rechunk(wanted)
 
 
 def _options(
@@ -450,10 +441,6 @@ def _block(method: str, names: tuple[str, ...], dtype: object, x: Any, s: RowSum
         return getattr(s, method)(x, dtype=dtype, **dict(zip(names, arrays, strict=True)))
 
 
-def _best_of_block(k: int, axis: int, names: tuple[str, ...], options: dict[str, Any], x: Any, *arrays: Any) -> TopK:
-    return _call(functools.partial(softlane.topk, k=k, axis=axis), names, options, x, *arrays)
-
-
 def _best_of_summary(kind: str, axis: int, s: RowSummary) -> TopK:
     with softlane.num_threads(1):
         values, indices = s.topk(kind=kind)
@@ -550,15 +537,10 @@ def _per_row(
 
 
 def _target_of_block(
-    function: Callable[..., Any], axis: int, names: tuple[str, ...], options: dict[str, Any], x: Any, *arrays: Any
+    function: Callable[..., Any], names: tuple[str, ...], options: dict[str, Any], x: Any, *arrays: Any
 ) -> Any:
-    target, *others = arrays
-    given = functools.partial(_with_target, function, target)
-    return np.expand_dims(np.asarray(_call(given, names, {"axis": axis, **options}, x, *others)), axis)
-
-
-def _with_target(function: Callable[..., Any], target: Any, x: Any, **options: Any) -> Any:
-    return function(x, target, **options)
+    """With length 1 along the class axis"""
+    return np.expand_dims(np.asarray(_call(function, names, options, x, *arrays)), options["axis"])
 
 
 def _of_target(
@@ -580,7 +562,9 @@ def _of_target(
     rows = _rows(x, axis)
     result = _dtype_of_row(x, dtype)
     if x.numblocks[axis] == 1:
-        block = functools.partial(_target_of_block, function, axis, names, {**numbers, **options, "dtype": result})
+        given = "indices" if name == "take_log_probs" else "target"
+        every = {"axis": axis, "dtype": result, **numbers, **options}
+        block = functools.partial(_target_of_block, function, (given, *names), every)
         y = _blockwise(block, x, target, rows, *pairs, dtype=result, chunks={axis: 1})
         return da.squeeze(y, axis)
     s = _summaries(x, axis, ("target", *names), numbers, (target, rows, *pairs), asked)
@@ -607,8 +591,10 @@ def _topk(
         raise ValueError(f"{name}: k is {k}, expected 1 to {x.shape[axis]}, the number of classes")
     numbers, names, pairs = _options(name, x, axis, where, temperature)
     if x.numblocks[axis] == 1:
-        options = {"kind": kind, "dtype": tiny.values.dtype, "index_dtype": tiny.indices.dtype, **numbers}
-        block = functools.partial(_best_of_block, k, axis, names, options)
+        dtypes = {"dtype": tiny.values.dtype, "index_dtype": tiny.indices.dtype}
+        block = functools.partial(
+            _call, softlane.topk, names, {"k": k, "axis": axis, "kind": kind, **dtypes, **numbers}
+        )
         both = _blockwise(block, x, *pairs, dtype=object, chunks={axis: k})
     else:
         s = _summaries(x, axis, names, numbers, pairs, dtype, k=k)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core
-from softlane._chunks import Axes, _is_far, apply_to_rows
+from softlane._chunks import Axes, apply_to_rows, is_far
 from softlane._losses import finish
 from softlane._rows import Rows, check, result_for
 from softlane._select import TopK
@@ -29,6 +29,8 @@ from softlane._validate import (
 )
 
 __all__ = ["RowSummary", "empty", "summarize"]
+
+_PARTS = {"probs": _core.PART_SOFTMAX, "log_probs": _core.PART_LOG_SOFTMAX}
 
 
 class RowSummary:
@@ -310,12 +312,11 @@ class RowSummary:
         if kind == "logits":  # NaN makes all values of its row NaN, as in topk
             spoilt = np.isnan(logits[..., :1]) & (key < _core.MASKED_CLASS)
             return TopK(self._give(np.where(spoilt, np.nan, logits)), index)
-        block = self._softmax if kind == "probs" else self._log_softmax if kind == "log_probs" else None
-        if block is None:
+        if kind not in _PARTS:
             raise ValueError(f'topk: kind must be "probs", "log_probs" or "logits", got {kind!r}')
         with np.errstate(all="ignore"):
             x = logits.astype(self.dtype)
-        return TopK(block("topk", x, key < _core.MASKED_CLASS, self.dtype, None, -1), index)
+        return TopK(self._of_block(_PARTS[kind], "topk", x, key < _core.MASKED_CLASS, self.dtype, None, -1), index)
 
     def argmax(self, *, return_probs: bool = False) -> Any:
         """The class with the largest logit of each row.
@@ -371,7 +372,7 @@ class RowSummary:
         TypeError, ValueError
             As `softmax`; ValueError also where the rows of `x_block` are not those of the summary.
         """
-        return self._softmax("softmax", x_block, where, dtype, out, -1 if self._axis is None else self._axis)
+        return self._of_block(_core.PART_SOFTMAX, "softmax", x_block, where, dtype, out)
 
     def log_softmax(
         self,
@@ -398,16 +399,15 @@ class RowSummary:
         TypeError, ValueError
             As `RowSummary.softmax`.
         """
-        return self._log_softmax("log_softmax", x_block, where, dtype, out, -1 if self._axis is None else self._axis)
+        return self._of_block(_core.PART_LOG_SOFTMAX, "log_softmax", x_block, where, dtype, out)
 
-    def _softmax(self, name: str, x: object, where: object, dtype: object, out: object, axis: int) -> Any:
-        return self._of_block(_core.PART_SOFTMAX, name, x, where, dtype, out, axis)
-
-    def _log_softmax(self, name: str, x: object, where: object, dtype: object, out: object, axis: int) -> Any:
-        return self._of_block(_core.PART_LOG_SOFTMAX, name, x, where, dtype, out, axis)
-
-    def _of_block(self, op: int, name: str, x: object, where: object, dtype: object, out: object, axis: int) -> Any:
+    def _of_block(
+        self, op: int, name: str, x: object, where: object, dtype: object, out: object, axis: int | None = None
+    ) -> Any:
+        """axis: where the classes are, if not where those of the summary were"""
         a = as_array(name, x, "x_block")
+        if axis is None:
+            axis = -1 if self._axis is None else self._axis
         axis = class_axis(name, "x_block", a.shape, axis)
         call = check(name, a, axis, where, None, dtype)
         if call.batch != self.shape:
@@ -424,7 +424,7 @@ class RowSummary:
         if self.dtype == np.float64 and call.rows.compute != np.float64:  # the maximum may be no float32
             x = x.astype(np.float64)
         rows = Rows(x, call.rows.axes, mask, t if t is None or not t.ndim else t.reshape(call.kept), call.rows.compute)
-        far = np.False_ if rows.temperature is None else _is_far(rows.temperature, rows.compute)
+        far = np.False_ if rows.temperature is None else is_far(rows.temperature, rows.compute)
         if rows.temperature is None or not far.any():
             _run_block(op, rows, statistics, y.view)
             return y.give()
@@ -595,7 +595,7 @@ def summarize(
 
     Notes
     -----
-    The block is read once, as fast as by `logsumexp`; `k` reads it again.
+    The block is read once; `k` reads it again.
 
     Examples
     --------
