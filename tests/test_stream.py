@@ -319,6 +319,19 @@ def test_a_summary_is_pickled_and_says_how_large_it_is():
     assert repr(s) == "<RowSummary of rows (10,), float32, target, entropy, k=3>"
 
 
+def test_a_summary_that_comes_by_way_of_buffers():
+    """Pickles of protocol 5 can leave arrays in memory of others: read-only, at any address, as Dask does"""
+    options = {"target": np.zeros(10, int), "k": 3, "entropy": True, "temperature": np.full(10, 0.5)}
+    a, b = parts_of(random((10, 30), np.float32), [0, 10, 30], **options)
+    buffers = []
+    data = pickle.dumps(a, protocol=5, buffer_callback=buffers.append)
+    assert len(buffers) == 8
+    moved = [memoryview(b"." + bytes(memory))[1:] for memory in buffers]
+    again = pickle.loads(data, buffers=moved)
+    assert state(again) == state(a) and state(again | b) == state(a | b) == state(b | again)
+    assert_same_bits(again.entropy(), a.entropy())
+
+
 def test_merging_changes_neither():
     a, b = parts_of(random((4, 8), np.float64), [0, 4, 8], k=1, entropy=True)
     before = state(a), state(b)

@@ -103,7 +103,7 @@ class RowSummary:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         for name, value in zip(self.__slots__, state, strict=True):
-            setattr(self, name, value)
+            setattr(self, name, _aligned(value))
         self._check_state()
 
     def _check_state(self) -> None:
@@ -118,7 +118,7 @@ class RowSummary:
         for a, dtype in zip(self._target or (), [np.int64, *kinds[:1], np.uint8], strict=False):
             wanted.append((a, dtype, batch))
         for a, dtype, shape in wanted:
-            if a.dtype != dtype or a.shape != shape or not a.flags.c_contiguous or not a.flags.aligned:
+            if a.dtype != dtype or a.shape != shape:
                 raise ValueError("RowSummary: the state is of another version of softlane, or of another machine")
 
     def merge(self, other: RowSummary) -> RowSummary:
@@ -459,6 +459,13 @@ def _scaled(x: Array, top: Array, temperature: Array | None) -> tuple[Array, Arr
         is_small = np.isfinite(top) & np.isinf(np.ldexp(top, -exponent))
         x = np.ldexp(np.where(is_small, x - top, x), -exponent)
         return x, np.where(is_small, 0, np.ldexp(top, -exponent)), fraction
+
+
+def _aligned(value: Any) -> Any:
+    """Arrays that the kernels can read: what comes out of a pickle by way of a buffer may begin at any byte"""
+    if isinstance(value, tuple):
+        return tuple([_aligned(v) for v in value])
+    return np.require(value, requirements=["C", "A"]) if isinstance(value, np.ndarray) else value
 
 
 def _index(row: tuple[Any, ...]) -> str:
