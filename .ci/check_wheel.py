@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 2 * 2**20
+MOST_BYTES = 2_000_000
 NEEDED = {"softlane/__init__.py", "softlane/__init__.pyi", "softlane/_core.pyi", "softlane/py.typed"}
 UNWANTED = (".c", ".pyx", ".h", ".o")
 

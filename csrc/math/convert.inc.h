@@ -61,7 +61,7 @@ SL_INLINE void store_ahead(const sl_dtype dtype, void *y, ptrdiff_t i, vec v) {
 }
 
 /* Fewer elements than lanes, at `at`: once for a row or a block, so that one function serves all dtypes */
-static vec load_visible_tail(sl_dtype dtype, int negate, const char *at, const unsigned char *mask, ptrdiff_t count) {
+SL_NOINLINE vec load_visible_tail(sl_dtype dtype, int negate, const char *at, const unsigned char *mask, ptrdiff_t count) {
     char raw[LANES * sizeof(real)] = {0};
     real some[LANES];
     memcpy(raw, at, (size_t)count * element_size(dtype));

@@ -149,7 +149,7 @@ SL_INLINE f64_v slope_of_probability(f64_v p, f64_v y, f64_v w) {
 
 /* Probabilities beyond 0 and 1 count as these. All arithmetic is in float64, and rounds to the compute type once. Returns if any is beyond.
  */
-SL_INLINE int probs_step(int wants_gradient, const struct elementwise_block *b, ptrdiff_t i, struct loss_total *total) {
+SL_INLINE int probs_step(const struct elementwise_block *b, ptrdiff_t i, struct loss_total *total) {
     const ptrdiff_t count = b->n - i;
     const f64_v zero = f64_set1(0.0), one = f64_set1(1.0);
     vec x, target, weight;
@@ -166,27 +166,25 @@ SL_INLINE int probs_step(int wants_gradient, const struct elementwise_block *b, 
         p[h] = f64_select_lt(one, p[h], one, f64_max(zero, f64_add(p[h], zero))); /* never -0 */
         loss[h] = loss_of_probability(p[h], y[h], w[h]);
         if (b->sum) loss_total_add(total, loss[h]); /* lanes that are not there have target 0 of probability 0 */
-        if (wants_gradient) p[h] = f64_mul(slope_of_probability(p[h], y[h], w[h]), f64_set1((double)b->scale));
+        if (b->y) p[h] = f64_mul(slope_of_probability(p[h], y[h], w[h]), f64_set1((double)b->scale));
     }
     if (b->loss) {
         const vec rounded = from_double(loss);
         store_vectors(1, b->loss + i, count, &rounded);
     }
-    if (wants_gradient) {
+    if (b->y) {
         const vec gradient = from_double(p);
         store_vectors(1, b->y + i, count, &gradient);
     }
     return outside;
 }
-SL_INLINE void probs_loop(int wants_gradient, const struct elementwise_block *block) {
+static void probs_block(const struct elementwise_block *block) {
     const struct elementwise_block b = *block;
     struct loss_total total = {f64_set1(0.0), f64_set1(0.0)};
     int outside = 0;
-    for (ptrdiff_t i = 0; i < b.n; i += LANES) outside |= probs_step(wants_gradient, &b, i, &total);
+    for (ptrdiff_t i = 0; i < b.n; i += LANES) outside |= probs_step(&b, i, &total);
     if (b.sum) *b.sum = loss_total_of_lanes(&total);
     *b.outside = (unsigned char)outside;
 }
-static void probs_block(const struct elementwise_block *b) { probs_loop(0, b); }
-static void probs_grad_block(const struct elementwise_block *b) { probs_loop(1, b); }
 
 #endif

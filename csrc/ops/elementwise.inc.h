@@ -41,8 +41,7 @@ static void elementwise(const sl_elementwise_job *job, ptrdiff_t first, ptrdiff_
             case SL_SIGMOID_VJP: sigmoid_vjp_block(&b); break;
             case SL_BINARY_CROSS_ENTROPY: binary_cross_entropy_block(&b, &logistic); break;
             case SL_BINARY_CROSS_ENTROPY_GRAD: binary_cross_entropy_grad_block(&b, &logistic); break;
-            case SL_BINARY_CROSS_ENTROPY_OF_PROBS: probs_block(&b); break;
-            default: probs_grad_block(&b); break;
+            default: probs_block(&b); break; /* SL_BINARY_CROSS_ENTROPY_OF_PROBS, with the gradient or without */
         }
         if (job->y) store_converted(&io, at, n, b.y);
     }

@@ -88,7 +88,7 @@ static const real *load_kl_short_rows(const sl_job *job, const struct kl_group *
     return tile;
 }
 /* The block of a line that begins with class k */
-static struct kl_block load_kl_block(struct kl_group *g, ptrdiff_t line, ptrdiff_t k) {
+SL_NOINLINE struct kl_block load_kl_block(struct kl_group *g, ptrdiff_t line, ptrdiff_t k) {
     const ptrdiff_t most = kl_block_classes(g), left = g->job->n - k, n = left < most ? left : most;
     const struct kl_scratch *s = g->scratch;
     if (g->job->inner > 1) return load_kl_columns(g, k, n);

@@ -60,10 +60,8 @@ static void part_finish(struct row_group *g) {
     const struct pair ratio = {v_load(s->ratio.high), v_load(s->ratio.low)};
     const struct pair total = pair_renormalize(pair_multiply(e, pair_renormalize(pair_add(pair_of(v_set1(1)), ratio))));
 #endif
-    const struct pair inverse = pair_reciprocal(total);
-    v_store(s->scale, inverse.high);
-    v_store(s->scale_low, inverse.low);
-    if (g->job->mask) v_store(s->flush_below, v_mul(v_mul(total.high, v_set1(QUARTER_TINIEST_HIGH)), v_set1(QUARTER_TINIEST_LOW)));
+    stats_scale(total, s);
+    if (g->job->mask) stats_flush_below(total, s);
     v_store(s->confident, v_load(confident));
     s->any_confident = g->job->op == SL_PART_SOFTMAX && v_any_lt(v_load(confident), v_set1(0));
     stats_log(&g->params, s);

@@ -148,7 +148,7 @@ SL_INLINE vec value_of_classes(int log, vec x, const struct value_map *map) {
 }
 
 /* Replaces the values of one row that is nonfinite or confident. y[j] is that of the class at index place `at` + j. */
-static void fix_special_values(const struct row_group *g, int lane, ptrdiff_t at, int count, real *y) {
+SL_NOINLINE void fix_special_values(const struct row_group *g, int lane, ptrdiff_t at, int count, real *y) {
     const sl_indices *index = &select_args(g->job)->index;
     const int log = selects_log_probs(g->job), confident = !log && g->stats->confident[lane] < 0;
     for (int j = 0; j < count; j++) {

@@ -87,10 +87,9 @@ SL_INLINE int64_t floor_of_division(int64_t a, int64_t b) { return a / b - (a % 
 SL_INLINE double nearest_integer(double x) { return (x + 0x1.8p52) - 0x1.8p52; } /* |x| < 2^51 */
 
 SL_INLINE struct digits digits_of(struct number x, const int count) {
-    struct digits d;
+    struct digits d = {SL_NO_DIGITS, {0}};
     const double one = 0x1p38;
     double rest, lost;
-    d.top = SL_NO_DIGITS;
     if (x.high == 0 || x.high - x.high != 0) return d;
     d.top = floor_of_division(x.exponent + exponent_of(x.high), SL_DIGIT_BITS);
     const int64_t shift = x.exponent - SL_DIGIT_BITS * d.top;
@@ -217,8 +216,11 @@ SL_INLINE struct digits digits_of_weight(struct number x) {
     d.digit[2] += low & mask;
     return d;
 }
+SL_INLINE struct digits weight_digits(struct number x) {
+    return x.high >= 0x1p-1000 && x.high <= 0x1p1000 ? digits_of_weight(x) : digits_of(x, SL_WEIGHT_DIGITS);
+}
 static void add_weight(sl_weight *w, struct number x) {
-    const struct digits d = x.high >= 0x1p-1000 && x.high <= 0x1p1000 ? digits_of_weight(x) : digits_of(x, SL_WEIGHT_DIGITS);
+    const struct digits d = weight_digits(x);
     add_digits(&w->top, w->digit, SL_WEIGHT_DIGITS, d.top, d.digit);
 }
 static void add_moment(sl_moment *m, struct number x) {
@@ -328,7 +330,8 @@ static void begin_summaries(const sl_summary_job *job, ptrdiff_t first, ptrdiff_
             if (max - max != 0) continue;
             const int far = is_far(max, t ? t[i] : 1);
             const struct number own = far ? of_double(1) : unit[i];
-            add_weight(w, multiply(own, others));
+            const struct digits d = weight_digits(multiply(own, others));
+            *w = (sl_weight){max, d.top, {d.digit[0], d.digit[1], d.digit[2]}};
             if (!moment) continue;
             const struct number origin = of_double(far ? 0 : max), deviation = of_double(part->deviation[row + i]);
             add_moment(moment, multiply(own, add(multiply(origin, others), negated(deviation))));

@@ -54,7 +54,7 @@ static int find_shift_of_rows(vec max, const struct temperature_params *temperat
 }
 
 /* Finds the scale of every block, when the range reduction of the rows is known. */
-static void find_block_scales(const struct block_facts *f, const struct exp_params *row, int rows) {
+SL_NOINLINE void find_block_scales(const struct block_facts *f, const struct exp_params *row, int rows) {
     for (ptrdiff_t b = 0; b < f->blocks; b++) {
         const struct exp_params own = exp_params_of_block(v_load(f->max + b * LANES), row->shift, row->temperature);
         v_store(f->scale + b * LANES, block_scale(own.k, row->k, rows));
@@ -62,7 +62,7 @@ static void find_block_scales(const struct block_facts *f, const struct exp_para
 }
 
 /* The deviations of rows, whose scales are known. What a block has from its own maximum lacks (maximum of the row - its own) e(x). */
-static void add_block_deviations(const struct block_facts *f, const struct exp_params *row, ptrdiff_t rows, struct row_stats *s) {
+SL_NOINLINE void add_block_deviations(const struct block_facts *f, const struct exp_params *row, ptrdiff_t rows, struct row_stats *s) {
     struct exact_sum sums[LANES] = {{0}};
     real row_max[LANES], own_max[LANES];
     v_store(row_max, row->reduced);

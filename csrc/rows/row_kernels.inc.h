@@ -118,8 +118,14 @@ SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int options, const
         max_of_parts = v_max(max, max_of_parts);
         max = v_set1(-INFINITY);
     }
-    for (; i + 2 * LANES <= n; i += 2 * LANES) row_exp_sum_step(2, dtype, options, &r, i, c, &sum, &max);
-    for (; i + LANES <= n; i += LANES) row_exp_sum_step(1, dtype, options, &r, i, c, &sum, &max);
+    if (UNROLL > 2 && i + 2 * LANES <= n) { /* what is left is less than UNROLL vectors, 4 at most */
+        row_exp_sum_step(2, dtype, options, &r, i, c, &sum, &max);
+        i += 2 * LANES;
+    }
+    if (i + LANES <= n) {
+        row_exp_sum_step(1, dtype, options, &r, i, c, &sum, &max);
+        i += LANES;
+    }
     if (i < n) {
         vec v;
         const vec x = v_load_tail(r.x + i, n - i, -INFINITY);

@@ -103,6 +103,16 @@ static vec log_of_ratio(const struct ratio_others_to_max *ratio, const struct ex
 #endif
 }
 
+/* What a probability is e times: 1 / sum; and below which e it is 0 */
+SL_INLINE void stats_scale(struct pair sum, struct row_stats *s) {
+    const struct pair inverse = pair_reciprocal(sum);
+    v_store(s->scale, inverse.high);
+    v_store(s->scale_low, inverse.low);
+}
+SL_INLINE void stats_flush_below(struct pair sum, struct row_stats *s) {
+    v_store(s->flush_below, v_mul(v_mul(sum.high, v_set1(QUARTER_TINIEST_HIGH)), v_set1(QUARTER_TINIEST_LOW)));
+}
+
 /* ---- the statistics -------------------------------------------------------------------------------------------- */
 
 /* The lanes of rows that are there: the others are computed with as well. */
@@ -129,13 +139,9 @@ SL_INLINE void stats_from_sum(const struct op *op, const struct row_group *g, st
     }
     v_store(s->confident, confident);
     v_store(s->nonfinite, nonfinite);
-    const int flushes = job->mask && !op->needs_log;
-    v_store(s->flush_below, flushes ? v_mul(v_mul(sum.high, v_set1(QUARTER_TINIEST_HIGH)), v_set1(QUARTER_TINIEST_LOW)) : v_set1(0));
-    if (scales_exp(op)) {
-        const struct pair inverse = pair_reciprocal(sum);
-        v_store(s->scale, inverse.high);
-        v_store(s->scale_low, inverse.low);
-    }
+    v_store(s->flush_below, v_set1(0));
+    if (job->mask && !op->needs_log) stats_flush_below(sum, s);
+    if (scales_exp(op)) stats_scale(sum, s);
     if (op->needs_log) ratio_of_pairs(others, s->exp_of_max, &s->ratio);
 }
 
