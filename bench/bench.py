@@ -25,7 +25,7 @@ from cases import CASES, LENGTHS, LOSSES
 
 import softlane
 from softlane import _core
-from softlane.__main__ import show_progress
+from softlane._cli import show_step
 
 # Seconds for a contender and samples at most, of a case and of a row length; elements of the rows; every nth length.
 FULL = {
@@ -77,7 +77,7 @@ def run(title: str, job: Callable[..., Any], items: list[Any], threads: int = 1,
     rows = []
     with held(threads, isa), ProcessPoolExecutor(1, spawn, jobs.begin) as pool:
         for item in items:
-            show_progress(f"{title}: {item}")
+            show_step(f"{title}: {item}")
             rows.append(pool.submit(job, item).result())
         return rows, pool.submit(jobs.about).result()
 
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> Results:
         results["lengths"], _ = run("rows of", timed, LENGTHS[::n])
         powers = [length for length in LENGTHS if length & (length - 1) == 0]
         results["accuracy"], _ = run("errors of rows of", partial(jobs.find_errors, elements=elements), powers[::n])
-    show_progress("")
+    show_step("")
     return results
 
 

@@ -108,7 +108,7 @@ def speed(results: dict[str, Any]) -> list[str]:
         if peers and (best := min(peers)) < times["softlane"]:
             slower.setdefault(peers[best], []).append(100 * (1 - best / times["softlane"]))
     parts = [
-        f"{LIBRARIES.get(name, name)} needs {min(found):.0f} to {max(found):.0f} % less time in {len(found)} cases"
+        f"{LIBRARIES.get(name, name)} needs up to {max(found):.0f} % less time in {len(found)} cases"
         if len(found) > 1
         else f"{LIBRARIES.get(name, name)} {found[0]:.0f} % in one"
         for name, found in sorted(slower.items(), key=lambda item: -len(item[1]))

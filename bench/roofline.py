@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import bench
 from softlane import _core
-from softlane.__main__ import show_table
+from softlane._cli import show_table
 
 N = 1000
 ROWS = sorted({2**k for k in range(17)} | {3 * 2**k for k in range(1, 15)})  # x has 4 KB to 262 MB

@@ -9,6 +9,7 @@
 #endif
 #endif
 
+#include "environment.h"
 #include "sanitize.h"
 #include "softlane.h"
 
@@ -56,13 +57,18 @@ const char *sl_thread_engine(void) {
 #endif
 }
 
-/* Runs each chunk once, on at most so many threads; all are done on return. */
+/* Runs each chunk once, on at most so many threads; all are done on return. The calling thread is in the default environment, and so are
+   those of the pool; those of OpenMP are also those of others. */
 static void run_chunks(sl_chunk_fn *run, const void *job, ptrdiff_t chunks, int threads) {
 #if defined(SL_THREADS_OPENMP)
     watch_fork();
     threads = (int)smaller(threads, chunks);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1 && !forked)
-    for (ptrdiff_t c = 0; c < chunks; c++) run(job, c, omp_get_thread_num());
+    for (ptrdiff_t c = 0; c < chunks; c++) {
+        const sl_environment before = sl_enter_default();
+        run(job, c, omp_get_thread_num());
+        sl_leave_default(before);
+    }
 #else
 #if !defined(SL_THREADS_NONE)
     if (threads > 1 && chunks > 1 && sl_pool_run(run, job, chunks, threads)) return;
@@ -167,7 +173,7 @@ static int run_shared_rows(struct cut *c, int threads) {
     return 0;
 }
 
-int sl_run(const sl_job *job, int threads) {
+static int run_job(const sl_job *job, int threads) {
     const sl_kernels *k = job->y_dtype == SL_FLOAT64 ? sl_active()->f64 : sl_active()->f32;
     sl_partition p;
     k->plan(job, &p);
@@ -175,6 +181,12 @@ int sl_run(const sl_job *job, int threads) {
     struct cut c = {.job = job, .p = &p, .k = k, .scratch_each = round_up(p.scratch)};
     const ptrdiff_t idle = (threads - p.units % threads) % threads; /* threads that the last round of units has no work for */
     return p.blocks > 1 && 4 * idle > p.units ? run_shared_rows(&c, threads) : run_units(&c, threads);
+}
+int sl_run(const sl_job *job, int threads) {
+    const sl_environment before = sl_enter_default();
+    const int status = run_job(job, threads);
+    sl_leave_default(before);
+    return status;
 }
 
 /* ---- elements ------------------------------------------------------------------------------------------------- */
@@ -197,7 +209,9 @@ void sl_run_elementwise(const sl_elementwise_job *job, int threads) {
     const ptrdiff_t blocks = (job->n + SL_BLOCK - 1) / SL_BLOCK;
     struct elements_cut c = {job, job->y_dtype == SL_FLOAT64 ? sl_active()->f64 : sl_active()->f32, blocks, larger(blocks, 1)};
     if (threads > 1 && sl_may_share(job->n)) c.per_chunk = items_per_chunk(blocks, SL_BLOCK, 1, threads * CHUNKS_PER_THREAD);
+    const sl_environment before = sl_enter_default();
     run_chunks(run_elements_chunk, &c, (blocks + c.per_chunk - 1) / c.per_chunk, threads);
+    sl_leave_default(before);
 }
 
 /* ---- summaries ------------------------------------------------------------------------------------------------ */
@@ -212,5 +226,7 @@ static void run_summaries_chunk(const void *context, ptrdiff_t chunk, int number
 }
 
 void sl_run_summaries(const sl_summary_job *job, int threads) {
+    const sl_environment before = sl_enter_default();
     run_chunks(run_summaries_chunk, job, (job->rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, threads);
+    sl_leave_default(before);
 }

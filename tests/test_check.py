@@ -19,7 +19,7 @@ def few_shapes(monkeypatch):
 def test_passes(tmp_path, capsys):
     before = _core.active_isa(), _core.get_threads()
     file = tmp_path / "check.json"
-    assert main(["check", "--json", str(file)]) == 0
+    assert main(["check", "--output", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "All checks passed" in printed and "softmax (4, 100)" in printed
     content = json.loads(file.read_text())

@@ -380,7 +380,7 @@ def test_outputs_that_are_refused(folder, capsys):
     os.link("x.npy", "hard.npy")
     os.symlink("x.npy", "soft.npy")
     for same in "x.npy", "./x.npy", "hard.npy", "soft.npy":
-        assert message(same, "--force") == f"{same} is the same file as the input x.npy"
+        assert message(same, "--force") == f"{same} is the same file as the input x.npy, expected another name"
     if os.path.exists("/dev/null"):
         os.symlink("/dev/null", "null.npy")
         assert message("null.npy", "--force") == "null.npy is not a regular file"
@@ -628,8 +628,10 @@ def test_usage(folder, capsys):
         (["softmax", x, "-o", "y.npy", "--temperature", "warm"], "invalid float value: 'warm'"),
         (["softmax", x, "-o", "y.npy", "--axis", "last"], "invalid int value: 'last'"),
         (["softmax", x, "-o", "y.npy", "--dtype", "bfloat16"], "invalid choice: 'bfloat16'"),
-        (["argmax", x, "-o", "y.npy", "--temperature", "2"], "unrecognized arguments: --temperature 2"),
         (["sofmax", x, "-o", "y.npy"], "invalid choice: 'sofmax'"),
+        (["argmax", x, "-o", "y.npy", "--temperature", "2"], "argmax: error: unrecognized arguments: --temperature 2"),
+        (["softmax", x, x, "-o", "y.npy"], "softlane softmax: error: unrecognized arguments: x.npy"),
+        (["softmax", x, "-o", "y.npy", "--temp", "2"], "unrecognized arguments: --temp 2"),
     ]:
         err = refused(capsys, *arguments, status=2)
         assert err.startswith("usage: softlane") and words in err.splitlines()[-1]

@@ -192,8 +192,25 @@ def test_tasks_use_one_thread_and_leave_the_setting():
 def test_a_dask_array_is_no_array_in_memory():
     x = da.zeros((2, 3))
     for name in ("softmax", "logsumexp", "argmax", "entropy", "sigmoid"):
-        with pytest.raises(TypeError, match=f"{name}: x is a Array of Dask, which is not in memory; use softlane.dask"):
+        with pytest.raises(TypeError, match=f"{name}: x is of type dask.Array, which Dask has not computed; use"):
             getattr(softlane, name)(x)
+
+
+def test_nor_is_an_array_of_xarray_that_holds_one():
+    xr = pytest.importorskip("xarray")
+    with pytest.raises(TypeError, match=r"softmax: x is of type xarray\.DataArray, which Dask has not computed"):
+        softlane.softmax(xr.DataArray(da.zeros((2, 3))))
+    assert_same_bits(softlane.softmax(xr.DataArray(np.zeros((2, 3)))), softlane.softmax(np.zeros((2, 3))))
+
+
+def test_a_class_that_is_not_there_is_the_same_error_in_any_chunks():
+    for chunks in ((4, 6), (4, 3)):
+        x = da.zeros((4, 6), chunks=chunks)
+        for name, what in (("cross_entropy", "target"), ("take_log_probs", "indices")):
+            for wrong in (6, -1):
+                y = getattr(sd, name)(x, np.array([0, 1, wrong, 3]))
+                with pytest.raises(IndexError, match=rf"{name}: {what}\[2\] = {wrong} is outside \[0, 6\)"):
+                    y.compute()
 
 
 def test_errors():
@@ -215,7 +232,7 @@ def test_errors():
         (ValueError, "reduction must be", lambda: sd.cross_entropy(x, np.zeros(4, int), reduction="all")),
         (ValueError, "topk: k is 7, expected 1 to 6", lambda: sd.topk(x, 7)),
         (ValueError, "topk: kind must be", lambda: sd.topk(x, 1, kind="p")),
-        (ValueError, "is a class that no summary has seen", lambda: sd.cross_entropy(x, [9, 0, 0, 0]).compute()),
+        (IndexError, r"target\[0\] = 9 is outside \[0, 6\)", lambda: sd.cross_entropy(x, [9, 0, 0, 0]).compute()),
     ]
     for error, message, call in cases:
         with pytest.raises(error, match=message):
@@ -243,7 +260,7 @@ def test_xarray():
     np.testing.assert_allclose(probs.compute().values, softlane.softmax(array), rtol=1e-6)
 
 
-# ---- what a reviewer broke -----------------------------------------------------------------------------------------
+# ---- corner cases --------------------------------------------------------------------------------------------------
 
 
 def test_empty_chunks():

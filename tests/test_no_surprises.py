@@ -310,9 +310,12 @@ def test_errors_of_options_name_what_would_do():
 def test_the_self_check_refuses_a_file_that_it_cannot_write(tmp_path):
     missing = tmp_path / "missing" / "check.json"
     done = subprocess.run(
-        [sys.executable, "-m", "softlane", "check", "--json", str(missing)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "softlane", "check", "--output", str(missing)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    assert done.returncode == 2 and f"--json {missing} cannot be written" in done.stderr and not done.stdout
+    assert done.returncode == 2 and f"-o {missing} cannot be written" in done.stderr and not done.stdout
     done = subprocess.run([sys.executable, "-m", "softlane", "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout == f"softlane {softlane.__version__}\n"
 
@@ -465,3 +468,33 @@ def test_a_temperature_of_0_where_there_are_no_classes():
         softlane.sigmoid(1.0, temperature=0)
     with pytest.raises(ValueError, match=r"temperature is -1\.0, expected 0 or positive, finite numbers$"):
         softlane.sample([1.0, 2.0], temperature=-1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 2000])
+def test_a_mean_whose_sum_is_beyond_the_largest_number(count):
+    big = 1.7e308
+    x, chosen = np.array([[0.0, -big]] * count), np.ones(count, int)
+    for loss in (
+        softlane.cross_entropy(x, chosen),
+        softlane.cross_entropy(x, chosen, sample_weight=np.full(count, 0.5)),
+        softlane.cross_entropy(x[:, :, None], chosen[:, None], axis=1),
+        softlane.cross_entropy_with_grad(x, chosen)[0],
+        softlane.nll_loss(x, chosen),
+        softlane.stream.summarize(x, target=chosen).cross_entropy(),
+    ):
+        np.testing.assert_allclose(loss, big, rtol=1e-15)
+    assert softlane.cross_entropy(x, chosen, reduction="sum") == np.inf
+    x[1, 1] = -np.inf
+    assert softlane.cross_entropy(x, chosen) == np.inf
+    x[0] = np.nan
+    assert np.isnan(softlane.cross_entropy(x, chosen))
+
+
+def test_weighted_logsumexp_where_a_scaled_logit_is_beyond_the_largest_number():
+    x = np.array([1.7e308, 1.6e308])
+    assert softlane.logsumexp(x, b=[1, -0.5], temperature=0.5, return_sign=True) == (np.inf, 1)
+    assert softlane.logsumexp(x, b=[-0.5, 1], temperature=0.5, return_sign=True) == (np.inf, -1)
+    assert softlane.logsumexp(-x, b=[1, -0.5], temperature=0.5, return_sign=True) == (-np.inf, -1)
+    got, sign = softlane.logsumexp(x / 4, b=[1, -0.5], temperature=0.5, return_sign=True)
+    assert (got, sign) == (x[0] / 2, 1)
+    assert softlane.logsumexp([3.0, 3.0], b=[1, -1], temperature=0.5) == -np.inf

@@ -107,7 +107,8 @@ NUMBER = "import softlane; from softlane import _threads; print(softlane.get_num
 def test_omp_num_threads_is_honoured():
     assert printed(NUMBER, OMP_NUM_THREADS="3") == "3 OMP_NUM_THREADS"
     assert printed(NUMBER, OMP_NUM_THREADS=" 5, 2 ") == "5 OMP_NUM_THREADS"  # the first is for the outermost level
-    assert printed(NUMBER, OMP_NUM_THREADS="99999") == "1024 OMP_NUM_THREADS"
+    for many in ("99999", "0001025", "9" * 5000):
+        assert printed(NUMBER, OMP_NUM_THREADS=many) == "1024 OMP_NUM_THREADS"
 
 
 @needs_threads
@@ -134,7 +135,7 @@ def v1(folder, quota):
 
 
 def make_cgroup(tmp_path, groups, files):
-    (tmp_path / "groups").write_text(groups)
+    (tmp_path / "groups").write_bytes(groups.encode("latin-1"))
     for name, text in files.items():
         file = tmp_path / "fs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -158,6 +159,11 @@ def make_cgroup(tmp_path, groups, files):
         ("3:cpuset:/x\n4:memory:/\n", {"cpuset/x/cpu.cfs_quota_us": "1\n"}, None),
         ("0::/\n4:cpu:/\n", {"cpu.max": "300000 100000\n", **v1("cpu", 100000)}, 1.0),
         ("", {}, None),
+        ("no colon\n0:one\n\n0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("1:name=\xff:/\n0::/\xfe\n", {"cpu.max": "150000 100000\n"}, 1.5),  # not UTF-8
+        ("0::/a\n", {"a/cpu.max": "50000 0\n", "cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/a\n", {"a/cpu.max": f"{'9' * 400} 1\n", "cpu.max": "200000 100000\n"}, 2.0),
+        ("4:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "50000\n", "cpu/x/cpu.cfs_period_us": "0\n"}, None),
     ],
 )  # fmt: skip
 def test_cgroup_quota(tmp_path, groups, files, cpus):
@@ -190,7 +196,7 @@ def test_softlane_isa_chooses_the_path():
 
 
 def test_an_unknown_softlane_isa_is_an_import_error_that_lists_the_paths():
-    for wanted in ("avx3", "best"):
+    for wanted in ("avx3", "best", "\udcff" if os.name == "posix" else "?"):  # a byte that is not UTF-8
         done = run("import softlane", SOFTLANE_ISA=wanted)
         assert done.returncode == 1
         last = done.stderr.strip().splitlines()[-1]

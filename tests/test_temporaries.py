@@ -77,6 +77,9 @@ STRANGE = [
     ((20, 70, 1500), 1, lambda x: x.astype(x.dtype.newbyteorder())),
     ((200000, 10), 1, lambda x: np.repeat(x.astype(np.int16), 2, -1)[..., ::2]),
     ((20, 70, 1500), 1, lambda x: x[..., ::-1]),
+    ((1, 1400, 1500), 2, lambda x: np.repeat(x, 2, -1)[..., ::2]),
+    ((1, 70, 1, 20, 1500), -1, lambda x: x[..., ::-1]),
+    ((1, 1500, 1, 1400), 1, np.asfortranarray),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import inspect
 import re
 import subprocess
@@ -58,14 +59,24 @@ def test_every_public_object_is_documented(name):
         assert parameter in documented, parameter
 
 
+def run_examples(tests):
+    """Those of docstrings; how many there are"""
+    output = []
+    results = [doctest.DocTestRunner(verbose=False).run(test, out=output.append) for test in tests]
+    assert sum(result.failed for result in results) == 0, "".join(output)
+    return sum(result.attempted for result in results)
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_examples_of_the_documentation_run(name):
-    finder = doctest.DocTestFinder(recurse=False)
-    (test,) = finder.find(getattr(softlane, name), name)
-    assert test.examples
-    output = []
-    result = doctest.DocTestRunner(verbose=False).run(test, out=output.append)
-    assert result.failed == 0, "".join(output)
+    assert run_examples(doctest.DocTestFinder(recurse=False).find(getattr(softlane, name), name))
+
+
+@pytest.mark.parametrize(("name", "least"), [("softlane.stream", 11), ("softlane.dask", 3)])
+def test_the_examples_of_modules_run(name, least):
+    if name == "softlane.dask":
+        pytest.importorskip("dask.array")
+    assert run_examples(doctest.DocTestFinder().find(importlib.import_module(name))) >= least
 
 
 def test_everything_public_is_exported():

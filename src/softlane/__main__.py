@@ -31,9 +31,10 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "bits of every instruction set path, its speed beside NumPy. The exit status is 1 if a path is less accurate "
         "than promised or the paths disagree in a bit.",
         epilog="Example: softlane check --no-times",
+        allow_abbrev=False,
     )
     parser.add_argument("--no-times", action="store_true", help="check only, without the times")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write everything measured to FILE")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="also write all measurements to FILE (JSON)")
     parser.set_defaults(run=_cli.check, parser=parser)
 
 
@@ -44,6 +45,7 @@ def _add_function(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     parser = commands.add_parser(
         name,
         usage=f"softlane {name} INPUT.npy {needs}-o OUT{suffix} [options]",
+        allow_abbrev=False,
         help=f"write {what}",
         description=f"Write {what}. Files may be larger than memory. The output appears when it is complete.",
         epilog=f"Example: softlane {name} {example}",
@@ -61,10 +63,10 @@ def _add_function(commands: argparse._SubParsersAction[argparse.ArgumentParser],
     if name != "argmax":
         add("--dtype", choices=["float16", "float32", "float64"], help="of the result (default: that of the function)")
         add("--temperature", metavar="T", type=float, help="divide logits by T")
-    add("--threads", metavar="N", type=int, help="threads that compute (default: all processors)")
+    add("--threads", metavar="N", type=int, help="threads (default: OMP_NUM_THREADS, else one for each processor)")
     add("--force", action="store_true", help="replace the output file if it exists")
     add("--json", action="store_true", help="print a report as JSON on standard output")
-    add("--quiet", action="store_true", help="print no progress on standard error")
+    add("--quiet", action="store_true", help="print neither progress nor the report line on standard error")
     parser.set_defaults(run=_cli.run, parser=parser, suffix=suffix)
 
 
@@ -80,10 +82,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     _add_check(commands)
     for name in FUNCTIONS:
         _add_function(commands, name)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
     if options.command is None:
         parser.print_help(sys.stderr)
         parser.exit(2)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command != "check" and not options.output.endswith(options.suffix):
         options.parser.error(f"-o {options.output}: expected a name that ends in {options.suffix}")
     return options

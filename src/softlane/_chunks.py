@@ -218,6 +218,9 @@ def element_chunks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 def _cut(shape: tuple[int, ...], axis: int, most: int, i: int, whole: list[slice]) -> Iterator[tuple[slice, ...]]:
     size = math.prod(shape[i:])
+    if size > most and i < axis and shape[i] == 1:
+        yield from _cut(shape, axis, most, i + 1, whole)
+        return
     least = 1
     if i == axis and size > most and axis + 1 < len(shape):
         i = max(range(axis + 1, len(shape)), key=lambda k: shape[k])

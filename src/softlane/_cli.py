@@ -63,14 +63,14 @@ def show_times(times: list[_check.Timed]) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    if options.json:
-        is_new = not os.path.lexists(options.json)  # a link that leads nowhere is there
+    if options.output:
+        is_new = not os.path.lexists(options.output)  # a link that leads nowhere is there
         try:
-            options.json.open("a", encoding="utf-8").close()
+            options.output.open("a", encoding="utf-8").close()
         except OSError as error:
-            options.parser.error(f"--json {options.json} cannot be written: {error.strerror}")
+            options.parser.error(f"-o {options.output} cannot be written: {error.strerror}")
         if is_new:
-            options.json.unlink()
+            options.output.unlink()
 
     _config.show_config()
     checks = _check.run_checks(show_step)
@@ -81,10 +81,10 @@ def check(options: argparse.Namespace) -> int:
     if times:
         show_times(times)
     failed = _check.failures(checks)
-    if options.json:
+    if options.output:
         content = {"configuration": _config.config(), "checks": [c._asdict() for c in checks], "failures": failed}
         content["times in ns per call"] = [t._asdict() for t in times]
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        options.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for message in failed:
         print(f"FAILED: {message}", file=sys.stderr)
     print("Something is wrong: please report it with the output above." if failed else "All checks passed.")

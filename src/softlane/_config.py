@@ -14,9 +14,14 @@ from softlane._version import __version__
 
 def choose_isa() -> None:
     wanted = os.environ.get("SOFTLANE_ISA")
-    if wanted and not _core.use_isa(wanted.strip().lower()):
-        available = ", ".join(_core.available_isas())
-        raise ImportError(f"SOFTLANE_ISA={wanted!r} is not available; this build on this processor has: {available}")
+    if not wanted:
+        return
+    name, available = wanted.strip().lower(), _core.available_isas()
+    if name not in available:
+        raise ImportError(
+            f"SOFTLANE_ISA={wanted!r} is not available; this build on this processor has: {', '.join(available)}"
+        )
+    _core.use_isa(name)
 
 
 def config() -> dict[str, Any]:

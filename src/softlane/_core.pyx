@@ -7,7 +7,7 @@ What is wrong with an argument is said in _validate.py, algorithms are in csrc/.
 """
 
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, isfinite
+from libc.math cimport INFINITY, NAN, isfinite, isinf, ldexp
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcpy, memset
 from cpython cimport contextvars
@@ -23,6 +23,12 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
+
+cdef extern from "environment.h" nogil:
+    ctypedef struct sl_environment:  # a number, or fenv_t
+        pass
+    sl_environment sl_enter_default()
+    void sl_leave_default(sl_environment before)
 
 cdef extern from "softlane.h" nogil:
     ctypedef enum sl_op:
@@ -382,9 +388,15 @@ cdef cnp.ndarray as_plain(a, int type_num, int mode):
     return copy_of(array, type_num)
 
 
+# What follows computes here and not in a kernel: in the default floating-point environment, as those.
+
 cdef cnp.ndarray copy_of(cnp.ndarray a, int type_num):
     cdef cnp.ndarray copy = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), type_num, 0)
-    cnp.PyArray_CopyInto(copy, a)
+    cdef sl_environment before = sl_enter_default()
+    try:
+        cnp.PyArray_CopyInto(copy, a)
+    finally:
+        sl_leave_default(before)
     return copy
 
 
@@ -396,8 +408,10 @@ cdef cnp.ndarray narrowed(cnp.ndarray wide):
     cdef const double *source = <const double *>cnp.PyArray_DATA(wide)
     cdef float *to = <float *>cnp.PyArray_DATA(narrow)
     cdef Py_ssize_t i
+    cdef sl_environment before = sl_enter_default()
     for i in range(cnp.PyArray_SIZE(wide)):
         to[i] = <float>source[i]
+    sl_leave_default(before)
     return narrow
 
 
@@ -1223,15 +1237,51 @@ cdef scalar_of(double value, int type_num):
     cdef cnp.ndarray a = <cnp.ndarray>cnp.PyArray_EMPTY(0, NULL, type_num, 0)
     if value != value:
         value = NAN
+    cdef sl_environment before = sl_enter_default()
     if type_num == cnp.NPY_FLOAT:
         (<float *>cnp.PyArray_DATA(a))[0] = <float>value
     else:
         (<double *>cnp.PyArray_DATA(a))[0] = value
+    sl_leave_default(before)
     return a[()]
 
 
-cdef inline double total_of(cnp.ndarray a) noexcept:
-    return sl_active().total(<const double *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a))
+cdef double total_of(cnp.ndarray a) noexcept:
+    cdef sl_environment before = sl_enter_default()
+    cdef double total = sl_active().total(<const double *>cnp.PyArray_DATA(a), cnp.PyArray_SIZE(a))
+    sl_leave_default(before)
+    return total
+
+
+cdef double weight_of_all(const int64_t *target, Py_ssize_t count, int64_t ignore, const double *weight,
+                          const double *row_weight) noexcept:
+    cdef sl_environment before = sl_enter_default()
+    cdef double total = sl_active().total_weight(target, count, ignore, weight, row_weight)
+    sl_leave_default(before)
+    return total
+
+
+cdef double ratio(double a, double b) noexcept:
+    cdef sl_environment before = sl_enter_default()
+    cdef double c = a / b if b != 0 else NAN
+    sl_leave_default(before)
+    return c
+
+
+cdef double mean_of(cnp.ndarray a, double divisor) except? -1:
+    """NaN for no rows. A sum that overflows is taken of multiples of 2^64."""
+    cdef cnp.ndarray scaled
+    cdef const double *x = <const double *>cnp.PyArray_DATA(a)
+    cdef double *to
+    cdef double total = total_of(a)
+    cdef Py_ssize_t i
+    if isinf(total):
+        scaled = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.NPY_DOUBLE, 0)
+        to = <double *>cnp.PyArray_DATA(scaled)
+        for i in range(cnp.PyArray_SIZE(a)):
+            to[i] = ldexp(x[i], -64)
+        return ldexp(ratio(total_of(scaled), divisor), 64)
+    return ratio(total, divisor)
 
 
 cdef cnp.ndarray take_sample_weight(call *c, cnp.ndarray a, weights, bint is_relative):
@@ -1254,7 +1304,7 @@ cdef cnp.ndarray take_sample_weight(call *c, cnp.ndarray a, weights, bint is_rel
             return None
         most = max(most, given[i])
     for i in range(cnp.PyArray_SIZE(w)):
-        to[i] = given[i] / most if is_relative and most > 0 else given[i]
+        to[i] = ratio(given[i], most) if is_relative and most > 0 else given[i]
     return own
 
 
@@ -1357,8 +1407,8 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
         if losses is None and (w is not None or rows_w is not None):
             if w is not None:
                 wide_w = as_plain(w, cnp.NPY_DOUBLE, _COPY)
-            divisor = sl_active().total_weight(args.target, row_count, args.ignore_index,
-                                               <const double *>data(wide_w), <const double *>data(rows_w))
+            divisor = weight_of_all(args.target, row_count, args.ignore_index, <const double *>data(wide_w),
+                                    <const double *>data(rows_w))
     args.class_weight = data(w)
     args.row_weight = <const double *>data(rows_w)
     args.visible = NULL
@@ -1373,7 +1423,7 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
         args.outside = <unsigned char *>cnp.PyArray_DATA(outside)
     args.scale = scale
     if losses is None:
-        args.scale = 1 / divisor if how == _MEAN and divisor != 0 else NAN if how == _MEAN else 1
+        args.scale = ratio(1, divisor) if how == _MEAN else 1
     c.job.y = NULL
     if with_grad:
         c.job.op = SL_CROSS_ENTROPY_GRAD
@@ -1403,7 +1453,7 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
     if how == _NONE:
         found = give(narrowed(y) if c.result_type == cnp.NPY_FLOAT else y, None)
     else:
-        found = scalar_of(total_of(y) if how == _SUM else total_of(y) / divisor if divisor != 0 else NAN, c.result_type)
+        found = scalar_of(total_of(y) if how == _SUM else mean_of(y, divisor), c.result_type)
     return (found, give_gradient(&c, grad, grad_out)) if with_grad else found
 
 
@@ -1527,7 +1577,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
         if pos_w is None:
             return None
     job.target, job.weight, job.pos_weight = data(t), data(w), data(pos_w)
-    job.scale = 1 / <double>job.n if how == _MEAN else scale
+    job.scale = ratio(1, job.n) if how == _MEAN else scale
     if with_grad:
         job.op = SL_BINARY_CROSS_ENTROPY_GRAD if is_logits else SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD
         if mode == _AS_GIVEN and grad_out is not None and not is_logits:
@@ -1566,7 +1616,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     if how == _NONE:
         found = give(as_result(&c, loss), None)
     else:
-        found = scalar_of(total_of(sums) / (<double>job.n if how == _MEAN else 1), c.result_type)
+        found = scalar_of(total_of(sums) if how == _SUM else mean_of(sums, job.n), c.result_type)
     return (found, give_gradient(&c, grad, grad_out)) if with_grad else found
 
 
@@ -1583,13 +1633,18 @@ def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
 def total_weight(cnp.ndarray target, int64_t ignore, weight, row_weight):
     """The sum of the (float64) weights of all targets that are not ignored: of their classes and rows, or None."""
     cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(target)
-    return sl_active().total_weight(first, cnp.PyArray_SIZE(target), ignore, <const double *>data(weight),
-                                    <const double *>data(row_weight))
+    return weight_of_all(first, cnp.PyArray_SIZE(target), ignore, <const double *>data(weight),
+                         <const double *>data(row_weight))
 
 
 def total(cnp.ndarray x):
     """The sum of a float64 array, as if in twice the precision."""
     return total_of(x)
+
+
+def mean(cnp.ndarray x, double divisor):
+    """That sum over a number, also where the sum itself overflows."""
+    return mean_of(x, divisor)
 
 
 # ---- the installation -----------------------------------------------------------------------------------------------

@@ -174,7 +174,7 @@ def check_output(path: str, force: bool, inputs: list[str]) -> None:
         raise CommandError(f"{path} is not a regular file")
     for other in inputs:
         if os.path.samefile(path, other):
-            raise CommandError(f"{path} is the same file as the input {other}")
+            raise CommandError(f"{path} is the same file as the input {other}, expected another name")
     if not force:
         raise CommandError(f"{path} exists: --force replaces it")
 

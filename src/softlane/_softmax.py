@@ -356,7 +356,6 @@ def _promoted(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
 
 def _signed(axes: Axes, x: Array, b: Array, mask: Array | None, t: Array | None, log: Array, sign: Array) -> None:
     x, b = x.astype(np.float64), b.astype(np.float64)
-    x = x if t is None else x / t
     hidden = b == 0 if mask is None else (b == 0) | ~mask
     x, b = np.where(hidden, -np.inf, x), np.where(hidden, 0, b)
     top = x.max(axis=axes, keepdims=True, initial=-np.inf)
@@ -364,8 +363,9 @@ def _signed(axes: Axes, x: Array, b: Array, mask: Array | None, t: Array | None,
     top[~np.isfinite(top)] = 0
     most = abs(b).max(axis=axes, keepdims=True, initial=0)
     exponent = np.where(np.isfinite(most) & (most > 2.0**900), np.frexp(most)[1], 0)  # lest the sum overflows
-    e = np.where(infinite & (x < np.inf), 0, np.exp(x - top))
+    distance, top_t = (x - top, top) if t is None else ((x - top) / t, top / t)  # x / t may be infinite
+    e = np.where(infinite & (x < np.inf), 0, np.exp(distance))
     total = np.where(hidden, 0, np.ldexp(b, -exponent) * e).sum(axis=axes, keepdims=True)
-    found = np.log(abs(total)) + (top + exponent * np.log(2))
+    found = np.where(total == 0, -np.inf, np.log(abs(total)) + (top_t + exponent * np.log(2)))
     log[...] = np.where(np.isnan(found), np.nan, found)
     sign[...] = np.where(np.isnan(total), np.nan, np.sign(total))

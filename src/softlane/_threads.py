@@ -11,6 +11,8 @@ from pathlib import Path
 from softlane import _core
 from softlane._validate import integer
 
+MOST = 1024
+
 _origin = ""
 _forked = False
 _has_warned = False
@@ -19,31 +21,35 @@ _has_warned = False
 def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> float | None:
     """CPUs that the cgroup quota allows (v2, else v1), or None where there is no quota."""
     quotas = []
+
+    def add(quota: str, period: str) -> None:
+        used, each = int(quota), int(period)
+        if used > 0 and each > 0:
+            quotas.append(used / each)
+
     try:
-        lines = groups.read_text().splitlines()
+        lines = groups.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = [*line.split(":", 2), "-", "-"][:3]
         if controllers == "":  # v2: the limit of every parent holds too
             folder = root / path.lstrip("/")
             for parent in (folder, *folder.parents):
                 try:
                     quota, period = (parent / "cpu.max").read_text().split()
                     if quota != "max":
-                        quotas.append(int(quota) / int(period))
-                except (OSError, ValueError):
+                        add(quota, period)
+                except (OSError, ValueError, OverflowError):
                     pass
                 if parent == root:
                     break
         elif "cpu" in controllers.split(","):
             for folder in (root / controllers / path.lstrip("/"), root / "cpu" / path.lstrip("/"), root / "cpu"):
                 try:
-                    used, each = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-                except (OSError, ValueError):
+                    add(*((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")))
+                except (OSError, ValueError, OverflowError):
                     continue
-                if used > 0:
-                    quotas.append(used / each)
                 break
     return min(quotas, default=None)
 
@@ -51,8 +57,9 @@ def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc
 def _default() -> tuple[int, str]:
     value = os.environ.get("OMP_NUM_THREADS", "")
     wanted = value.split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted), "OMP_NUM_THREADS"
+    digits = wanted.lstrip("0")
+    if digits.isdecimal():
+        return min(int(digits[:5]), MOST), "OMP_NUM_THREADS"
     if wanted:
         warnings.warn(f"OMP_NUM_THREADS={value!r} is ignored: expected a number of threads from 1 on", stacklevel=2)
     try:
@@ -67,8 +74,8 @@ def _default() -> tuple[int, str]:
 
 def _thread_count(name: str, n: object) -> int:
     count = integer(name, "n", n)
-    if not 1 <= count <= 1024:
-        raise ValueError(f"{name}: n must be between 1 and 1024, got {count}")
+    if not 1 <= count <= MOST:
+        raise ValueError(f"{name}: n must be between 1 and {MOST}, got {count}")
     _warn_without_threads(count)
     return count
 
@@ -221,4 +228,4 @@ def initialise() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_note_fork)
     count, _origin = _default()
-    _core.set_threads(min(count, 1024))
+    _core.set_threads(min(count, MOST))

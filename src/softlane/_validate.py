@@ -112,9 +112,11 @@ def as_array(name: str, x: object, what: str = "x") -> Array:
         raise TypeError(f"{name}: {what} is a masked array; supported are plain arrays: pass {advice}")
     if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):  # NumPy would forget their masks
         x = [as_array(name, part, f"{what}[{i}]") for i, part in enumerate(x)]
-    if type(x).__module__.partition(".")[0] == "dask":
+    graph = getattr(x, "__dask_graph__", None)  # of Dask's collections, and of arrays of xarray that hold one
+    if graph is not None and graph() is not None:
+        library = type(x).__module__.partition(".")[0]
         raise TypeError(
-            f"{name}: {what} is a {type(x).__name__} of Dask, which is not in memory; "
+            f"{name}: {what} is of type {library}.{type(x).__name__}, which Dask has not computed; "
             f"use softlane.dask, or pass {what}.compute()"
         )
     try:

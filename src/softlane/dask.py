@@ -1,11 +1,11 @@
 """softlane over Dask arrays: lazy, block by block, with the class axis in one chunk or in many.
 
 A class axis in one chunk is computed by the functions of softlane themselves, with their bits. Otherwise each chunk is
-summarized (`softlane.stream`), the summaries are merged in a tree, and where the result is like the input a second pass
-over the chunks follows. The class axis is never rechunked or gathered. Every task uses one thread
-(``softlane.num_threads(1)``), since a scheduler runs as many tasks as there are processors.
+summarized (`softlane.stream`), and the summaries are merged in a tree. `softmax` and `log_softmax` then read each chunk
+a second time. The class axis is never rechunked or gathered. Every task uses one thread (``softlane.num_threads(1)``),
+since a scheduler runs as many tasks as there are processors.
 
-Needs Dask: ``pip install softlane[dask]``.
+Needs Dask: ``pip install "softlane[dask]"``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 import softlane
 from softlane._select import TopK
-from softlane._validate import check_reduction, index_type, integer, normalise_axis
+from softlane._validate import check_reduction, given_classes, index_type, integer, normalise_axis, targets_of
 from softlane.stream import RowSummary, empty, summarize
 
 __all__ = ["argmax", "cross_entropy", "entropy", "log_softmax", "logsumexp", "softmax", "take_log_probs", "topk"]
@@ -393,6 +393,16 @@ def _call(function: Callable[..., Any], names: tuple[str, ...], options: dict[st
         return function(x, **dict(zip(names, arrays, strict=True)), **options)
 
 
+def _checked_classes(name: str, n: int, options: dict[str, Any], classes: Any) -> Any:
+    """With the errors of the function for x in memory"""
+    shape = (*classes.shape, n)
+    if name == "cross_entropy":
+        targets_of(name, "logits", classes, shape, classes.ndim, options["ignore_index"])
+    else:
+        given_classes(name, classes, None, shape, classes.ndim, False)
+    return classes
+
+
 def _checked_weights(weight: Any) -> Any:
     if weight.dtype.kind not in "fiub" or not ((weight >= 0) & (weight < np.inf)).all():
         raise ValueError("cross_entropy: sample_weight has other values than finite numbers that are not negative")
@@ -567,6 +577,8 @@ def _of_target(
         block = functools.partial(_target_of_block, function, (given, *names), every)
         y = _blockwise(block, x, target, rows, *pairs, dtype=result, chunks={axis: 1})
         return da.squeeze(y, axis)
+    checked = functools.partial(_checked_classes, name, x.shape[axis], options)
+    target = da.map_blocks(checked, target, dtype=target.dtype, meta=target._meta)
     s = _summaries(x, axis, ("target", *names), numbers, (target, rows, *pairs), asked)
     method = "target_log_prob" if name == "take_log_probs" else name
     return da.squeeze(_blockwise(functools.partial(_result, method, axis, result, options), s, dtype=result), axis)

@@ -34,31 +34,35 @@ _PARTS = {"probs": _core.PART_SOFTMAX, "log_probs": _core.PART_LOG_SOFTMAX}
 
 
 class RowSummary:
-    """What is known of rows after a part of their classes. Made by `summarize` and `empty`.
+    """Statistics of rows of which a part of the classes was seen. Made by `summarize` and `empty`.
 
-    Summaries of different classes of the same rows are merged, in any order and any tree: ``a.merge(b)`` or ``a | b``.
-    The results are those of all classes that were seen. A summary can be pickled, and does not change.
+    Summaries of different classes of the same rows are merged, in any order: ``a.merge(b)`` or ``a | b``. The results
+    are those of all classes that were seen. A summary is immutable and can be pickled.
 
     Attributes
     ----------
     shape : tuple of int
         The shape of the batch: that of the blocks without the class axis.
     dtype : dtype
-        float32 or float64: the dtype of results with one number for each row.
+        float32 or float64: the dtype of results with one number for each row, and of the values of `topk`. Results of
+        `softmax` and `log_softmax` have that of the block, as in the functions.
     nbytes : int
         Bytes of memory: 40 for each row, 40 more with `entropy`, 17 with `target`, 8 with a temperature for each row,
         and 16 for each of the `k` best classes.
 
     Notes
     -----
-    The statistics of a block come from one read of it. Sums of exponentials are kept as integers of fixed-point digits
-    at absolute places, so that merging is commutative and associative in every bit, for rows whose largest
-    ``abs(x / temperature)`` is below 2**30 and for up to 2**22 summaries. Larger logits make merges round, and the last
-    bit of a result may depend on their order. How classes are cut into blocks may change the last bit too.
+    The statistics of a block come from one read of it. Sums of exponentials are stored as fixed-point integers, whose
+    additions are exact. So the order of merges changes no bit of a result, for rows whose largest
+    ``abs(x / temperature)`` is below 2**30 and for up to 2**22 summaries. Larger logits make merges round, and their
+    order may change the last bit. How classes are cut into blocks may always change the last bit.
 
-    Results are within 2 ULP of the exact value, also for rows in which one class has nearly all weight, if all
-    blocks are computed in the dtype of the result. What comes from float32 blocks has the accuracy of float32 in
-    float64 too. Special values are those of `softmax`, `log_softmax`, `logsumexp`, `argmax`, `topk` and `entropy`.
+    Results are within 2 ULP of the exact value, also for rows in which one class has a probability close to 1. If
+    float32 and float64 summaries are merged, the result is float64, but what the float32 blocks add has the accuracy of
+    float32. Special values are those of `softmax`, `log_softmax`, `logsumexp`, `argmax`, `topk` and `entropy`.
+
+    Nothing checks that blocks are of different classes: a block that is merged twice counts twice, and `first_class`
+    has to be right.
 
     Examples
     --------
@@ -295,7 +299,7 @@ class RowSummary:
         -------
         TopK
             Values, and indices of int64, of the shape of the batch with an axis of length `k` at the end. Where fewer
-            classes were seen, indices are -1 and values those of a masked class.
+            than `k` classes were seen, the remaining indices are -1; their values are 0 for "probs", else -inf.
 
         Raises
         ------
@@ -515,7 +519,9 @@ def empty(
     entropy: bool = False,
     temperature: ArrayLike | None = None,
 ) -> RowSummary:
-    """The summary of rows of which no class was seen: merging it changes nothing.
+    """The summary of rows of which no class was seen.
+
+    Merging it with a summary that was made with the same dtype and options changes nothing.
 
     Parameters
     ----------
@@ -567,7 +573,7 @@ def summarize(
     where: ArrayLike | None = None,
     temperature: ArrayLike | None = None,
 ) -> RowSummary:
-    """What is known of rows after one block of their classes.
+    """Statistics of rows, from one block of their classes.
 
     Parameters
     ----------
@@ -613,7 +619,7 @@ def summarize(
     >>> parts = [softlane.stream.summarize(x[:, i : i + 2], first_class=i, target=[3, 0]) for i in (0, 2)]
     >>> whole = parts[0] | parts[1]
     >>> f"{np.exp(whole.cross_entropy()):.6f}"
-    '1.277449'
+    '1.279974'
     >>> whole.softmax(x[:, :2]).round(3)
     array([[0.032, 0.087],
            [0.948, 0.017]])
