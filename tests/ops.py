@@ -233,14 +233,21 @@ def mean_value(exact, dtype, call):
 
 
 def softmax_vjp(exact, dtype, call):
-    """20 eps of the same with every term positive: two sums, which may cancel, a difference and a product."""
+    """2 eps of the result, and what a sum of float64, or of longdouble here, may lose where terms cancel."""
     g, y = np.abs(call["x"]).astype(np.longdouble), call["y"].astype(np.longdouble)
-    return 20 * eps(dtype) * y * (g + (g * y).sum(axis=call["axis"], keepdims=True)) + 4 * tiny(dtype)
+    terms = y * (g + (g * y).sum(axis=call["axis"], keepdims=True))
+    return 2 * eps(dtype) * np.abs(exact) + lost(dtype) * terms + 4 * tiny(dtype)
 
 
 def log_softmax_vjp(exact, dtype, call):
-    g, y = np.abs(call["x"]).astype(np.longdouble), call["y"].astype(np.longdouble)
-    return 20 * eps(dtype) * (g + np.exp(y) * g.sum(axis=call["axis"], keepdims=True)) + 4 * tiny(dtype)
+    """3 eps of the larger one of the terms g and exp(y) * sum(g)"""
+    g, p, axis = call["x"].astype(np.longdouble), np.exp(call["y"].astype(np.longdouble)), call["axis"]
+    term = np.maximum(np.abs(g), p * np.abs(g.sum(axis=axis, keepdims=True)))
+    return 3 * eps(dtype) * term + lost(dtype) * p * np.abs(g).sum(axis=axis, keepdims=True) + 4 * tiny(dtype)
+
+
+def lost(dtype):
+    return 2.0**-60 if dtype == np.float64 else 2.0**-49
 
 
 def drawn_log_prob(exact, dtype, call):

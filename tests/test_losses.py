@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+import operator
 
+import mpmath
 import numpy as np
 import pytest
 import reference
@@ -428,6 +430,40 @@ def test_gradients_from_an_output_with_special_values(name, dtype, form):
     got = np.moveaxis(call(name, g, y, axis), axis, -1)[row][::2]
     given = np.moveaxis(g, axis, -1)[row][::2]
     assert (got == (given if name == "log_softmax_grad" else 0)).all()
+
+
+@floats
+@pytest.mark.parametrize("axis", [0, 1])
+def test_gradients_from_an_output_where_the_sum_cancels(dtype, axis):
+    """float64 sums of 100,000 terms lose hundreds of ULP of what is left; bound: 3 ULP of the larger term."""
+    half = random((20, 50_000), dtype)
+    g = np.concatenate([half, np.dtype(dtype).type(1e-3) - half], axis=1)
+    y = softlane.log_softmax(random(g.shape, dtype) * 6)
+    got = softlane.log_softmax_grad(*(np.ascontiguousarray(a if axis else a.T) for a in (g, y)), axis=axis)
+    got = got if axis else got.T
+    p = softlane.softmax_grad(*(np.ascontiguousarray(a if axis else a.T) for a in (g, np.exp(y))), axis=axis)
+    p = p if axis else p.T
+    exp_y = np.exp(y)
+    with mpmath.workprec(300):
+        exact = [[mpmath.mpf(float(v)) for v in array[0]] for array in (g, exp_y)]
+        total, products = mpmath.fsum(exact[0]), mpmath.fsum(map(operator.mul, *exact))
+        for k in (0, int(y[0].argmax()), -1):
+            a, b = exact[0][k], mpmath.exp(mpmath.mpf(float(y[0, k]))) * total
+            assert abs(float(got[0, k]) - (a - b)) <= 3 * eps(dtype) * max(abs(a), abs(b))
+            right = exact[1][k] * (a - products)
+            assert abs(float(p[0, k]) - right) <= 2 * eps(dtype) * abs(right)
+
+
+def test_a_gradient_from_log_probabilities_of_subnormal_probabilities():
+    """exp(y) is below the smallest normal float32, its product with the sum is not."""
+    for dtype, logs, total in ((np.float32, [-95.0, -101.5, -103.0], 1e6), (np.float64, [-709.0, -735.0, -743.0], 1e18)):
+        y, g = np.array([[*logs, 0.0]], dtype), np.array([[0, 0, 0, total]], dtype)
+        got = softlane.log_softmax_grad(g, y)[0]
+        with mpmath.workprec(300):
+            for log, result in zip(logs, got, strict=False):
+                exact = -mpmath.exp(log) * int(total)
+                assert abs(float(result) - exact) <= 3 * eps(dtype) * abs(exact)
+        assert got[3] == 0
 
 
 @pytest.mark.any_isa

@@ -4,7 +4,7 @@
        softmax:      y (g - sum(g y))
        log_softmax:  g - exp(y) sum(g)
 
-   Sums and products are computed in float64. */
+   Sums are of float64, those for float64 as if in twice the precision. */
 #ifndef SL_VJP_INC
 #define SL_VJP_INC
 #include "math/convert.inc.h"
@@ -32,33 +32,91 @@ struct vjp_block {
     int one_class; /* of neighbouring rows */
 };
 
-/* Adds to the sums of rows, one for each. The sum of a single row is in LANES parts, which do not wait for each other. */
-static void add_vjp_sums(sl_op op, const struct vjp_block *b, double *sum) {
-    const real *gradient = b->gradient, *output = b->output;
-    const ptrdiff_t n = b->n;
-    const int one_class = b->one_class;
-    for (ptrdiff_t i = 0; i < n; i++)
-        sum[one_class ? i : i % LANES] += op == SL_SOFTMAX_VJP ? (double)gradient[i] * output[i] : gradient[i];
-}
+/* The sums of rows: one in each lane, or for a single row LANES parts of its sum, until those are added up. */
+SL_INLINE ptrdiff_t sums_of(const struct vjp_block *b, ptrdiff_t i) { return b->one_class ? i / LANES : 0; }
+SL_INLINE ptrdiff_t vjp_count(const struct vjp_block *b, ptrdiff_t i) { return b->n - i < LANES ? b->n - i : LANES; }
 
-SL_INLINE real only_nan(real x) { return x == x ? x : (real)NAN; } /* the one NaN for any of them */
+SL_INLINE vec load_some(const real *from, ptrdiff_t count) { return count < LANES ? v_load_tail(from, count, 0) : v_load(from); }
 
-static void softmax_vjp_block(const struct vjp_block *b, const double *sum, real *result) {
-    const real *gradient = b->gradient, *output = b->output;
-    for (ptrdiff_t i = 0; i < b->n; i++) result[i] = only_nan((real)(output[i] * (gradient[i] - sum[b->one_class ? i : 0])));
-}
-
-static void log_softmax_vjp_block(const struct vjp_block *b, const double *sum, const struct logistic_params *g, real *result) {
-    const struct exp_constants constants = constants_without_temperature(g->round_magic, g->lower_bound);
+static void add_vjp_sums(sl_op op, const struct vjp_block *b, struct dot_sum *sums) {
     for (ptrdiff_t i = 0; i < b->n; i += LANES) {
-        const ptrdiff_t count = b->n - i < LANES ? b->n - i : LANES;
-        const vec y = v_load_tail(b->output + i, count, 0);
-        vec T, p;
-        exp_parts(1, &y, &constants, &T, &p);
-        real exp_y[LANES]; /* e(y) / e(0) */
-        v_store(exp_y, scale_exp(v_fma(T, p, T), g->inverse.high, g->inverse.low));
-        for (ptrdiff_t j = 0; j < count; j++)
-            result[i + j] = only_nan((real)(b->gradient[i + j] - exp_y[j] * sum[b->one_class ? i + j : 0]));
+        const ptrdiff_t count = vjp_count(b, i);
+        const vec weight = op == SL_SOFTMAX_VJP ? load_some(b->output + i, count) : v_set1(1);
+        dot_add_product(&sums[sums_of(b, i)], load_some(b->gradient + i, count), weight);
+    }
+}
+/* The low part of an infinite sum is NaN. */
+static void finish_vjp_sums(int one_class, struct dot_sum *sums, ptrdiff_t count) {
+    const f64_v zero = f64_set1(0.0);
+    if (!one_class) {
+        double low = 0;
+        const double high = dot_total(sums, &low);
+        for (int h = 0; h < HALVES; h++) {
+            sums->high[h] = f64_set1(high);
+            sums->low[h] = f64_set1(low);
+        }
+    }
+    for (ptrdiff_t i = 0; i < count; i++)
+        for (int h = 0; h < HALVES; h++) {
+            struct dot_sum *s = &sums[i];
+            s->low[h] = f64_select_eq(f64_sub(s->high[h], s->high[h]), zero, s->low[h], zero);
+        }
+}
+
+static void softmax_vjp_block(const struct vjp_block *b, const struct dot_sum *sums, real *result) {
+#if SL_REAL == 64
+    const f64_v zero = f64_set1(0.0);
+#endif
+    for (ptrdiff_t i = 0; i < b->n; i += LANES) {
+        const struct dot_sum *s = &sums[sums_of(b, i)];
+        f64_v g[HALVES], y[HALVES], r[HALVES];
+        to_double(load_some(b->gradient + i, vjp_count(b, i)), g);
+        to_double(load_some(b->output + i, vjp_count(b, i)), y);
+        for (int h = 0; h < HALVES; h++) {
+#if SL_REAL == 32
+            r[h] = f64_mul(y[h], f64_sub(g[h], s->high[h]));
+#else
+            f64_v rest, d = f64_two_sum(g[h], f64_negate(s->high[h]), &rest);
+            rest = f64_select_eq(f64_sub(d, d), zero, f64_sub(rest, s->low[h]), zero);
+            r[h] = f64_fma(y[h], d, f64_mul(y[h], rest));
+#endif
+        }
+        const vec rounded = from_double(r);
+        store_vectors(1, result + i, vjp_count(b, i), &rounded);
+    }
+}
+
+/* exp(y) as p * down, a power of two, so that what is below the smallest normal number keeps its bits; float32 has room in float64. */
+SL_INLINE void exp_of_log_probs(vec y, const struct exp_constants *constants, const struct logistic_params *g, f64_v *p, f64_v *down) {
+    vec T, q;
+    exp_parts(1, &y, constants, &T, &q);
+#if SL_REAL == 32
+    const vec up = v_set1(0x1p24f);
+    const f64_v back = f64_set1(0x1p-24);
+#else
+    const vec far = v_set1(-600.0), up = v_select_lt(y, far, v_set1(0x1p60), v_set1(1));
+    const f64_v back = v_select_lt(y, far, v_set1(0x1p-60), v_set1(1));
+#endif
+    to_double(scale_exp(v_fma(T, q, T), v_mul(g->inverse.high, up), v_mul(g->inverse.low, up)), p);
+    for (int h = 0; h < HALVES; h++) down[h] = back;
+}
+static void log_softmax_vjp_block(const struct vjp_block *b, const struct dot_sum *sums, const struct logistic_params *params,
+                                  real *result) {
+    const struct exp_constants constants = constants_without_temperature(params->round_magic, params->lower_bound);
+    for (ptrdiff_t i = 0; i < b->n; i += LANES) {
+        const struct dot_sum *s = &sums[sums_of(b, i)];
+        f64_v g[HALVES], p[HALVES], down[HALVES], r[HALVES];
+        to_double(load_some(b->gradient + i, vjp_count(b, i)), g);
+        exp_of_log_probs(load_some(b->output + i, vjp_count(b, i)), &constants, params, p, down);
+        for (int h = 0; h < HALVES; h++) {
+            const f64_v minus_p = f64_negate(p[h]);
+            r[h] = f64_fma(minus_p, f64_mul(s->high[h], down[h]), g[h]);
+#if SL_REAL == 64
+            r[h] = f64_fma(minus_p, f64_mul(s->low[h], down[h]), r[h]);
+#endif
+        }
+        const vec rounded = from_double(r);
+        store_vectors(1, result + i, vjp_count(b, i), &rounded);
     }
 }
 
@@ -74,19 +132,21 @@ static void vjp_of_strip(const sl_job *job, struct strip strip, const struct log
     const ptrdiff_t n = job->n, start = start_of_row(job, strip.first);
     const int one_class = job->inner > 1;
     const ptrdiff_t step = one_class ? 1 : SL_BLOCK;
-    double sum[TILE_WIDTH] = {0};
+    struct dot_sum sums[TILE_WIDTH / LANES];
+    const ptrdiff_t used = one_class ? (strip.rows + LANES - 1) / LANES : 1;
+    for (ptrdiff_t i = 0; i < used; i++) sums[i] = dot_zero();
     for (ptrdiff_t k = 0; k < n; k += step) {
         const ptrdiff_t count = one_class ? strip.rows : n - k < step ? n - k : step;
         const struct vjp_block b = load_vjp_block(job, start + k * job->inner, count, s);
-        add_vjp_sums(job->op, &b, sum);
+        add_vjp_sums(job->op, &b, sums);
     }
-    for (int i = 1; !one_class && i < LANES; i++) sum[0] += sum[i];
+    finish_vjp_sums(one_class, sums, used);
     for (ptrdiff_t k = 0; k < n; k += step) {
         const ptrdiff_t at = start + k * job->inner, count = one_class ? strip.rows : n - k < step ? n - k : step;
         const struct vjp_block b = load_vjp_block(job, at, count, s);
         real *result = output_at(job, at, s->gradient);
-        if (job->op == SL_SOFTMAX_VJP) softmax_vjp_block(&b, sum, result);
-        else log_softmax_vjp_block(&b, sum, g, result);
+        if (job->op == SL_SOFTMAX_VJP) softmax_vjp_block(&b, sums, result);
+        else log_softmax_vjp_block(&b, sums, g, result);
         store_converted(job, at, count, result);
     }
 }

@@ -37,7 +37,8 @@ def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[
 
     Notes
     -----
-    The sum is accumulated in float64.
+    float32 and float64 results are within 2 ULP of the exact value. The sum is of float64 for float32, and as if in
+    twice the precision for float64: it adds to the error only if it cancels to less than 2**-25 (2**-50) of its terms.
 
     Examples
     --------
@@ -77,6 +78,9 @@ def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDAr
 
     Notes
     -----
+    float32 and float64 results are within 3 ULP of the larger one of ``abs(grad)`` and ``abs(exp(y) * sum(grad))``,
+    whose difference may cancel. The sum is that of `softmax_grad`.
+
     Where `log_softmax` had masked classes (`where`), their elements of `grad` have to be 0.
 
     Examples
