@@ -456,7 +456,10 @@ def test_gradients_from_an_output_where_the_sum_cancels(dtype, axis):
 
 def test_a_gradient_from_log_probabilities_of_subnormal_probabilities():
     """exp(y) is below the smallest normal float32, its product with the sum is not."""
-    for dtype, logs, total in ((np.float32, [-95.0, -101.5, -103.0], 1e6), (np.float64, [-709.0, -735.0, -743.0], 1e18)):
+    for dtype, logs, total in (
+        (np.float32, [-95.0, -101.5, -103.0], 1e6),
+        (np.float64, [-709.0, -735.0, -743.0], 1e18),
+    ):
         y, g = np.array([[*logs, 0.0]], dtype), np.array([[0, 0, 0, total]], dtype)
         got = softlane.log_softmax_grad(g, y)[0]
         with mpmath.workprec(300):

@@ -452,6 +452,54 @@ def test_masked_arrays_in_a_list_keep_no_secret():
     np.testing.assert_array_equal(softlane.softmax([row.data, [1.0, 2.0]]), softlane.softmax([[1.0, 2.0], [1.0, 2.0]]))
 
 
+class Resizing:
+    """An element of a list whose conversion takes the memory of x away."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __array__(self, dtype=None, copy=None):
+        self.x.resize((1, 1), refcheck=False)
+        return np.array(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword"),
+    [
+        ("cross_entropy", "target"),
+        ("cross_entropy", "weight"),
+        ("cross_entropy", "sample_weight"),
+        ("take_log_probs", "indices"),
+        ("expectation", "values"),
+        ("binary_cross_entropy_with_logits", "weight"),
+    ],
+)
+def test_an_argument_that_takes_the_memory_of_x_away(name, keyword):
+    """No result of memory that is gone: an error, or that of what x is then."""
+    for _ in range(3):
+        x = np.zeros((2000, 200), np.float32)
+        given = {"target": np.zeros(2000, int)} if name == "cross_entropy" else {}
+        if name == "binary_cross_entropy_with_logits":
+            given["target"] = np.zeros(x.shape, np.float32)
+        count = 200 if keyword in ("weight", "values") else 2000
+        given[keyword] = [Resizing(x)] + [0] * (count - 1)
+        with pytest.raises((ValueError, TypeError, RuntimeError, IndexError)):
+            getattr(softlane, name)(x, **given)
+        assert x.shape == (1, 1)
+
+
+def test_a_list_in_itself():
+    endless = []
+    endless.append(endless)
+    for call in (
+        lambda: softlane.softmax(endless),
+        lambda: softlane.cross_entropy(np.zeros((1, 2)), endless),
+        lambda: softlane.expectation(np.zeros((1, 2)), endless),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            call()
+
+
 def test_a_list_of_axes():
     with pytest.raises(TypeError, match=r"axis must be an integer, got .*; several axes are a tuple"):
         softlane.softmax(np.zeros((2, 2)), axis=[0, 1])

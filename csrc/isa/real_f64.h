@@ -54,7 +54,7 @@ typedef f64_table v_table;
 #define CONFIDENT_TERMS 4194304
 #define QUARTER_TINIEST_HIGH 0x1p-1000 /* times 2^-76 */
 #define QUARTER_TINIEST_LOW 0x1p-76
-#define EXACT_INDEX_LIMIT ((ptrdiff_t)1 << 53)
+#define EXACT_INDEX_LIMIT ((int64_t)1 << 53)
 
 /* The bits of F * 2^(j / TABLE_SIZE), less j << (mantissa bits - log2 TABLE_SIZE): the operation pow2 adds the whole k, j included. */
 static const uint64_t exp_table[4] = {

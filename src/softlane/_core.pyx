@@ -427,6 +427,20 @@ cdef cnp.ndarray array_or_list(x):
         return None
 
 
+cdef bint are_numbers(list x, int depth=0) noexcept:
+    """Python's own, also in lists: making an array of them runs no code of the caller."""
+    for item in x:
+        if type(item) is not float and type(item) is not int and type(item) is not bool:
+            if type(item) is not list or depth > 64 or not are_numbers(<list>item, depth + 1):
+                return False
+    return True
+
+
+cdef cnp.ndarray array_or_numbers(x):
+    """The same for arguments beside x, whose memory is known already: code of the caller could resize it."""
+    return None if type(x) is list and not are_numbers(<list>x) else array_or_list(x)
+
+
 cdef inline bint take_axes(call *c, axis) noexcept:
     """One class axis, several that lie together, or all."""
     cdef int overflow = 0
@@ -645,7 +659,7 @@ cdef bint take_temperature(call *c, cnp.ndarray a, temperature) noexcept:
 
 cdef cnp.ndarray take_per_class(call *c, values):
     """A number for each class, of the compute type."""
-    cdef cnp.ndarray a = array_or_list(values)
+    cdef cnp.ndarray a = array_or_numbers(values)
     if a is None or cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_DIM(a, 0) != c.job.n:
         return None
     return as_plain(a, cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT, c.mode)
@@ -661,7 +675,7 @@ cdef cnp.ndarray take_classes(call *c, cnp.ndarray a, given, int64_t ignore, bin
             return None
         index = _numpy.array(given)
     else:
-        index = array_or_list(given)
+        index = array_or_numbers(given)
     if index is None or not cnp.PyArray_ISINTEGER(index):
         return None
     cdef bint may_wrap = cnp.PyTypeNum_ISUNSIGNED(cnp.PyArray_TYPE(index)) and cnp.PyArray_ITEMSIZE(index) == 8
@@ -1286,7 +1300,7 @@ cdef double mean_of(cnp.ndarray a, double divisor) except? -1:
 
 cdef cnp.ndarray take_sample_weight(call *c, cnp.ndarray a, weights, bint is_relative):
     """float64, for each row. is_relative: divided by the largest, lest their sum overflows"""
-    cdef cnp.ndarray w = array_or_list(weights), own
+    cdef cnp.ndarray w = array_or_numbers(weights), own
     cdef const double *given
     cdef double *to
     cdef double most = 0
@@ -1540,7 +1554,7 @@ def elements(int op, x, dtype, out, temperature=None, other=None, int mode=_AS_G
 
 cdef cnp.ndarray take_like_elements(call *c, cnp.ndarray a, b):
     """A number for each element, of the compute type"""
-    cdef cnp.ndarray array = array_or_list(b)
+    cdef cnp.ndarray array = array_or_numbers(b)
     return None if array is None else take_like_x(c, a, array, cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT)
 
 
