@@ -29,12 +29,20 @@ if THREADS not in THREAD_FLAGS["unix"]:
     sys.exit(f"SOFTLANE_THREADS={THREADS!r}: expected pool, openmp or none")
 
 
-def is_clang(compiler):
-    version = subprocess.run([*compiler.compiler, "--version"], capture_output=True, text=True, check=False)
-    return "clang" in version.stdout
+def family_of(compiler):
+    """gcc, clang (under any name), or None, from the macros that the compiler defines"""
+    command = [*compiler.compiler, "-dM", "-E", "-x", "c", os.devnull]
+    try:
+        macros = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:  # there is no compiler: that is said when it is to compile
+        return None
+    if "__clang__" in macros:
+        return "clang"
+    others = "__INTEL_COMPILER", "__NVCOMPILER"
+    return "gcc" if "__GNUC__" in macros and not any(name in macros for name in others) else None
 
 
-def smaller(source, clang):
+def smaller(source, family):
     """Options for what -O3 makes large without making it faster where it matters.
 
     Kernels by Clang are as fast with -O2 and with loops at any address. GCC would compile some functions for each
@@ -49,8 +57,8 @@ def smaller(source, clang):
         return []
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     if is_x86 and "portable" in source:
-        level = ["-Oz", "-fno-inline-functions"] if clang else ["-Os"]
-    elif clang:
+        level = ["-Oz", "-fno-inline-functions"] if family == "clang" else ["-Os"]
+    elif family == "clang":
         level = ["-O2", "-falign-loops=1"]
     else:
         level = ["-fno-ipa-cp-clone", "-fno-split-loops", "-falign-functions=64", "-falign-jumps=1", "-falign-labels=1"]
@@ -64,18 +72,18 @@ class BuildExt(build_ext):
         for extension in self.extensions:
             extension.extra_compile_args = PLAIN_FLAGS[kind] + flags
             extension.extra_link_args = flags if kind == "unix" else []
-        self.compile_in_parallel(is_clang(self.compiler) if kind == "unix" else None)
+        self.compile_in_parallel(family_of(self.compiler) if kind == "unix" else None)
         super().build_extensions()
 
-    def compile_in_parallel(self, clang):
+    def compile_in_parallel(self, family):
         """The sources of one extension, several at a time: setuptools compiles them one after the other."""
         compile_all = self.compiler.compile
 
         def compile_each(sources, *args, **kwargs):
             def compile_one(source):
                 options = dict(kwargs)
-                if clang is not None:
-                    options["extra_postargs"] = kwargs["extra_postargs"] + smaller(source, clang)
+                if family:
+                    options["extra_postargs"] = kwargs["extra_postargs"] + smaller(source, family)
                 return compile_all([source], *args, **options)
 
             with ThreadPoolExecutor(os.cpu_count()) as pool:
