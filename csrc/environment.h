@@ -4,7 +4,15 @@
 #define SL_ENVIRONMENT_H
 #include "softlane.h"
 
-#if defined(SL_X86) && (defined(__x86_64__) || defined(_M_X64))
+/* Nothing that is read from memory or written to it moves across. */
+#if defined(__GNUC__)
+static inline void sl_keep_order(void) { __asm__ volatile("" : : : "memory"); }
+#elif defined(_MSC_VER)
+#include <intrin.h>
+static inline void sl_keep_order(void) { _ReadWriteBarrier(); }
+#endif
+
+#if defined(SL_X86)
 #include <xmmintrin.h>
 typedef unsigned sl_environment;
 enum { SL_MXCSR_DEFAULT = 0x1f80, SL_MXCSR_FLAGS = 0x3f };
@@ -12,9 +20,11 @@ static inline int sl_is_default(sl_environment e) { return (e & ~(unsigned)SL_MX
 static inline sl_environment sl_enter_default(void) {
     const sl_environment before = _mm_getcsr();
     if (!sl_is_default(before)) _mm_setcsr(SL_MXCSR_DEFAULT);
+    sl_keep_order();
     return before;
 }
 static inline void sl_leave_default(sl_environment before) {
+    sl_keep_order();
     if (!sl_is_default(before)) _mm_setcsr(before);
 }
 #elif defined(__aarch64__) && !defined(_MSC_VER)
@@ -24,9 +34,11 @@ static inline sl_environment sl_enter_default(void) {
     sl_environment before;
     __asm__ volatile("mrs %0, fpcr" : "=r"(before));
     if (before) sl_set_fpcr(0);
+    sl_keep_order();
     return before;
 }
 static inline void sl_leave_default(sl_environment before) {
+    sl_keep_order();
     if (before) sl_set_fpcr(before);
 }
 #else
@@ -40,4 +52,20 @@ static inline sl_environment sl_enter_default(void) {
 }
 static inline void sl_leave_default(sl_environment before) { fesetenv(&before); }
 #endif
+
+/* Arithmetic of a single number in that environment: volatile, as compilers take no notice of the environment. */
+static inline double sl_quotient(double a, double b) {
+    const sl_environment before = sl_enter_default();
+    const volatile double numerator = a, denominator = b;
+    const volatile double quotient = numerator / denominator;
+    sl_leave_default(before);
+    return quotient;
+}
+static inline float sl_narrow(double a) {
+    const sl_environment before = sl_enter_default();
+    const volatile double wide = a;
+    const volatile float narrow = (float)wide;
+    sl_leave_default(before);
+    return narrow;
+}
 #endif

@@ -204,12 +204,12 @@ def test_nor_is_an_array_of_xarray_that_holds_one():
 
 
 def test_a_class_that_is_not_there_is_the_same_error_in_any_chunks():
-    for chunks in ((4, 6), (4, 3)):
+    for chunks, index in (((4, 6), 3), ((4, 3), 3), ((2, 6), 1), ((2, 3), 1)):  # within the chunk
         x = da.zeros((4, 6), chunks=chunks)
         for name, what in (("cross_entropy", "target"), ("take_log_probs", "indices")):
             for wrong in (6, -1):
-                y = getattr(sd, name)(x, np.array([0, 1, wrong, 3]))
-                with pytest.raises(IndexError, match=rf"{name}: {what}\[2\] = {wrong} is outside \[0, 6\)"):
+                y = getattr(sd, name)(x, np.array([0, 1, 3, wrong]))
+                with pytest.raises(IndexError, match=rf"{name}: {what}\[{index}\] = {wrong} is outside \[0, 6\)"):
                     y.compute()
 
 

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 from cases import random
+from interpreter import printed
 from ops import OPS
 
 import softlane
@@ -76,21 +77,28 @@ def test_results_do_not_depend_on_it(op, dtype, flushes):
             np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def test_nor_on_that_of_any_thread():
+def compute_with_new_threads():
+    """Prints which results differ. The threads of the pool begin in a thread that flushes subnormal numbers to zero."""
     x = random((400, 1000), np.float32) * np.float32(25)
-    softlane.set_num_threads(1)
-    expected = softlane.softmax(x)
     found = []
 
     def call():
         with changed(flushes=True):
-            softlane.set_num_threads(3)  # whose threads begin now, from this one
-            for _ in range(50):
-                found.append(softlane.softmax(x))
+            softlane.set_num_threads(3)
+            found.extend(softlane.softmax(x) for _ in range(50))
 
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
     found.append(softlane.softmax(x))
-    for y in found:
-        np.testing.assert_array_equal(y, expected)
+    softlane.set_num_threads(1)
+    expected = softlane.softmax(x)
+    print(
+        [i for i, y in enumerate(found) if not np.array_equal(y, expected)], np.count_nonzero(expected) < expected.size
+    )
+
+
+@pytest.mark.any_isa
+def test_nor_on_that_of_the_thread_that_starts_others():
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_environment as t; t.compute_with_new_threads()"
+    assert printed(code) == "[] True"  # some results are 0

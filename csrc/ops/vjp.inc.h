@@ -4,7 +4,7 @@
        softmax:      y (g - sum(g y))
        log_softmax:  g - exp(y) sum(g)
 
-   Sums are of float64, those for float64 as if in twice the precision. */
+   Sums are accumulated in float64; for float64 inputs as pairs. */
 #ifndef SL_VJP_INC
 #define SL_VJP_INC
 #include "math/convert.inc.h"
@@ -45,9 +45,8 @@ static void add_vjp_sums(sl_op op, const struct vjp_block *b, struct dot_sum *su
         dot_add_product(&sums[sums_of(b, i)], load_some(b->gradient + i, count), weight);
     }
 }
-/* The low part of an infinite sum is NaN. */
+/* The parts of the sum of a single row are added up. */
 static void finish_vjp_sums(int one_class, struct dot_sum *sums, ptrdiff_t count) {
-    const f64_v zero = f64_set1(0.0);
     if (!one_class) {
         double low = 0;
         const double high = dot_total(sums, &low);
@@ -56,11 +55,13 @@ static void finish_vjp_sums(int one_class, struct dot_sum *sums, ptrdiff_t count
             sums->low[h] = f64_set1(low);
         }
     }
+#if SL_REAL == 64 /* which reads the low parts: that of an infinite sum may be NaN */
+    const f64_v zero = f64_set1(0.0);
     for (ptrdiff_t i = 0; i < count; i++)
-        for (int h = 0; h < HALVES; h++) {
-            struct dot_sum *s = &sums[i];
-            s->low[h] = f64_select_eq(f64_sub(s->high[h], s->high[h]), zero, s->low[h], zero);
-        }
+        sums[i].low[0] = f64_select_eq(f64_sub(sums[i].high[0], sums[i].high[0]), zero, sums[i].low[0], zero);
+#else
+    (void)count;
+#endif
 }
 
 static void softmax_vjp_block(const struct vjp_block *b, const struct dot_sum *sums, real *result) {

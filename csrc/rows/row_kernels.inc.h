@@ -118,7 +118,8 @@ SL_INLINE struct pair row_exp_sum(const sl_dtype dtype, const int options, const
         max_of_parts = v_max(max, max_of_parts);
         max = v_set1(-INFINITY);
     }
-    if (UNROLL > 2 && i + 2 * LANES <= n) { /* what is left is less than UNROLL vectors, 4 at most */
+    _Static_assert(UNROLL <= 4, "fewer than 4 vectors are left");
+    if (UNROLL > 2 && i + 2 * LANES <= n) {
         row_exp_sum_step(2, dtype, options, &r, i, c, &sum, &max);
         i += 2 * LANES;
     }

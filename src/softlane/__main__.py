@@ -83,11 +83,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     for name in FUNCTIONS:
         _add_function(commands, name)
     options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        (options.parser if options.command else parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command is None:
         parser.print_help(sys.stderr)
         parser.exit(2)
-    if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command != "check" and not options.output.endswith(options.suffix):
         options.parser.error(f"-o {options.output}: expected a name that ends in {options.suffix}")
     return options

@@ -218,14 +218,11 @@ def element_chunks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 def _cut(shape: tuple[int, ...], axis: int, most: int, i: int, whole: list[slice]) -> Iterator[tuple[slice, ...]]:
     size = math.prod(shape[i:])
-    if size > most and i < axis and shape[i] == 1:
-        yield from _cut(shape, axis, most, i + 1, whole)
-        return
     least = 1
     if i == axis and size > most and axis + 1 < len(shape):
         i = max(range(axis + 1, len(shape)), key=lambda k: shape[k])
         least = -(-_WIDE * shape[i] // max(math.prod(shape[axis + 1 :]), 1))
-    if size <= most or i == axis or shape[i] < 2 * least:
+    if size <= most or i == axis or (i > axis and shape[i] < 2 * least):
         yield tuple(whole)
         return
     each = size // shape[i]

@@ -29,6 +29,8 @@ cdef extern from "environment.h" nogil:
         pass
     sl_environment sl_enter_default()
     void sl_leave_default(sl_environment before)
+    double sl_quotient(double a, double b)
+    float sl_narrow(double a)
 
 cdef extern from "softlane.h" nogil:
     ctypedef enum sl_op:
@@ -1251,12 +1253,10 @@ cdef scalar_of(double value, int type_num):
     cdef cnp.ndarray a = <cnp.ndarray>cnp.PyArray_EMPTY(0, NULL, type_num, 0)
     if value != value:
         value = NAN
-    cdef sl_environment before = sl_enter_default()
     if type_num == cnp.NPY_FLOAT:
-        (<float *>cnp.PyArray_DATA(a))[0] = <float>value
+        (<float *>cnp.PyArray_DATA(a))[0] = sl_narrow(value)
     else:
         (<double *>cnp.PyArray_DATA(a))[0] = value
-    sl_leave_default(before)
     return a[()]
 
 
@@ -1275,15 +1275,12 @@ cdef double weight_of_all(const int64_t *target, Py_ssize_t count, int64_t ignor
     return total
 
 
-cdef double ratio(double a, double b) noexcept:
-    cdef sl_environment before = sl_enter_default()
-    cdef double c = a / b if b != 0 else NAN
-    sl_leave_default(before)
-    return c
+cdef inline double ratio(double a, double b) noexcept:
+    return sl_quotient(a, b) if b != 0 else NAN
 
 
 cdef double mean_of(cnp.ndarray a, double divisor) except? -1:
-    """NaN for no rows. A sum that overflows is taken of multiples of 2^64."""
+    """NaN for no rows. A sum of finite numbers that overflows is taken of multiples of 2^64."""
     cdef cnp.ndarray scaled
     cdef const double *x = <const double *>cnp.PyArray_DATA(a)
     cdef double *to
@@ -1313,12 +1310,15 @@ cdef cnp.ndarray take_sample_weight(call *c, cnp.ndarray a, weights, bint is_rel
     given = <const double *>cnp.PyArray_DATA(w)
     own = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(w), cnp.PyArray_DIMS(w), cnp.NPY_DOUBLE, 0)
     to = <double *>cnp.PyArray_DATA(own)
+    cdef sl_environment before = sl_enter_default()
     for i in range(cnp.PyArray_SIZE(w)):
         if not (given[i] >= 0 and isfinite(given[i])):
+            sl_leave_default(before)
             return None
         most = max(most, given[i])
     for i in range(cnp.PyArray_SIZE(w)):
-        to[i] = ratio(given[i], most) if is_relative and most > 0 else given[i]
+        to[i] = given[i] / most if is_relative and most > 0 else given[i]
+    sl_leave_default(before)
     return own
 
 

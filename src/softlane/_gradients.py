@@ -39,6 +39,7 @@ def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[
     -----
     float32 and float64 results are within 2 ULP of the exact value. The sum is of float64 for float32, and as if in
     twice the precision for float64: it adds to the error only if it cancels to less than 2**-25 (2**-50) of its terms.
+    ``grad`` less the sum has to be finite.
 
     Examples
     --------

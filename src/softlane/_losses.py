@@ -367,7 +367,7 @@ def finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) 
     """Losses, of float64 or as their sums, to what the caller gets; rounded once."""
     with np.errstate(all="ignore"):
         if reduction != "none":
-            result = _core.total(losses) if reduction == "sum" else _core.mean(losses, divisor or np.nan)
+            result = _core.total(losses) if reduction == "sum" else _core.mean(losses, divisor)
             losses = np.array(np.nan if np.isnan(result) else result)
         return losses.astype(compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
 

@@ -12,6 +12,7 @@ from softlane._chunks import Axes, apply_to_rows, are_far
 from softlane._rows import Call, Rows, at_the_end, check
 from softlane._validate import (
     Array,
+    as_array,
     check_class_count,
     check_k,
     check_kind,
@@ -446,6 +447,7 @@ def _take(
 ) -> Any:
     """Values or ranks of given classes."""
     name = "rank" if op == _core.RANK else "take_log_probs"
+    indices = as_array(name, indices, "indices")  # before the memory of x is looked at: it may run code of the caller
     call = check(name, x, axis, where, temperature, dtype, is_per_row=True)
     rows, k = call.rows, call.rows.axes[0]
     given = given_classes(name, indices, ignore_index, rows.x.shape, k, call.is_scalar)

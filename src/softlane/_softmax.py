@@ -363,7 +363,10 @@ def _signed(axes: Axes, x: Array, b: Array, mask: Array | None, t: Array | None,
     top[~np.isfinite(top)] = 0
     most = abs(b).max(axis=axes, keepdims=True, initial=0)
     exponent = np.where(np.isfinite(most) & (most > 2.0**900), np.frexp(most)[1], 0)  # lest the sum overflows
-    distance, top_t = (x - top, top) if t is None else ((x - top) / t, top / t)  # x / t may be infinite
+    distance, top_t = x - top, top
+    if t is not None:  # x / t may be infinite, and so may x - top
+        top_t = top / t
+        distance = np.where(np.isfinite(distance), distance / t, x / t - top_t)
     e = np.where(infinite & (x < np.inf), 0, np.exp(distance))
     total = np.where(hidden, 0, np.ldexp(b, -exponent) * e).sum(axis=axes, keepdims=True)
     found = np.where(total == 0, -np.inf, np.log(abs(total)) + (top_t + exponent * np.log(2)))

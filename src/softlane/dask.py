@@ -394,7 +394,7 @@ def _call(function: Callable[..., Any], names: tuple[str, ...], options: dict[st
 
 
 def _checked_classes(name: str, n: int, options: dict[str, Any], classes: Any) -> Any:
-    """With the errors of the function for x in memory"""
+    """With the errors of the function for x in memory, but for the index, which is that within the chunk"""
     shape = (*classes.shape, n)
     if name == "cross_entropy":
         targets_of(name, "logits", classes, shape, classes.ndim, options["ignore_index"])
