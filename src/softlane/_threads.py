@@ -59,7 +59,7 @@ def _default() -> tuple[int, str]:
     wanted = value.split(",")[0].strip()
     digits = wanted.lstrip("0")
     if digits.isdecimal():
-        return min(int(digits[:5]), MOST), "OMP_NUM_THREADS"
+        return int(digits[:5]), "OMP_NUM_THREADS"  # `initialise` knows how many are too many
     if wanted:
         warnings.warn(f"OMP_NUM_THREADS={value!r} is ignored: expected a number of threads from 1 on", stacklevel=2)
     try:
