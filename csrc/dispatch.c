@@ -1,5 +1,6 @@
 /* dispatch.c: choose. Which kernels this processor and its operating system can run. The only place that asks the CPU.
    It knows nothing of what the kernels compute. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "softlane.h"
@@ -49,7 +50,7 @@ extern const sl_isa sl_portable, sl_avx2, sl_avx512, sl_neon;
 
 static const sl_isa *available[4]; /* best first */
 static int count;
-static const sl_isa *active;
+static _Atomic(const sl_isa *) active; /* tests change it */
 
 static void probe(void) {
     if (count) return;

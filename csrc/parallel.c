@@ -1,6 +1,7 @@
 /* parallel.c: cuts a job into chunks and runs them, on several threads where that pays. The only place that knows how a job is cut, and the
    only OpenMP, which a build may choose instead of pool.c. It knows no operation and no layout: the plan of a kernel table says how a job
    can be cut. Which thread runs a chunk, and how large chunks are, never shows in the result. */
+#include <limits.h>
 #include <stdlib.h>
 #ifdef SL_THREADS_OPENMP
 #include <omp.h>
@@ -47,7 +48,16 @@ static void watch_fork(void) {
 #endif
 #endif
 
-const char *sl_thread_engine(void) {
+int sl_most_threads(void) {
+#if defined(SL_THREADS_OPENMP)
+    return omp_get_max_threads(); /* also what omp_set_num_threads has set, for this thread */
+#else
+    return INT_MAX;
+#endif
+}
+
+/* Exported, so that the library can be told from others of its name. */
+SL_EXPORT const char *sl_thread_engine(void) {
 #if defined(SL_THREADS_OPENMP)
     return "openmp";
 #elif defined(SL_THREADS_NONE)
@@ -218,15 +228,21 @@ void sl_run_elementwise(const sl_elementwise_job *job, int threads) {
 
 enum { ROWS_PER_CHUNK = 1024 }; /* of summaries: some 30 us of work, and a multiple of the rows that go together */
 
+struct summaries_cut {
+    const sl_summary_job *job;
+    const sl_isa *isa;
+};
+
 static void run_summaries_chunk(const void *context, ptrdiff_t chunk, int number) {
-    const sl_summary_job *job = context;
+    const struct summaries_cut *c = context;
     const ptrdiff_t first = chunk * ROWS_PER_CHUNK;
     (void)number;
-    sl_active()->summaries(job, first, smaller(first + ROWS_PER_CHUNK, job->rows));
+    c->isa->summaries(c->job, first, smaller(first + ROWS_PER_CHUNK, c->job->rows));
 }
 
 void sl_run_summaries(const sl_summary_job *job, int threads) {
+    const struct summaries_cut c = {job, sl_active()};
     const sl_environment before = sl_enter_default();
-    run_chunks(run_summaries_chunk, job, (job->rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, threads);
+    run_chunks(run_summaries_chunk, &c, (job->rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, threads);
     sl_leave_default(before);
 }

@@ -7,6 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* All other names are hidden. */
+#if defined(_WIN32)
+#define SL_EXPORT __declspec(dllexport)
+#else
+#define SL_EXPORT __attribute__((visibility("default")))
+#endif
+
 typedef enum {
     /* y is like x */
     SL_SOFTMAX,
@@ -180,6 +187,7 @@ typedef struct {
     void *y;                    /* the result, or the gradient; may be x itself, like loss, or output; NULL where losses are all */
     void *loss;                 /* one for each element, of the compute type, or NULL */
     double *sums;               /* of the losses, one for SL_BLOCK elements each, or NULL */
+    double *scaled_sums;        /* with sums, of float64: of the losses times 2^-64, which do not overflow */
     unsigned char *outside;     /* of probabilities, one for SL_BLOCK elements each: is any of them outside [0, 1]? */
     double scale;               /* of the gradient */
     ptrdiff_t n;
@@ -240,8 +248,9 @@ int sl_use_isa(const char *name); /* 0, or -1 where the name is not available */
 int sl_run(const sl_job *job, int threads); /* 0, or -1 where memory ran out; then y has not been written to */
 void sl_run_elementwise(const sl_elementwise_job *job, int threads);
 void sl_run_summaries(const sl_summary_job *job, int threads);
-int sl_may_share(ptrdiff_t elements); /* is a call of this size worth more than one thread? */
-const char *sl_thread_engine(void);   /* "pool", "openmp" or "none": a choice of the build */
+int sl_may_share(ptrdiff_t elements);         /* is a call of this size worth more than one thread? */
+int sl_most_threads(void);                    /* that the settings of OpenMP allow */
+SL_EXPORT const char *sl_thread_engine(void); /* "pool", "openmp" or "none": a choice of the build */
 
 /* pool.c. number: of the thread in this job; 0 is the calling thread, and all are below threads */
 typedef void sl_chunk_fn(const void *job, ptrdiff_t chunk, int number);

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -453,46 +454,83 @@ def test_masked_arrays_in_a_list_keep_no_secret():
 
 
 class Resizing:
-    """An element of a list whose conversion takes the memory of x away."""
+    """An element of a list whose conversion takes the memory of arrays away, or an argument that does."""
 
-    def __init__(self, x):
-        self.x = x
+    def __init__(self, *arrays):
+        self.arrays = arrays
+
+    def resize(self):
+        for a in self.arrays:
+            a.resize((1, 1), refcheck=False)
 
     def __array__(self, dtype=None, copy=None):
-        self.x.resize((1, 1), refcheck=False)
+        self.resize()
         return np.array(0)
 
     def __float__(self):
-        return 0.0
+        self.resize()
+        return 0.5
 
-    def __int__(self):
-        return 0
+    def __index__(self):
+        self.resize()
+        return 1
+
+    __int__ = __index__
+
+    @property
+    def dtype(self):
+        self.resize()
+        return np.dtype(np.int64)
 
 
 @pytest.mark.parametrize(
-    ("name", "keyword", "words"),
+    ("name", "keyword", "first"),
     [
-        ("cross_entropy", "target", "the kernels refuse arguments"),
-        ("cross_entropy", "weight", "target has shape"),
-        ("cross_entropy", "sample_weight", "target has shape"),
-        ("take_log_probs", "indices", None),  # of the one class that is left
-        ("expectation", "values", "values has shape"),
-        ("binary_cross_entropy_with_logits", "weight", "weight has shape"),
+        ("softmax", "temperature", None),
+        ("softmax", "where", None),
+        ("logsumexp", "b", None),
+        ("cross_entropy", "target", None),
+        ("cross_entropy", "weight", "target"),
+        ("cross_entropy", "sample_weight", "target"),
+        ("nll_loss", "weight", "target"),
+        ("take_log_probs", "indices", None),
+        ("rank", "indices", None),
+        ("expectation", "values", None),
+        ("kl_divergence", "y", None),
+        ("softmax_grad", "y", None),
+        ("sigmoid", "temperature", None),
+        ("binary_cross_entropy_with_logits", "weight", "target"),
+        *[("sample", keyword, None) for keyword in ("temperature", "top_k", "top_p", "min_p", "uniform")],
+        ("argmax", "temperature", None),
+        ("topk", "temperature", "k"),
+        ("stream.summarize", "target", None),
     ],
 )
-def test_an_argument_that_takes_the_memory_of_x_away(name, keyword, words):
-    """Memory that is gone is neither read nor written: there is an error, or the result for what x is then."""
+def test_no_array_is_resized_during_a_call(name, keyword, first):
+    """By code of the caller, which runs where an argument is converted. Its memory would be gone while it is used."""
     x = np.zeros((2000, 200), np.float32)
-    given = {"target": np.zeros(2000, int)} if name == "cross_entropy" else {}
-    if name == "binary_cross_entropy_with_logits":
-        given["target"] = np.zeros(x.shape, np.float32)
-    given[keyword] = [Resizing(x)] + [0] * ((200 if keyword in ("weight", "values") else 2000) - 1)
-    if words is None:
-        assert (getattr(softlane, name)(x, **given) == 0).all()
-    else:
-        with pytest.raises((ValueError, RuntimeError), match=words):
-            getattr(softlane, name)(x, **given)
+    other = {"target": np.zeros(2000, int), "k": 2}.get(first)
+    if name.startswith("binary"):
+        other = np.zeros(x.shape, np.float32)
+    given = {} if first is None else {first: other}
+    per_class = keyword in ("weight", "values", "b") and not name.startswith("binary")
+    given[keyword] = [Resizing(x)] + [0] * ((200 if per_class else 2000) - 1)
+    function = softlane.stream.summarize if "." in name else getattr(softlane, name)
+    with pytest.raises((ValueError, TypeError), match="cannot resize an array"):
+        function(x, **given)
+    assert x.shape == (2000, 200)
+    x.resize((1, 1), refcheck=False)  # the call is over
+
+
+@pytest.mark.parametrize("function", [softlane.argmax, softlane.sample, lambda x, **o: softlane.topk(x, 1, **o)])
+def test_an_index_dtype_that_resizes_x(function):
+    """It comes before x is looked at."""
+    x = np.zeros((2000, 200), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, about dtypes by attribute
+        found = function(x, index_dtype=Resizing(x))
     assert x.shape == (1, 1)
+    assert np.asarray(getattr(found, "indices", found)).ravel().tolist() == [0]
 
 
 def test_a_list_in_itself():
@@ -536,13 +574,28 @@ def test_a_mean_whose_sum_is_beyond_the_largest_number(count):
         softlane.cross_entropy_with_grad(x, chosen)[0],
         softlane.nll_loss(x, chosen),
         softlane.stream.summarize(x, target=chosen).cross_entropy(),
+        softlane.binary_cross_entropy_with_logits(x[:, 1], chosen),
+        softlane.binary_cross_entropy_with_logits(np.repeat(x, 2, 0)[::2, 1], chosen),
+        softlane.binary_cross_entropy_with_logits_with_grad(x[:, 1], chosen)[0],
+        softlane.binary_cross_entropy(np.full(count, 0.5), chosen, weight=np.full(count, big)) / np.log(2),
     ):
         np.testing.assert_allclose(loss, big, rtol=1e-15)
     assert softlane.cross_entropy(x, chosen, reduction="sum") == np.inf
+    assert softlane.binary_cross_entropy_with_logits(x[:, 1], chosen, reduction="sum") == np.inf
     x[1, 1] = -np.inf
     assert softlane.cross_entropy(x, chosen) == np.inf
+    assert softlane.binary_cross_entropy_with_logits(x[:, 1], chosen) == np.inf
     x[0] = np.nan
     assert np.isnan(softlane.cross_entropy(x, chosen))
+    assert np.isnan(softlane.binary_cross_entropy_with_logits(x[:, 1], chosen))
+
+
+def test_the_gradient_in_the_place_of_the_logits_does_not_spoil_such_a_mean():
+    x = np.full(10000, 1.7e308)
+    loss, grad = softlane.binary_cross_entropy_with_logits_with_grad(x, np.zeros(x.size), grad_out=x)
+    np.testing.assert_allclose(loss, 1.7e308, rtol=1e-15)
+    assert grad is x
+    np.testing.assert_array_equal(x, 1e-4)
 
 
 def test_weighted_logsumexp_where_a_scaled_logit_is_beyond_the_largest_number():

@@ -17,14 +17,28 @@ SL_INLINE f64_v f64_times_or_zero(f64_v a, f64_v b) {
 
 /* ---- sums of losses ------------------------------------------------------------------------------------------- */
 
-/* The sum of losses: float64 lanes, each an unevaluated pair */
-struct loss_total {
+/* Float64 lanes, each an unevaluated pair */
+struct loss_sum {
     f64_v high, low;
 };
-SL_INLINE void loss_total_add(struct loss_total *t, f64_v x) {
+SL_INLINE void loss_sum_add(struct loss_sum *s, f64_v x) {
     f64_v lost;
-    t->high = f64_two_sum(t->high, x, &lost);
-    t->low = f64_add(t->low, lost);
+    s->high = f64_two_sum(s->high, x, &lost);
+    s->low = f64_add(s->low, lost);
+}
+/* A sum of float64 may overflow where the mean does not: it is that of the losses times 2^-64 then. */
+struct loss_total {
+    struct loss_sum sum, scaled;
+};
+SL_INLINE struct loss_total loss_total_zero(void) {
+    const struct loss_sum zero = {f64_set1(0.0), f64_set1(0.0)};
+    return (struct loss_total){zero, zero};
+}
+SL_INLINE void loss_total_add(struct loss_total *t, f64_v x) {
+    loss_sum_add(&t->sum, x);
+#if SL_REAL == 64
+    loss_sum_add(&t->scaled, f64_mul(x, f64_set1(0x1p-64)));
+#endif
 }
 /* Adds `count` losses of u vectors. */
 SL_INLINE void add_losses(int u, const vec *loss, ptrdiff_t count, struct loss_total *t) {
@@ -44,15 +58,19 @@ SL_INLINE void add_losses(int u, const vec *loss, ptrdiff_t count, struct loss_t
 #endif
     }
 }
-static double loss_total_of_lanes(const struct loss_total *t) {
+static double sum_of_lanes(const struct loss_sum *s) {
     double high[8], low[8], sum = 0, lost = 0;
-    f64_store(high, t->high);
-    f64_store(low, t->low);
+    f64_store(high, s->high);
+    f64_store(low, s->low);
     for (int i = 0; i < 8; i++) {
         sum += high[i];
         lost += low[i];
     }
     return sum - sum == 0 ? sum + lost : sum == sum ? sum : (double)NAN; /* infinity has no low part */
+}
+static void store_loss_total(const struct elementwise_block *b, const struct loss_total *t) {
+    if (b->sum) *b->sum = sum_of_lanes(&t->sum);
+    if (b->scaled_sum) *b->scaled_sum = sum_of_lanes(&t->scaled);
 }
 
 /* ---- of logits ------------------------------------------------------------------------------------------------ */
@@ -118,11 +136,11 @@ SL_INLINE void binary_step(int u, int wants_gradient, int divides, const struct 
 SL_INLINE void binary_loop(int wants_gradient, const struct elementwise_block *block, const struct logistic_params *params) {
     const struct elementwise_block b = *block; /* copies stay in registers */
     const struct logistic_params g = *params;
-    struct loss_total total = {f64_set1(0.0), f64_set1(0.0)};
+    struct loss_total total = loss_total_zero();
     ptrdiff_t i = 0;
     for (; !b.temperature && i + UNROLL * LANES <= b.n; i += UNROLL * LANES) binary_step(UNROLL, wants_gradient, 0, &b, i, &g, &total);
     for (; i < b.n; i += LANES) binary_step(1, wants_gradient, b.temperature != NULL, &b, i, &g, &total);
-    if (b.sum) *b.sum = loss_total_of_lanes(&total);
+    store_loss_total(&b, &total);
 }
 static void binary_cross_entropy_block(const struct elementwise_block *b, const struct logistic_params *g) { binary_loop(0, b, g); }
 static void binary_cross_entropy_grad_block(const struct elementwise_block *b, const struct logistic_params *g) { binary_loop(1, b, g); }
@@ -180,10 +198,10 @@ SL_INLINE int probs_step(const struct elementwise_block *b, ptrdiff_t i, struct 
 }
 static void probs_block(const struct elementwise_block *block) {
     const struct elementwise_block b = *block;
-    struct loss_total total = {f64_set1(0.0), f64_set1(0.0)};
+    struct loss_total total = loss_total_zero();
     int outside = 0;
     for (ptrdiff_t i = 0; i < b.n; i += LANES) outside |= probs_step(&b, i, &total);
-    if (b.sum) *b.sum = loss_total_of_lanes(&total);
+    store_loss_total(&b, &total);
     *b.outside = (unsigned char)outside;
 }
 

@@ -19,6 +19,7 @@ static struct elementwise_block block_of(const sl_elementwise_job *job, const sl
     b.temperature_step = job->temperature_step;
     b.loss = job->loss ? (real *)job->loss + at : NULL;
     b.sum = job->sums ? job->sums + k : NULL;
+    b.scaled_sum = job->sums && job->scaled_sums ? job->scaled_sums + k : NULL;
     b.outside = job->outside ? job->outside + k : NULL;
     if (job->output) {
         const struct source output = {job->x_dtype, 0, job->output, NULL};

@@ -128,6 +128,7 @@ struct elementwise_block {
     ptrdiff_t temperature_step;
     real *y, *loss;
     double *sum;            /* of the losses */
+    double *scaled_sum;     /* of float64: of the losses times 2^-64, or NULL */
     unsigned char *outside; /* is any x outside [0, 1]? */
     real scale;             /* of the gradient */
 };

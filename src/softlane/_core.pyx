@@ -21,6 +21,9 @@ import numpy as _numpy
 
 cnp.import_array()
 
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef int atomic_int  # plain reads and writes are atomic
+
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
@@ -166,6 +169,7 @@ cdef extern from "softlane.h" nogil:
         void *y
         void *loss
         double *sums
+        double *scaled_sums
         unsigned char *outside
         double scale
         Py_ssize_t n
@@ -181,6 +185,7 @@ cdef extern from "softlane.h" nogil:
     void sl_run_elementwise(const sl_elementwise_job *job, int threads)
     void sl_run_summaries(const sl_summary_job *job, int threads)
     int sl_may_share(Py_ssize_t elements)
+    int sl_most_threads()
     const char *sl_thread_engine()
     int sl_isa_count()
     const char *sl_isa_name(int i)
@@ -239,17 +244,22 @@ cdef enum:
     SUMMARY_COST = 64
 
 # How many threads a call may use: for the whole process, and for calls of one context, where it is set.
-cdef int threads = 1
+cdef atomic_int threads = 1
+cdef atomic_int is_set = 0  # by the user: then the settings of OpenMP do not count
 thread_limit = contextvars.PyContextVar_New("softlane.num_threads", NULL)
 
 sl_isa_count()
+
+
+cdef inline int threads_of_process() noexcept:
+    return threads if is_set else min(<int>threads, sl_most_threads())
 
 
 cdef int threads_for(Py_ssize_t elements) except -1:
     if not sl_may_share(elements):
         return 1
     limit = contextvars.get_value_no_default(thread_limit)
-    return threads if limit is None else limit
+    return threads_of_process() if limit is None else limit
 
 
 cdef int execute(const sl_job *job, Py_ssize_t classes=0) except -1:
@@ -283,7 +293,7 @@ cdef inline bint apart(const char *a, const char *b, Py_ssize_t size_a, Py_ssize
     return a + size_a <= b or b + size_b <= a
 
 
-cdef int bfloat16 = -1  # NumPy's number for it, once it has been seen
+cdef atomic_int bfloat16 = -1  # NumPy's number for it, once it has been seen
 cdef object float32_type = _numpy.float32, float64_type = _numpy.float64
 
 
@@ -575,14 +585,22 @@ cdef inline sl_indices indices(array) noexcept:
     return found
 
 
-cdef int index_type_of(index_dtype, Py_ssize_t most, bint signed):
-    """NumPy's number of an integer dtype that holds `most`, and -1 where it has to be signed; -1 for any other."""
-    cdef cnp.dtype d
+cdef cnp.dtype int64 = _numpy.dtype(_numpy.int64)
+
+
+cdef cnp.dtype as_dtype(index_dtype):
+    """None for what is none. This may run code of the caller, so it comes before any memory is looked at."""
     if index_dtype is None:
-        return cnp.NPY_INT64
+        return int64
     try:
-        d = _numpy.dtype(index_dtype)
+        return _numpy.dtype(index_dtype)
     except Exception:
+        return None
+
+
+cdef int index_type_of(cnp.dtype d, Py_ssize_t most, bint signed) noexcept:
+    """NumPy's number of an integer dtype that holds `most`, and -1 where it has to be signed; -1 for any other."""
+    if d is None:
         return -1
     if not cnp.PyTypeNum_ISINTEGER(d.type_num) or d.byteorder not in (c"=", c"|"):
         return -1
@@ -1016,11 +1034,12 @@ def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, b
     cdef call c
     cdef sl_select_args args
     cdef cnp.npy_intp dims[64]
+    cdef cnp.dtype integers = as_dtype(index_dtype)
     cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, False, mode), mask, index, y = None
     cdef int ndim, index_type, overflow = 0
     if a is None or not has_result(&c) or c.job.n >= TOO_MANY_CLASSES and not c.is_wide or not PyLong_CheckExact(k):
         return None
-    index_type = index_type_of(index_dtype, c.job.n - 1, False)
+    index_type = index_type_of(integers, c.job.n - 1, False)
     if axis is not None and not is_one_axis(axis, mode):
         return None
     args.k = PyLong_AsLongAndOverflow(k, &overflow)
@@ -1055,6 +1074,7 @@ def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, wher
     cdef call c
     cdef sl_select_args args
     cdef cnp.npy_intp dims[64]
+    cdef cnp.dtype integers = as_dtype(index_dtype)
     cdef cnp.ndarray a = take_x(&c, op, x, axis, dtype, True, mode), mask, index, y
     cdef int64_t ignored = 0
     cdef int ndim, y_type, overflow = 0
@@ -1075,7 +1095,7 @@ def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, wher
         args.k = 1
     if args.k > 1 and c.job.inner != 1:
         return None
-    y_type = index_type_of(index_dtype, c.job.n - 1, ignore is not None) if is_rank else c.y_type
+    y_type = index_type_of(integers, c.job.n - 1, ignore is not None) if is_rank else c.y_type
     if y_type < 0:
         return None
     if out is not None and not is_out(&c, out, y_type if is_rank else c.result_type, ndim, dims):
@@ -1189,6 +1209,7 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
     cdef call c
     cdef sl_sample_args args
     cdef cnp.npy_intp dims[64]
+    cdef cnp.dtype integers = as_dtype(index_dtype)
     cdef cnp.ndarray a = take_x(&c, SL_SAMPLE, x, axis, dtype, True, mode), mask, index, y = None, numbers
     cdef double p, q
     cdef int64_t k
@@ -1203,7 +1224,7 @@ def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype
         if overflow or args.draws > PY_SSIZE_T_MAX // c.job.outer:
             return None
     args.without_replacement = not replace
-    index_type = index_type_of(index_dtype, c.job.n - 1, False)
+    index_type = index_type_of(integers, c.job.n - 1, False)
     if args.draws < 1 or not replace and args.draws > c.job.n or c.job.inner != 1 or index_type < 0:
         return None
     mask = take_mask(&c, a, where)
@@ -1279,13 +1300,14 @@ cdef inline double ratio(double a, double b) noexcept:
     return sl_quotient(a, b) if b != 0 else NAN
 
 
-cdef double mean_of(cnp.ndarray a, double divisor) except? -1:
-    """NaN for no rows. A sum of finite numbers that overflows is taken of multiples of 2^64."""
-    cdef cnp.ndarray scaled
+cdef double mean_of(cnp.ndarray a, double divisor, cnp.ndarray scaled=None) except? -1:
+    """NaN for no rows. A sum of finite numbers that overflows is taken of multiples of 2^64; scaled: sums of these."""
     cdef const double *x = <const double *>cnp.PyArray_DATA(a)
     cdef double *to
     cdef double total = total_of(a)
     cdef Py_ssize_t i
+    if isinf(total) and scaled is not None:
+        return ldexp(ratio(total_of(scaled), divisor), 64)
     if isinf(total):
         scaled = <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.NPY_DOUBLE, 0)
         to = <double *>cnp.PyArray_DATA(scaled)
@@ -1506,7 +1528,7 @@ cdef void prepare_elements(sl_elementwise_job *job, const call *c, int op) noexc
     job.n = c.job.n
     job.target = job.weight = job.pos_weight = job.output = NULL
     job.y = job.loss = NULL
-    job.sums = NULL
+    job.sums = job.scaled_sums = NULL
     job.outside = NULL
     job.scale = 1
 
@@ -1563,7 +1585,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     """The binary loss, or (loss, gradient); None where an argument is not plain.
 
     In a chunk, whose reduction is None, gradients are multiplied by scale, losses go to `losses` if there are any, and
-    the result is (sums of losses, are there probabilities outside [0, 1]?).
+    the result is (sums of losses, in float64 also of losses times 2^-64, are there probabilities outside [0, 1]?).
     """
     cdef call c
     cdef sl_elementwise_job job
@@ -1571,7 +1593,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     cdef reduction_of how = take_reduction(reduction)
     cdef cnp.npy_intp blocks
     cdef cnp.ndarray a = take_x(&c, op, x, None, dtype, True, mode), t, w = None, pos_w = None, grad = None
-    cdef cnp.ndarray loss = None, sums = None, outside = None, temperatures
+    cdef cnp.ndarray loss = None, sums = None, scaled = None, outside = None, temperatures
     cdef bint is_logits = op == SL_BINARY_CROSS_ENTROPY
     if a is None or mode == _AS_GIVEN and how == _NEITHER:
         return None
@@ -1614,6 +1636,9 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     else:
         sums = <cnp.ndarray>cnp.PyArray_EMPTY(1, &blocks, cnp.NPY_DOUBLE, 0)
         job.sums = <double *>data(sums)
+        if c.is_wide:
+            scaled = <cnp.ndarray>cnp.PyArray_EMPTY(1, &blocks, cnp.NPY_DOUBLE, 0)
+            job.scaled_sums = <double *>data(scaled)
     if not is_logits:
         outside = <cnp.ndarray>cnp.PyArray_ZEROS(1, &blocks, cnp.NPY_BOOL, 0)
         job.outside = <unsigned char *>data(outside)
@@ -1624,13 +1649,13 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
             give_gradient(&c, grad, grad_out)
         if losses is not None:
             give(as_result(&c, loss), losses)
-        return sums, is_outside
+        return sums, scaled, is_outside
     if is_outside:
         return None  # they are named by the Python files
     if how == _NONE:
         found = give(as_result(&c, loss), None)
     else:
-        found = scalar_of(total_of(sums) if how == _SUM else mean_of(sums, job.n), c.result_type)
+        found = scalar_of(total_of(sums) if how == _SUM else mean_of(sums, job.n, scaled), c.result_type)
     return (found, give_gradient(&c, grad, grad_out)) if with_grad else found
 
 
@@ -1656,9 +1681,9 @@ def total(cnp.ndarray x):
     return total_of(x)
 
 
-def mean(cnp.ndarray x, double divisor):
-    """That sum over a number, also where the sum itself overflows."""
-    return mean_of(x, divisor)
+def mean(cnp.ndarray x, double divisor, cnp.ndarray scaled=None):
+    """That sum over a number, also where the sum itself overflows. scaled: what adds up to 2^-64 times the sum."""
+    return mean_of(x, divisor, scaled)
 
 
 # ---- the installation -----------------------------------------------------------------------------------------------
@@ -1666,12 +1691,13 @@ def mean(cnp.ndarray x, double divisor):
 
 def get_threads():
     """Of the process."""
-    return threads
+    return threads_of_process()
 
 
-def set_threads(int n):
-    global threads
+def set_threads(int n, bint by_user=True):
+    global threads, is_set
     threads = n
+    is_set = by_user
 
 
 def thread_engine():

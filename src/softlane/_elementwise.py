@@ -18,6 +18,7 @@ from softlane._validate import (
     broadcast,
     check_reduction,
     compute_dtype,
+    holds_arrays,
     output_dtype,
     real,
     result_dtype,
@@ -407,6 +408,7 @@ def _temperature(name: str, temperature: object, shape: tuple[int, ...], of: str
     return broadcast(name, "temperature", t, shape, of)
 
 
+@holds_arrays
 def _elements(op: int, name: str, x: object, dtype: object, out: object, temperature: object) -> Any:
     """sigmoid and log_sigmoid."""
     a = as_array(name, x)
@@ -418,6 +420,7 @@ def _elements(op: int, name: str, x: object, dtype: object, out: object, tempera
     return y.give()
 
 
+@holds_arrays
 def _sigmoid_vjp(grad: object, y: object, out: object) -> Any:
     name = "sigmoid_grad"
     g, a = as_array(name, grad, "grad"), as_array(name, y, "y")
@@ -434,6 +437,7 @@ def _run(op: int, compute: np.dtype[Any], x: Array, t: Array | None, other: Arra
     apply_to_elements(kernel, (x, t, other), (y,), compute)
 
 
+@holds_arrays
 def _binary(
     name: str,
     what: str,
@@ -466,7 +470,7 @@ def _binary(
     losses = np.empty(a.shape, compute_dtype(wanted)) if reduction == "none" else None
     op = _core.BINARY_CROSS_ENTROPY if what == "logits" else _core.BINARY_CROSS_ENTROPY_OF_PROBS
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
-    parts = [np.empty(0)]
+    sums, scaled = [np.empty(0)], [np.empty(0)]
     outside = False
 
     def kernel(
@@ -486,14 +490,20 @@ def _binary(
         )
         if found is None:
             return None
-        parts.append(np.empty(0) if found[0] is None else found[0])
-        outside = outside or found[1]
+        if losses is None:
+            sums.append(found[0])
+            scaled.append(np.empty(0) if found[1] is None else found[1])
+        outside = outside or found[2]
         return found
 
     apply_to_elements(kernel, (a, *numbers), (None if grad is None else grad.view, losses), compute)
     if outside and grad_out is None:
         _check_probabilities(name, a, native)
-    loss = finish(np.concatenate(parts) if losses is None else losses, reduction, a.size, wanted)
+    if losses is None:
+        of_scaled = np.concatenate(scaled) if compute == np.float64 else None
+        loss = finish(np.concatenate(sums), reduction, a.size, wanted, of_scaled)
+    else:
+        loss = finish(losses, reduction, a.size, wanted)
     return loss, None if grad is None else grad.give()
 
 

@@ -9,7 +9,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core, _rows
 from softlane._rows import Rows, result_for, run, together
-from softlane._validate import as_array, broadcast_shapes, compute_dtype, options, output_dtype, result_dtype
+from softlane._validate import (
+    as_array,
+    broadcast_shapes,
+    compute_dtype,
+    holds_arrays,
+    options,
+    output_dtype,
+    result_dtype,
+)
 
 
 def entropy(
@@ -168,6 +176,7 @@ def kl_divergence(
     return result
 
 
+@holds_arrays
 def _kl_divergence(
     x: object,
     y: object,

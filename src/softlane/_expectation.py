@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from softlane import _core
 from softlane._chunks import Axes, apply_to_rows, for_numpy
 from softlane._rows import check, result_for, run
-from softlane._validate import Array, as_array, class_values, compute_dtype
+from softlane._validate import Array, class_values, compute_dtype, holds_arrays
 
 
 def expectation(
@@ -78,11 +78,11 @@ def expectation(
     return y
 
 
+@holds_arrays
 def _expectation(
     x: object, values: object, axis: object, where: object, temperature: object, dtype: object, out: object
 ) -> Any:
     name = "expectation"
-    values = as_array(name, values, "values")  # before the memory of x is looked at: it may run code of the caller
     call = check(name, x, axis, where, temperature, dtype, is_per_row=True)
     rows, k = call.rows, call.rows.axes[0]
     v = class_values(name, values, () if call.is_scalar else rows.x.shape, k, rows.compute)

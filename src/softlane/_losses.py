@@ -18,6 +18,7 @@ from softlane._validate import (
     class_axis,
     class_weights,
     compute_dtype,
+    holds_arrays,
     integer,
     is_plain,
     label_smoothing_of,
@@ -363,15 +364,16 @@ def _check(name: str, what: str, x: object, target: object, given: _Arguments) -
     return _Call(a, axis, dtype, wanted, t.classes, t.mass, w, t.ignore, reduction, divisor, samples)
 
 
-def finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any]) -> Any:
-    """Losses, of float64 or as their sums, to what the caller gets; rounded once."""
+def finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any], scaled: Array | None = None) -> Any:
+    """Losses, of float64 or as their sums, to what the caller gets; rounded once. scaled: see `_core.mean`."""
     with np.errstate(all="ignore"):
         if reduction != "none":
-            result = _core.total(losses) if reduction == "sum" else _core.mean(losses, divisor)
+            result = _core.total(losses) if reduction == "sum" else _core.mean(losses, divisor, scaled)
             losses = np.array(np.nan if np.isnan(result) else result)
         return losses.astype(compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
 
 
+@holds_arrays
 def _cross_entropy(
     name: str,
     logits: object,
@@ -429,6 +431,7 @@ def _scale_gradient(top: Array, temperature: Array, losses: Array, grad: Array |
 # ---- losses of what is no logit -------------------------------------------------------------------------------------
 
 
+@holds_arrays
 def _nll(op: int, name: str, what: str, x: object, target: object, given: _Arguments) -> Any:
     """-weight * x of the target, or -weight * log(x)."""
     call = _check(name, what, x, target, given)

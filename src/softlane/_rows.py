@@ -17,6 +17,7 @@ from softlane._validate import (
     as_array,
     check_out,
     compute_dtype,
+    holds_arrays,
     is_plain,
     normalise_axis,
     options,
@@ -137,6 +138,7 @@ def result_for(
     return Result(out, y.reshape(view), out)  # type: ignore[arg-type]
 
 
+@holds_arrays
 def call(
     op: int,
     name: str,

@@ -19,6 +19,7 @@ from softlane._validate import (
     check_size,
     generators,
     given_uniform,
+    holds_arrays,
     index_type,
     per_row,
     row_parameter,
@@ -164,6 +165,7 @@ def sample(
     )  # fmt: skip
 
 
+@holds_arrays
 def _sample(
     x: object,
     axis: object,

@@ -12,11 +12,11 @@ from softlane._chunks import Axes, apply_to_rows, are_far
 from softlane._rows import Call, Rows, at_the_end, check
 from softlane._validate import (
     Array,
-    as_array,
     check_class_count,
     check_k,
     check_kind,
     given_classes,
+    holds_arrays,
     index_type,
 )
 
@@ -337,6 +337,7 @@ def rank(
 # ---- arguments of any layout and dtype ------------------------------------------------------------------------------
 
 
+@holds_arrays
 def _argmax(
     x: object,
     axis: object,
@@ -355,6 +356,7 @@ def _argmax(
     return call.give(index, index.dtype, has_axis), None if y is None else call.give(y, call.dtype, has_axis)
 
 
+@holds_arrays
 def _topk(
     x: object,
     k: object,
@@ -434,6 +436,7 @@ def _logits_of(rows: Rows, index: Array, dtype: np.dtype[Any]) -> Array:
     return y
 
 
+@holds_arrays
 def _take(
     op: int,
     x: object,
@@ -447,7 +450,6 @@ def _take(
 ) -> Any:
     """Values or ranks of given classes."""
     name = "rank" if op == _core.RANK else "take_log_probs"
-    indices = as_array(name, indices, "indices")  # before the memory of x is looked at: it may run code of the caller
     call = check(name, x, axis, where, temperature, dtype, is_per_row=True)
     rows, k = call.rows, call.rows.axes[0]
     given = given_classes(name, indices, ignore_index, rows.x.shape, k, call.is_scalar)

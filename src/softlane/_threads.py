@@ -95,8 +95,9 @@ def get_num_threads() -> int:
     -------
     int
         In a block of `num_threads` its number, else that of the process. At import that is the first number in
-        ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow. It is 1 where there can be no more: in
-        a build without threads, and in a child of `fork` of a build with OpenMP.
+        ``OMP_NUM_THREADS``, else what CPU affinity and the cgroup quota allow. In a build with OpenMP it is not more
+        than OpenMP's own setting, which `threadpoolctl` changes, unless `set_num_threads` was called. It is 1 where
+        there can be no more: in a build without threads, and in a child of `fork` of a build with OpenMP.
 
     Examples
     --------
@@ -228,4 +229,4 @@ def initialise() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_note_fork)
     count, _origin = _default()
-    _core.set_threads(min(count, MOST))
+    _core.set_threads(min(count, MOST), by_user=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import operator
 import sys
-from typing import Any, NamedTuple
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.exceptions import AxisError
@@ -97,6 +100,36 @@ def output_dtype(name: str, dtype: object, default: np.dtype[Any]) -> np.dtype[A
     if found is not None and (is_bfloat16(found) or found in _FLOATS):
         return found  # type: ignore[no-any-return]
     raise TypeError(f"{name}: dtype is {dtype!r}, expected a NumPy dtype: float32, float64, float16 or bfloat16")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def holds_arrays(function: Callable[P, R]) -> Callable[P, R]:
+    """NumPy refuses to resize the arrays among the arguments until the function returns.
+
+    Code of the caller, which runs where other arguments are converted, could do so. An array with a weak reference is
+    not resized, even without refcheck.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        held = [weakref.ref(a) for a in _arrays((*args, *kwargs.values()))]
+        try:
+            return function(*args, **kwargs)
+        finally:
+            held.clear()
+
+    return wrapped
+
+
+def _arrays(arguments: tuple[object, ...]) -> Iterator[Array]:
+    for a in arguments:
+        if isinstance(a, np.ndarray):
+            yield a
+        elif isinstance(a, tuple):
+            yield from _arrays(a)
 
 
 def as_array(name: str, x: object, what: str = "x") -> Array:

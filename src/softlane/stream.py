@@ -22,6 +22,7 @@ from softlane._validate import (
     class_axis,
     compute_dtype,
     element,
+    holds_arrays,
     integer,
     options,
     output_dtype,
@@ -562,6 +563,7 @@ def empty(
     return s
 
 
+@holds_arrays
 def summarize(
     x_block: ArrayLike,
     axis: int = -1,
