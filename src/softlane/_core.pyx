@@ -307,6 +307,17 @@ cdef inline bint is_in_range(double t, bint is_wide) noexcept:
     return t * limit >= 1 and t <= limit
 
 
+cdef class DefaultEnvironment:
+    """A block in the default floating-point environment, for what NumPy computes. The thread's own is back after it."""
+    cdef sl_environment before
+
+    def __enter__(self):
+        self.before = sl_enter_default()
+
+    def __exit__(self, *error):
+        sl_leave_default(self.before)
+
+
 # ---- arguments ------------------------------------------------------------------------------------------------------
 # Public functions try `rows`, `topk`, ... first, with their arguments as they came (AS_GIVEN). Where these are plain
 # the result comes back. None says that nothing was written, and that the Python files have to check, convert or cut

@@ -18,8 +18,8 @@ from softlane._validate import (
     broadcast,
     check_reduction,
     compute_dtype,
-    holds_arrays,
     output_dtype,
+    protected,
     real,
     result_dtype,
     same_dtype,
@@ -408,7 +408,7 @@ def _temperature(name: str, temperature: object, shape: tuple[int, ...], of: str
     return broadcast(name, "temperature", t, shape, of)
 
 
-@holds_arrays
+@protected
 def _elements(op: int, name: str, x: object, dtype: object, out: object, temperature: object) -> Any:
     """sigmoid and log_sigmoid."""
     a = as_array(name, x)
@@ -420,7 +420,7 @@ def _elements(op: int, name: str, x: object, dtype: object, out: object, tempera
     return y.give()
 
 
-@holds_arrays
+@protected
 def _sigmoid_vjp(grad: object, y: object, out: object) -> Any:
     name = "sigmoid_grad"
     g, a = as_array(name, grad, "grad"), as_array(name, y, "y")
@@ -437,7 +437,7 @@ def _run(op: int, compute: np.dtype[Any], x: Array, t: Array | None, other: Arra
     apply_to_elements(kernel, (x, t, other), (y,), compute)
 
 
-@holds_arrays
+@protected
 def _binary(
     name: str,
     what: str,

@@ -13,9 +13,9 @@ from softlane._validate import (
     as_array,
     broadcast_shapes,
     compute_dtype,
-    holds_arrays,
     options,
     output_dtype,
+    protected,
     result_dtype,
 )
 
@@ -176,7 +176,7 @@ def kl_divergence(
     return result
 
 
-@holds_arrays
+@protected
 def _kl_divergence(
     x: object,
     y: object,

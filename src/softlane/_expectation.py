@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from softlane import _core
 from softlane._chunks import Axes, apply_to_rows, for_numpy
 from softlane._rows import check, result_for, run
-from softlane._validate import Array, class_values, compute_dtype, holds_arrays
+from softlane._validate import Array, class_values, compute_dtype, protected
 
 
 def expectation(
@@ -78,7 +78,7 @@ def expectation(
     return y
 
 
-@holds_arrays
+@protected
 def _expectation(
     x: object, values: object, axis: object, where: object, temperature: object, dtype: object, out: object
 ) -> Any:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from softlane import _core, _rows
 from softlane._rows import Rows, result_for, run
-from softlane._validate import as_array, compute_dtype, holds_arrays, normalise_axis, same_dtype
+from softlane._validate import as_array, compute_dtype, normalise_axis, protected, same_dtype
 
 
 def softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDArray[Any] | None = None) -> Any:
@@ -96,7 +96,7 @@ def log_softmax_grad(grad: ArrayLike, y: ArrayLike, axis: int = -1, *, out: NDAr
     return result
 
 
-@holds_arrays
+@protected
 def _vjp(op: int, name: str, grad: object, y: object, axis: object, out: object) -> Any:
     g, a = as_array(name, grad, "grad"), as_array(name, y, "y")
     dtype = same_dtype(name, g, a)

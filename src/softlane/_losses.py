@@ -18,12 +18,12 @@ from softlane._validate import (
     class_axis,
     class_weights,
     compute_dtype,
-    holds_arrays,
     integer,
     is_plain,
     label_smoothing_of,
     options,
     output_dtype,
+    protected,
     result_dtype,
     sample_weights,
     targets_of,
@@ -373,7 +373,7 @@ def finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any], 
         return losses.astype(compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
 
 
-@holds_arrays
+@protected
 def _cross_entropy(
     name: str,
     logits: object,
@@ -431,7 +431,7 @@ def _scale_gradient(top: Array, temperature: Array, losses: Array, grad: Array |
 # ---- losses of what is no logit -------------------------------------------------------------------------------------
 
 
-@holds_arrays
+@protected
 def _nll(op: int, name: str, what: str, x: object, target: object, given: _Arguments) -> Any:
     """-weight * x of the target, or -weight * log(x)."""
     call = _check(name, what, x, target, given)

@@ -17,12 +17,12 @@ from softlane._validate import (
     as_array,
     check_out,
     compute_dtype,
-    holds_arrays,
     is_plain,
     normalise_axis,
     options,
     output_dtype,
     overlaps,
+    protected,
     result_dtype,
 )
 
@@ -138,7 +138,7 @@ def result_for(
     return Result(out, y.reshape(view), out)  # type: ignore[arg-type]
 
 
-@holds_arrays
+@protected
 def call(
     op: int,
     name: str,

@@ -19,9 +19,9 @@ from softlane._validate import (
     check_size,
     generators,
     given_uniform,
-    holds_arrays,
     index_type,
     per_row,
+    protected,
     row_parameter,
     without_zeros,
 )
@@ -165,7 +165,7 @@ def sample(
     )  # fmt: skip
 
 
-@holds_arrays
+@protected
 def _sample(
     x: object,
     axis: object,

@@ -16,8 +16,8 @@ from softlane._validate import (
     check_k,
     check_kind,
     given_classes,
-    holds_arrays,
     index_type,
+    protected,
 )
 
 _TOPK = {"probs": _core.TOPK_PROBS, "log_probs": _core.TOPK_LOG_PROBS, "logits": _core.TOPK}
@@ -337,7 +337,7 @@ def rank(
 # ---- arguments of any layout and dtype ------------------------------------------------------------------------------
 
 
-@holds_arrays
+@protected
 def _argmax(
     x: object,
     axis: object,
@@ -356,7 +356,7 @@ def _argmax(
     return call.give(index, index.dtype, has_axis), None if y is None else call.give(y, call.dtype, has_axis)
 
 
-@holds_arrays
+@protected
 def _topk(
     x: object,
     k: object,
@@ -436,7 +436,7 @@ def _logits_of(rows: Rows, index: Array, dtype: np.dtype[Any]) -> Array:
     return y
 
 
-@holds_arrays
+@protected
 def _take(
     op: int,
     x: object,

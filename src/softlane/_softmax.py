@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from softlane import _core, _rows
 from softlane._chunks import Axes, apply, for_numpy
 from softlane._rows import Rows, result_for, together
-from softlane._validate import Array, as_array, broadcast_shapes, holds_arrays, options, output_dtype, result_dtype
+from softlane._validate import Array, as_array, broadcast_shapes, options, output_dtype, protected, result_dtype
 
 
 def softmax(
@@ -314,7 +314,7 @@ def logsumexp(
 # ---- logsumexp with coefficients ------------------------------------------------------------------------------------
 
 
-@holds_arrays
+@protected
 def _weighted(
     x: object,
     axis: object,

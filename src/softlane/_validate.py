@@ -106,20 +106,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def holds_arrays(function: Callable[P, R]) -> Callable[P, R]:
-    """NumPy refuses to resize the arrays among the arguments until the function returns.
+def protected(function: Callable[P, R]) -> Callable[P, R]:
+    """Keeps what the caller's thread and code could change from a call that runs Python code.
 
-    Code of the caller, which runs where other arguments are converted, could do so. An array with a weak reference is
-    not resized, even without refcheck.
+    NumPy computes in the default floating-point environment, as kernels do. It refuses to resize the arrays among the
+    arguments, as code of the caller could do where other arguments are converted: an array with a weak reference is not
+    resized, even without refcheck.
     """
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         held = [weakref.ref(a) for a in _arrays((*args, *kwargs.values()))]
-        try:
-            return function(*args, **kwargs)
-        finally:
-            held.clear()
+        with _core.DefaultEnvironment():
+            result = function(*args, **kwargs)
+        held.clear()
+        return result
 
     return wrapped
 

@@ -22,10 +22,10 @@ from softlane._validate import (
     class_axis,
     compute_dtype,
     element,
-    holds_arrays,
     integer,
     options,
     output_dtype,
+    protected,
     result_dtype,
 )
 
@@ -126,6 +126,7 @@ class RowSummary:
             if a.dtype != dtype or a.shape != shape:
                 raise ValueError("RowSummary: the state is of another version of softlane, or of another machine")
 
+    @protected
     def merge(self, other: RowSummary) -> RowSummary:
         """The summary of the classes of both.
 
@@ -201,6 +202,7 @@ class RowSummary:
         with np.errstate(all="ignore"):
             return a.astype(self.dtype, copy=False)[()]
 
+    @protected
     def logsumexp(self) -> Any:
         """The logarithm of the sum of ``exp(x / temperature)`` of each row.
 
@@ -211,6 +213,7 @@ class RowSummary:
         """
         return self._give(self._finished()["logsumexp"])
 
+    @protected
     def entropy(self) -> Any:
         """The entropy of the softmax of each row, in nats.
 
@@ -228,6 +231,7 @@ class RowSummary:
             raise ValueError("entropy: the summaries were made without it, expected summarize(..., entropy=True)")
         return self._give(self._finished(True)["entropy"])
 
+    @protected
     def target_log_prob(self) -> Any:
         """The log-probability of the target of each row.
 
@@ -245,6 +249,7 @@ class RowSummary:
         assert self._target is not None
         return self._give(np.where(self._target[2] == 2, -np.inf, log_prob))
 
+    @protected
     def cross_entropy(self, reduction: str = "mean", *, ignore_index: int = -100) -> Any:
         """The loss ``-log(softmax(x)[target])``, in nats.
 
@@ -288,6 +293,7 @@ class RowSummary:
             log_prob: Array = np.where(ignored, 0, distance - found["log_sum"])
         return log_prob
 
+    @protected
     def topk(self, *, kind: str = "probs") -> TopK:
         """The `k` classes with the largest logits, best first, and their probabilities.
 
@@ -323,6 +329,7 @@ class RowSummary:
             x = logits.astype(self.dtype)
         return TopK(self._of_block(_PARTS[kind], "topk", x, key < _core.MASKED_CLASS, self.dtype, None, -1), index)
 
+    @protected
     def argmax(self, *, return_probs: bool = False) -> Any:
         """The class with the largest logit of each row.
 
@@ -346,6 +353,7 @@ class RowSummary:
         values, index = self.topk(kind="probs" if return_probs else "logits")
         return (index[..., 0][()], values[..., 0][()]) if return_probs else index[..., 0][()]
 
+    @protected
     def softmax(
         self,
         x_block: ArrayLike,
@@ -379,6 +387,7 @@ class RowSummary:
         """
         return self._of_block(_core.PART_SOFTMAX, "softmax", x_block, where, dtype, out)
 
+    @protected
     def log_softmax(
         self,
         x_block: ArrayLike,
@@ -563,7 +572,7 @@ def empty(
     return s
 
 
-@holds_arrays
+@protected
 def summarize(
     x_block: ArrayLike,
     axis: int = -1,
