@@ -24,7 +24,7 @@ TSAN_SECONDS ?= 20
 CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py \
 	tests/test_stream.py
 
-.PHONY: help demo test test-cluster test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test test-load test-cluster test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make test    install with the test extras and run the test suite"
 	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
 	@echo "make test-cluster  softlane.dask on two worker processes, one of which is killed"
+	@echo "make test-load  the default number of threads beside other processes, as ratios of times: on a quiet machine"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
 	@echo "make docs    build the documentation site in build/docs, with warnings as errors"
@@ -103,6 +104,10 @@ test-peers: .venv-peers/peers
 # softlane.dask on worker processes: more data than they have memory, and one that is killed
 test-cluster: .venv/test
 	SOFTLANE_CLUSTER=1 .venv/bin/python -m pytest -q tests/test_dask_cluster.py
+
+# Times: nothing else should run
+test-load: .venv/test
+	SOFTLANE_LOAD=1 .venv/bin/python -m pytest -q tests/test_load.py
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s

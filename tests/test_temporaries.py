@@ -143,6 +143,37 @@ def test_the_kernels_own_memory_is_small(shape, dtype):
     assert float(printed(RESIDENT.format(shape=shape, dtype=dtype))) < 0.15 + rows
 
 
+HUGE_ROW = """
+import resource, sys
+import numpy as np
+import softlane
+unit = 1 if sys.platform == "darwin" else 1024
+x, target = np.ones((1, 1 << 26), {dtype!r}), np.zeros(1, int)
+calls = {{
+    "cross_entropy": lambda x: softlane.cross_entropy(x, target),
+    "label smoothing": lambda x: softlane.cross_entropy(x, target, label_smoothing=0.1),
+    "take_log_probs": lambda x: softlane.take_log_probs(x, target),
+    "entropy": softlane.entropy,
+    "logsumexp": softlane.logsumexp,
+}}
+calls[{name!r}](x[:, :100])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+y = calls[{name!r}](x)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before) / x.size, float(np.squeeze(y)))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bool"])
+@pytest.mark.parametrize("name", ["cross_entropy", "label smoothing", "take_log_probs", "entropy", "logsumexp"])
+def test_one_huge_row_of_small_numbers_is_read_as_it_is(name, dtype):
+    """A copy would have a byte for each class at least."""
+    bytes_per_class, y = map(float, printed(HUGE_ROW.format(name=name, dtype=dtype)).split())
+    assert bytes_per_class < 0.25
+    sign, one = (-1 if name == "take_log_probs" else 1), name == "logsumexp"
+    assert y == pytest.approx(sign * 26 * np.log(2) + one, rel=1e-3)
+
+
 def test_results_that_are_narrower_than_the_logits():
     x = random((4000, 500), np.float64)
     for dtype in (np.float32, np.float16):

@@ -139,8 +139,9 @@ SL_INLINE ptrdiff_t elements_in_step(int u, const struct elementwise_block *b, p
 SL_INLINE void prefetch_vectors(int u, const real *at) {
     for (int i = 0; i < u; i++) sl_prefetch((const char *)(at + i * LANES) + PREFETCH_DISTANCE);
 }
+SL_INLINE vec load_some(const real *from, ptrdiff_t count) { return count < LANES ? v_load_tail(from, count, 0) : v_load(from); }
 SL_INLINE void load_vectors(int u, const real *from, ptrdiff_t count, vec *v) {
-    for (int i = 0; i < u; i++) v[i] = count < LANES ? v_load_tail(from, count, 0) : v_load(from + i * LANES);
+    for (int i = 0; i < u; i++) v[i] = load_some(from + i * LANES, count);
 }
 /* Element i and those that follow it of weights; all are 1 where there are none. */
 SL_INLINE void load_weights(int u, const real *weights, ptrdiff_t at, ptrdiff_t count, vec *v) {

@@ -36,8 +36,6 @@ struct vjp_block {
 SL_INLINE ptrdiff_t sums_of(const struct vjp_block *b, ptrdiff_t i) { return b->one_class ? i / LANES : 0; }
 SL_INLINE ptrdiff_t vjp_count(const struct vjp_block *b, ptrdiff_t i) { return b->n - i < LANES ? b->n - i : LANES; }
 
-SL_INLINE vec load_some(const real *from, ptrdiff_t count) { return count < LANES ? v_load_tail(from, count, 0) : v_load(from); }
-
 static void add_vjp_sums(sl_op op, const struct vjp_block *b, struct dot_sum *sums) {
     for (ptrdiff_t i = 0; i < b->n; i += LANES) {
         const ptrdiff_t count = vjp_count(b, i);
