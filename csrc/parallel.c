@@ -67,8 +67,9 @@ SL_EXPORT const char *sl_thread_engine(void) {
 #endif
 }
 
-/* Runs each chunk once, on at most so many threads; all are done on return. The calling thread is in the default environment, and so are
-   those of the pool. Threads of OpenMP are shared with other libraries: each chunk enters it and leaves it. */
+/* Runs each chunk once, on at most so many threads; all are done on return. The calling thread is in the default environment. So are those
+   of the pool, which begin with that of the thread that starts them. Threads of OpenMP are shared with other libraries: each chunk enters
+   it and leaves it. */
 static void run_chunks(sl_chunk_fn *run, const void *job, ptrdiff_t chunks, int threads) {
 #if defined(SL_THREADS_OPENMP)
     watch_fork();

@@ -6,7 +6,6 @@
    for a worker only if that holds a chunk, never for one that has not begun; and no job takes the place of one that a worker still reads.
    The ticket needs no number of the job: a late worker that changes it has won a chunk of the job that is there now. */
 #define _GNU_SOURCE /* syscall */
-#include "environment.h"
 #include "softlane.h"
 #if !defined(SL_THREADS_OPENMP) && !defined(SL_THREADS_NONE)
 #include <stdatomic.h>
@@ -124,7 +123,6 @@ static void run_from(int chunk, int number) {
 }
 
 static void work(void) {
-    sl_enter_default(); /* a thread begins with that of the one that starts it */
     for (;;) {
         const uint32_t seen = atomic_load(&published); /* before stops, which at_exit sets first: so it is seen, or the number changes */
         uint64_t won;

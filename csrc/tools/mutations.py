@@ -708,14 +708,6 @@ MUTATIONS = [
         "test_environment.py::test_results_do_not_depend_on_it",
     ),
     Mutation(
-        "environment_of_threads",
-        "Threads of the pool have the floating-point environment of the thread that started them.",
-        "pool.c",
-        "sl_enter_default(); /* a thread",
-        "if (!MUTANT) sl_enter_default(); /* a thread",
-        "test_environment.py::test_nor_on_that_of_the_thread_that_starts_others",
-    ),
-    Mutation(
         "vjp_low_sum",
         "The gradient of log_softmax in float64 drops the low part of the sum of the gradients.",
         "ops/vjp.inc.h",
