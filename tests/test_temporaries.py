@@ -97,6 +97,16 @@ def test_all_other_arrays_and_options_are_copied_chunk_by_chunk(op):
             assert_below(size_of(results[:-1]) + allowed, peak, op, given, axis, **options, out=out, note=f"out {i}")
 
 
+@pytest.mark.parametrize("op", [op for op in OPS if not op.copies and op.out], ids=str)
+def test_other_layouts_are_overwritten_chunk_by_chunk(op):
+    for shape, axis, view in in_turn(op, 0, STRANGE):
+        given = op.given(view(random(shape, np.float32)), axis)
+        results = op(given, axis)
+        if op.may_overwrite(given[0], results[-1]):
+            allowed = size_of(results[:-1]) + CHUNKS + beside(op, given[0], axis)
+            assert_below(allowed, peak, op, given, axis, out=given[0], note=f"{shape} {axis}")
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(("shape", "axis"), [((4, 1 << 20), 1), ((2, 2, 2, 1 << 19), 3), ((16, 1 << 19), 1)], ids=str)
 def test_huge_rows_of_another_layout_are_copied_one_at_a_time(function, shape, axis):

@@ -265,7 +265,8 @@ def is_plain(a: Array) -> bool:
 
 def overlaps(a: Array, out: Array) -> bool:
     """Does `out` share memory with `a`, other than element by element?"""
-    same = a.dtype == out.dtype and is_plain(a) and is_plain(out) and _address(a) == _address(out)
+    is_laid_out_as_a = (is_plain(a) and is_plain(out)) or (a.shape == out.shape and a.strides == out.strides)
+    same = a.dtype == out.dtype and is_laid_out_as_a and _address(a) == _address(out)
     return not same and bool(np.may_share_memory(a, out))
 
 
