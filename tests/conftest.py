@@ -18,9 +18,7 @@ def pytest_collection_modifyitems(items):
     for marker, variable in (("stress", "SOFTLANE_STRESS"), ("cluster", "SOFTLANE_CLUSTER"), ("load", "SOFTLANE_LOAD")):
         for item in items if os.environ.get(variable) != "1" else []:
             if item.get_closest_marker(marker):
-                item.add_marker(
-                    pytest.mark.skip(reason=f"set {variable}=1: it takes minutes")
-                )
+                item.add_marker(pytest.mark.skip(reason=f"set {variable}=1: it takes minutes"))
 
 
 @pytest.hookimpl(trylast=True)  # the path varies fastest, so that a cached reference serves all of them

@@ -17,27 +17,18 @@ SL_INLINE f64_v f64_times_or_zero(f64_v a, f64_v b) {
 
 /* ---- sums of losses ------------------------------------------------------------------------------------------- */
 
-/* Float64 lanes, each an unevaluated pair */
-struct loss_sum {
-    f64_v high, low;
-};
-SL_INLINE void loss_sum_add(struct loss_sum *s, f64_v x) {
-    f64_v lost;
-    s->high = f64_two_sum(s->high, x, &lost);
-    s->low = f64_add(s->low, lost);
-}
-/* A sum of float64 may overflow where the mean does not: it is that of the losses times 2^-64 then. */
+/* The sum of losses: float64 lanes, each an unevaluated pair. A sum of float64 may overflow where the mean does not: then that of the
+   losses times 2^-64 counts, which is added plainly. */
 struct loss_total {
-    struct loss_sum sum, scaled;
+    f64_v high, low, scaled;
 };
-SL_INLINE struct loss_total loss_total_zero(void) {
-    const struct loss_sum zero = {f64_set1(0.0), f64_set1(0.0)};
-    return (struct loss_total){zero, zero};
-}
+SL_INLINE struct loss_total loss_total_zero(void) { return (struct loss_total){f64_set1(0.0), f64_set1(0.0), f64_set1(0.0)}; }
 SL_INLINE void loss_total_add(struct loss_total *t, f64_v x) {
-    loss_sum_add(&t->sum, x);
+    f64_v lost;
+    t->high = f64_two_sum(t->high, x, &lost);
+    t->low = f64_add(t->low, lost);
 #if SL_REAL == 64
-    loss_sum_add(&t->scaled, f64_mul(x, f64_set1(0x1p-64)));
+    t->scaled = f64_fma(x, f64_set1(0x1p-64), t->scaled);
 #endif
 }
 /* Adds `count` losses of u vectors. */
@@ -58,10 +49,10 @@ SL_INLINE void add_losses(int u, const vec *loss, ptrdiff_t count, struct loss_t
 #endif
     }
 }
-static double sum_of_lanes(const struct loss_sum *s) {
+static double sum_of_lanes(f64_v high_lanes, f64_v low_lanes) {
     double high[8], low[8], sum = 0, lost = 0;
-    f64_store(high, s->high);
-    f64_store(low, s->low);
+    f64_store(high, high_lanes);
+    f64_store(low, low_lanes);
     for (int i = 0; i < 8; i++) {
         sum += high[i];
         lost += low[i];
@@ -69,8 +60,8 @@ static double sum_of_lanes(const struct loss_sum *s) {
     return sum - sum == 0 ? sum + lost : sum == sum ? sum : (double)NAN; /* infinity has no low part */
 }
 static void store_loss_total(const struct elementwise_block *b, const struct loss_total *t) {
-    if (b->sum) *b->sum = sum_of_lanes(&t->sum);
-    if (b->scaled_sum) *b->scaled_sum = sum_of_lanes(&t->scaled);
+    if (b->sum) *b->sum = sum_of_lanes(t->high, t->low);
+    if (b->scaled_sum) *b->scaled_sum = sum_of_lanes(t->scaled, f64_set1(0.0));
 }
 
 /* ---- of logits ------------------------------------------------------------------------------------------------ */

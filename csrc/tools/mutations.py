@@ -727,8 +727,8 @@ MUTATIONS = [
         "loss_scaled_sum",
         "The mean of binary losses whose sum is beyond the largest number is of other multiples.",
         "ops/binary.inc.h",
-        "loss_sum_add(&t->scaled, f64_mul(x, f64_set1(0x1p-64)));",
-        "loss_sum_add(&t->scaled, f64_mul(x, f64_set1(0x1p-63)));",
+        "t->scaled = f64_fma(x, f64_set1(0x1p-64), t->scaled);",
+        "t->scaled = f64_fma(x, f64_set1(0x1p-63), t->scaled);",
         "test_no_surprises.py::test_a_mean_whose_sum_is_beyond_the_largest_number",
     ),
 ]
