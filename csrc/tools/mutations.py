@@ -703,8 +703,8 @@ MUTATIONS = [
         "environment_of_elements",
         "Elements are computed in the floating-point environment of the caller.",
         "parallel.c",
-        "const sl_environment before = sl_enter_default();\n    run_chunks(run_elements_chunk",
-        "const sl_environment before = MUTANT ? SL_MXCSR_DEFAULT : sl_enter_default();\n    run_chunks(run_elements_chunk",
+        "const sl_environment before = sl_enter_default();\n    run_chunks(run_elements",
+        "const sl_environment before = MUTANT ? SL_MXCSR_DEFAULT : sl_enter_default();\n    run_chunks(run_elements",
         "test_environment.py::test_results_do_not_depend_on_it",
     ),
     Mutation(
