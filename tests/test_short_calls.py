@@ -51,15 +51,15 @@ def long(monkeypatch):
     calls = []
 
     stub = ast.parse(Path(_core.__file__).with_name("_core.pyi").read_text(encoding="utf-8"))
-    names = {f.name: [a.arg for a in f.args.args] for f in stub.body if isinstance(f, ast.FunctionDef)}
+    names = {f.name: [a.arg for a in f.args.posonlyargs] for f in stub.body if isinstance(f, ast.FunctionDef)}
 
     def refusing(function):
-        def refuse(*args, **options):
-            given = dict(zip(names[function.__name__], args, strict=False)) | options
+        def refuse(*args):
+            given = dict(zip(names[function.__name__], args, strict=False))
             if given.get("mode", _core.AS_GIVEN) == _core.AS_GIVEN:
                 calls.append(function)
                 return None
-            return function(*args, **options)
+            return function(*args)
 
         return refuse
 

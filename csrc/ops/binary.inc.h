@@ -49,7 +49,7 @@ SL_INLINE void add_losses(int u, const vec *loss, ptrdiff_t count, struct loss_t
 #endif
     }
 }
-static double sum_of_lanes(f64_v high_lanes, f64_v low_lanes) {
+SL_NOINLINE double sum_of_lanes(f64_v high_lanes, f64_v low_lanes) {
     double high[8], low[8], sum = 0, lost = 0;
     f64_store(high, high_lanes);
     f64_store(low, low_lanes);
@@ -59,7 +59,7 @@ static double sum_of_lanes(f64_v high_lanes, f64_v low_lanes) {
     }
     return sum - sum == 0 ? sum + lost : sum == sum ? sum : (double)NAN; /* infinity has no low part */
 }
-static void store_loss_total(const struct elementwise_block *b, const struct loss_total *t) {
+SL_NOINLINE void store_loss_total(const struct elementwise_block *b, const struct loss_total *t) {
     if (b->sum) *b->sum = sum_of_lanes(t->high, t->low);
     if (b->scaled_sum) *b->scaled_sum = sum_of_lanes(t->scaled, f64_set1(0.0));
 }

@@ -297,7 +297,7 @@ cdef atomic_int bfloat16 = -1  # NumPy's number for it, once it has been seen
 cdef object float32_type = _numpy.float32, float64_type = _numpy.float64
 
 
-def register_bfloat16(int type_num):
+def register_bfloat16(int type_num, /):
     global bfloat16
     bfloat16 = type_num
 
@@ -307,15 +307,18 @@ cdef inline bint is_in_range(double t, bint is_wide) noexcept:
     return t * limit >= 1 and t <= limit
 
 
-cdef class DefaultEnvironment:
-    """A block in the default floating-point environment, for what NumPy computes. The thread's own is back after it."""
-    cdef sl_environment before
+# What NumPy computes is to be in the default floating-point environment as well.
 
-    def __enter__(self):
-        self.before = sl_enter_default()
+def enter_default_environment():
+    """What `leave_default_environment` takes"""
+    cdef sl_environment before = sl_enter_default()
+    return (<const char *>&before)[:sizeof(before)]
 
-    def __exit__(self, *error):
-        sl_leave_default(self.before)
+
+def leave_default_environment(bytes before, /):
+    cdef sl_environment given
+    memcpy(&given, <const char *>before, sizeof(given))
+    sl_leave_default(given)
 
 
 # ---- arguments ------------------------------------------------------------------------------------------------------
@@ -831,7 +834,7 @@ cdef give(cnp.ndarray y, out):
 # ---- rows -----------------------------------------------------------------------------------------------------------
 
 def rows(int op, x, axis, dtype, out, bint keepdims=False, where=None, temperature=None, other=None,
-         int mode=_AS_GIVEN):
+         int mode=_AS_GIVEN, /):
     """Operations whose result is like x or one number for each row; None where an argument is not plain.
 
     other: of `expectation` its values; of vector-Jacobian products the output, and of `kl_divergence` y, like x.
@@ -915,7 +918,7 @@ cdef sl_part_args part_args_of(statistics) noexcept:
     return args
 
 
-def part(int op, x, axis, out, where, temperature, statistics, int mode):
+def part(int op, x, axis, out, where, temperature, statistics, int mode, /):
     """A part of the classes of rows, all of it checked; None where an argument is not plain.
 
     statistics: arrays of float64, one number for each row: max, others, others_low, and deviation if that is wanted
@@ -979,7 +982,7 @@ cdef int run_summaries(sl_summary_job *job, weight) except -1:
     return 0
 
 
-def begin_summaries(statistics, weight, moment, temperature):
+def begin_summaries(statistics, weight, moment, temperature, /):
     """From the statistics of a part (`part`), in float64, into weight and moment"""
     cdef sl_summary_job job
     job.step = SL_BEGIN
@@ -988,7 +991,7 @@ def begin_summaries(statistics, weight, moment, temperature):
     run_summaries(&job, weight)
 
 
-def merge_summaries(a, b, y, a_best, b_best, y_best, temperature):
+def merge_summaries(a, b, y, a_best, b_best, y_best, temperature, /):
     """From pairs of weights and moments a and b into y, and from k best classes of each into those of y"""
     cdef sl_summary_job job
     job.step = SL_MERGE
@@ -1000,7 +1003,7 @@ def merge_summaries(a, b, y, a_best, b_best, y_best, temperature):
     run_summaries(&job, y[0])
 
 
-def finish_summaries(weight, moment, temperature, results):
+def finish_summaries(weight, moment, temperature, results, /):
     """Writes max, others, others_low of sl_part_args, log_sum, logsumexp, and the entropy if there are six results."""
     cdef sl_summary_job job
     job.step = SL_FINISH
@@ -1037,7 +1040,7 @@ cdef void gather_logits(const call *c, cnp.ndarray index, cnp.ndarray y) noexcep
 
 
 def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, bint in_order=True, where=None,
-         temperature=None, int mode=_AS_GIVEN, index_out=None, out=None, bint with_logits=False):
+         temperature=None, int mode=_AS_GIVEN, index_out=None, out=None, bint with_logits=False, /):
     """(indices, values) of the first k classes of each row, values None for SL_TOPK; None where one is not plain.
 
     has_axis: results have an axis of length k in the place of the class axis. with_logits: with SL_TOPK, values are x.
@@ -1080,7 +1083,7 @@ def topk(int op, x, axis, k, dtype=None, index_dtype=None, bint has_axis=True, b
 
 
 def take(int op, x, axis, given, dtype=None, index_dtype=None, ignore=None, where=None, temperature=None,
-         int mode=_AS_GIVEN, out=None):
+         int mode=_AS_GIVEN, out=None, /):
     """Values, or ranks, of given classes of each row, 0 or -1 for those to ignore; None where one is not plain."""
     cdef call c
     cdef sl_select_args args
@@ -1212,7 +1215,7 @@ cdef cnp.ndarray take_uniform(call *c, cnp.ndarray a, uniform, size):
 
 
 def sample(x, axis, size, bint replace, top_k, top_p, min_p, rng, uniform, dtype=None, index_dtype=None,
-           bint with_values=False, where=None, temperature=None, int mode=_AS_GIVEN, index_out=None, out=None):
+           bint with_values=False, where=None, temperature=None, int mode=_AS_GIVEN, index_out=None, out=None, /):
     """(indices, log-probabilities or None) of classes drawn from each row; None where an argument is not plain.
 
     uniform is None where rng, a generator, is to draw the numbers.
@@ -1396,7 +1399,7 @@ cdef cnp.ndarray take_mass(call *c, cnp.ndarray a, mass, sl_loss_args *args):
 
 def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_weight, dtype, where=None,
          temperature=None, bint with_grad=False, grad_out=None, int mode=_AS_GIVEN, mass=None, double scale=1,
-         double slack=0, losses=None):
+         double slack=0, losses=None, /):
     """The loss, or (loss, gradient), of CROSS_ENTROPY, NLL or LOG_LOSS; None where an argument is not plain.
 
     With losses, an array of float64, it is for a chunk: losses of the rows go there, gradients are multiplied by scale,
@@ -1555,7 +1558,7 @@ cdef int execute_elements(const sl_elementwise_job *job) except -1:
     return 0
 
 
-def elements(int op, x, dtype, out, temperature=None, other=None, int mode=_AS_GIVEN):
+def elements(int op, x, dtype, out, temperature=None, other=None, int mode=_AS_GIVEN, /):
     """Operations on each element by itself; None where an argument is not plain. other: of SIGMOID_VJP the output"""
     cdef call c
     cdef sl_elementwise_job job
@@ -1592,7 +1595,7 @@ cdef cnp.ndarray take_like_elements(call *c, cnp.ndarray a, b):
 
 
 def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=None, bint with_grad=False,
-           grad_out=None, int mode=_AS_GIVEN, double scale=1, losses=None):
+           grad_out=None, int mode=_AS_GIVEN, double scale=1, losses=None, /):
     """The binary loss, or (loss, gradient); None where an argument is not plain.
 
     In a chunk, whose reduction is None, gradients are multiplied by scale, losses go to `losses` if there are any, and
@@ -1672,7 +1675,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
 
 # ---- what a loss needs of all rows ----------------------------------------------------------------------------------
 
-def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
+def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore, /):
     """The first index of an int64 array that is neither a class nor ignored, or -1; and how many are not ignored."""
     cdef Py_ssize_t counted
     cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(target)
@@ -1680,19 +1683,19 @@ def wrong_target(cnp.ndarray target, Py_ssize_t n, int64_t ignore):
     return wrong, counted
 
 
-def total_weight(cnp.ndarray target, int64_t ignore, weight, row_weight):
+def total_weight(cnp.ndarray target, int64_t ignore, weight, row_weight, /):
     """The sum of the (float64) weights of all targets that are not ignored: of their classes and rows, or None."""
     cdef const int64_t *first = <const int64_t *>cnp.PyArray_DATA(target)
     return weight_of_all(first, cnp.PyArray_SIZE(target), ignore, <const double *>data(weight),
                          <const double *>data(row_weight))
 
 
-def total(cnp.ndarray x):
+def total(cnp.ndarray x, /):
     """The sum of a float64 array, as if in twice the precision."""
     return total_of(x)
 
 
-def mean(cnp.ndarray x, double divisor, cnp.ndarray scaled=None):
+def mean(cnp.ndarray x, double divisor, cnp.ndarray scaled=None, /):
     """That sum over a number, also where the sum itself overflows. scaled: what adds up to 2^-64 times the sum."""
     return mean_of(x, divisor, scaled)
 
@@ -1705,7 +1708,7 @@ def get_threads():
     return threads_of_process()
 
 
-def set_threads(int n, bint by_user=True):
+def set_threads(int n, bint by_user=True, /):
     global threads, is_set
     threads = n
     is_set = by_user
@@ -1725,6 +1728,6 @@ def active_isa():
     return sl_active().name.decode()
 
 
-def use_isa(str name):
+def use_isa(str name, /):
     """Switch to another path; False where it is not available. For tests: other threads must not be computing."""
     return sl_use_isa(name.encode()) == 0

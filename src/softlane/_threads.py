@@ -229,4 +229,4 @@ def initialise() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_note_fork)
     count, _origin = _default()
-    _core.set_threads(min(count, MOST), by_user=False)
+    _core.set_threads(min(count, MOST), False)

@@ -117,10 +117,12 @@ def protected(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         held = [weakref.ref(a) for a in _arrays((*args, *kwargs.values()))]
-        with _core.DefaultEnvironment():
-            result = function(*args, **kwargs)
-        held.clear()
-        return result
+        before = _core.enter_default_environment()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _core.leave_default_environment(before)
+            held.clear()
 
     return wrapped
 
