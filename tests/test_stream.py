@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 import reference
-from cases import FLOATS, assert_same_bits, random
+from cases import FLOATS, HALVES, all_nan, assert_same_bits, random
 
 import softlane
 from softlane import stream
@@ -239,6 +239,36 @@ def test_special_rows_are_as_in_the_whole(kind, dtype):
             np.testing.assert_array_equal(s.topk().indices, softlane.topk(x, 2).indices)
             for kind in ("probs", "log_probs", "logits"):
                 np.testing.assert_array_max_ulp(s.topk(kind=kind).values, softlane.topk(x, 2, kind=kind).values)
+
+
+@pytest.mark.parametrize("kind", ["NaN", "inf", "inf and NaN", "all -inf"])
+def test_a_nan_is_the_canonical_one(kind):
+    s = softlane.stream.summarize(np.array([SPECIAL[kind]], np.float32), target=[1], k=2, entropy=True)
+    found = [
+        s.target_log_prob(),
+        s.cross_entropy("none"),
+        s.entropy(),
+        s.topk().values,
+        s.topk(kind="log_probs").values,
+    ]
+    for y in found:
+        assert np.isnan(y).any() and all_nan(y[np.isnan(y)])
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_blocks_of_16_bit_floats_beside_one_of_float64(dtype):
+    """The summary is of float64, and the results for such a block are rounded to its dtype once."""
+    x = random((3, 10), dtype)
+    for temperature in (None, 0.7, 1e-9):
+        parts = list(parts_of(x, [0, 4, 10], temperature=temperature))
+        parts[0] = softlane.stream.summarize(x[:, :4].astype(np.float64), temperature=temperature)
+        for name in ("softmax", "log_softmax"):
+            y = getattr(parts[0] | parts[1], name)(x[:, 4:])
+            whole = getattr(softlane, name)(x.astype(np.float64), temperature=temperature)
+            with np.errstate(over="ignore"):
+                assert_same_bits(y, whole[:, 4:].astype(dtype))
+        wanted = (parts[0] | parts[1]).softmax(x[:, 4:].astype(np.float32), dtype=dtype)
+        assert_same_bits(wanted, (parts[0] | parts[1]).softmax(x[:, 4:]))
 
 
 def test_masked_rows():

@@ -290,7 +290,9 @@ class RowSummary:
         with np.errstate(all="ignore"):
             x, top, t = _scaled(logit, found["max"], self._temperature)
             distance = x - top if t is None else (x - top) / t
-            log_prob: Array = np.where(ignored, 0, distance - found["log_sum"])
+            log_prob = distance - found["log_sum"]
+            log_prob = np.where(np.isnan(log_prob), np.nan, log_prob)  # processors differ in the sign of inf - inf
+            log_prob = np.where(ignored, 0, log_prob)
         return log_prob
 
     @protected
@@ -434,10 +436,10 @@ class RowSummary:
             return y.give()
         found = self._finished()
         statistics = [found[what].reshape(call.kept) for what in ("max", "others", "others_low")]
-        x, mask, t = call.rows.x, call.rows.mask, self._temperature
-        if self.dtype == np.float64 and call.rows.compute != np.float64:  # the maximum may be no float32
-            x = x.astype(np.float64)
-        rows = Rows(x, call.rows.axes, mask, t if t is None or not t.ndim else t.reshape(call.kept), call.rows.compute)
+        x, mask, t, compute = call.rows.x, call.rows.mask, self._temperature, call.rows.compute
+        if self.dtype == np.float64 and compute != np.float64:  # the maximum may be no float32
+            x, compute = x.astype(np.float64), self.dtype
+        rows = Rows(x, call.rows.axes, mask, t if t is None or not t.ndim else t.reshape(call.kept), compute)
         far = np.False_ if rows.temperature is None else is_far(rows.temperature, rows.compute)
         if rows.temperature is None or not far.any():
             _run_block(op, rows, statistics, y.view)
