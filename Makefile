@@ -24,7 +24,7 @@ TSAN_SECONDS ?= 20
 CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py \
 	tests/test_stream.py
 
-.PHONY: help demo test test-load test-cluster test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test fuzz test-load test-cluster test-peers stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
 	@echo "make test-cluster  softlane.dask on two worker processes, one of which is killed"
 	@echo "make test-load  the default number of threads beside other processes, as ratios of times: on a quiet machine"
+	@echo "make fuzz    100,000 random calls of the whole package; FUZZ has options, such as FUZZ='--calls 1000000 --seed 1'"
 	@echo "make stress  minutes of search for inaccurate results"
 	@echo "make bench   benchmark against NumPy, SciPy, PyTorch, ONNX Runtime and JAX; writes bench/results/"
 	@echo "make docs    build the documentation site in build/docs, with warnings as errors"
@@ -108,6 +109,10 @@ test-cluster: .venv/test
 # Times: nothing else should run
 test-load: .venv/test
 	SOFTLANE_LOAD=1 .venv/bin/python -m pytest -q tests/test_load.py
+
+# FUZZ="--calls 1000000 --seed 1", or --minutes, or --only and the index of a call
+fuzz: .venv/test
+	.venv/bin/python tests/fuzz.py $(FUZZ)
 
 stress: .venv/test
 	SOFTLANE_STRESS=1 .venv/bin/python -m pytest tests/test_stress.py -m stress -s

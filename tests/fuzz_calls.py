@@ -165,7 +165,7 @@ def random_call(r, g, choices=OPS):
     add_options(call, r, g, x, axis)
     if "rng" in op.arguments and r.random() < 0.5:
         del call.arrays["uniform"]
-        rows = x.size // x.shape[axis] if x.ndim and x.size else 1
+        rows = int(np.prod(np.delete(x.shape, axis))) if x.ndim else 1
         call.set("rng", r.choice((r.getrandbits(30), [r.getrandbits(30) for _ in range(rows)])))
     if "binary" in op.function and call.options["reduction"][0] != "none" and call.way[0] == "chunks":
         call.way = ("checked", 0)  # the sum of chunks is another one

@@ -51,10 +51,9 @@ class StreamCall:
         lines += [f"target, t, parts = {source_of(self.target)}, {t}, []"]
         for i in self.order:
             where = None if self.where is None else source_of(np.ascontiguousarray(self.part(self.where, i)))
-            lines += [
-                f"parts.append(softlane.stream.summarize(x{i}, {self.axis}, first_class={self.edges[i]}, target=target, "
-                f"k={self.k}, entropy={self.entropy}, where={where}, temperature=t))"
-            ]
+            options = f"target=target, k={self.k}, entropy={self.entropy}, where={where}, temperature=t"
+            block = f"x{i}, {self.axis}, first_class={self.edges[i]}"
+            lines += [f"parts.append(softlane.stream.summarize({block}, {options}))"]
         lines += ["whole = parts[0]", "for part in parts[1:]:", "    whole |= part"]
         lines += ["print(whole.logsumexp(), whole.target_log_prob(), whole.cross_entropy('none'))"]
         return "\n".join([*lines, f"print(whole.softmax(x{self.order[0]}), whole.log_softmax(x{self.order[0]}))"])
@@ -166,12 +165,8 @@ class FileCall:
         return [self.name, *files, "-o", self.out, "--axis", str(self.axis), *self.options]
 
     def source(self):
-        lines = [
-            *HEADER,
-            "from pathlib import Path",
-            "from softlane import _files",
-            "from softlane.__main__ import main",
-        ]
+        lines = [*HEADER, "from pathlib import Path", "from softlane import _files"]
+        lines += ["from softlane.__main__ import main"]
         for name, data in (("x", self.data), ("t", saved(self.target))):
             lines.append(f"Path('{name}.npy').write_bytes(bytes.fromhex({data.hex()!r}))")
         return "\n".join([*lines, f"_files.BLOCK = {self.block}", f"main({self.arguments})"])
