@@ -342,3 +342,17 @@ def test_values_beyond_the_compute_type_are_an_error_without_a_warning(recwarn):
     with pytest.raises(ValueError, match=r"values\[0\] is 1e\+300, expected numbers that fit into float32"):
         softlane.expectation(np.zeros(2, np.float32), [1e300, 0])
     assert not recwarn.list
+
+
+# ---- more dimensions than some functions of NumPy take ------------------------------------------------------------
+
+
+def test_arguments_that_broadcast_may_have_more_than_32_dimensions():
+    y, many = random((1, 3), np.float32, seed=1), (1,) * 38
+    x = X.reshape(many + X.shape)
+    assert_same_bits(softlane.kl_divergence(x, y), softlane.kl_divergence(X, y).reshape(*many, 2))
+    assert_same_bits(softlane.logsumexp(x, b=y), softlane.logsumexp(X, b=y).reshape(*many, 2))
+    index = np.array([[2]]).reshape((*many, 1, 1))
+    assert_same_bits(softlane.take_log_probs(x, index).ravel(), softlane.take_log_probs(X, [2, 2]))
+    with pytest.raises(ValueError, match=r"kl_divergence: y has shape .* does not broadcast"):
+        softlane.kl_divergence(x, np.ones(2))

@@ -49,9 +49,18 @@ def broadcast(name: str, what: str, a: Array, shape: tuple[int, ...], of: str) -
 def broadcast_shapes(name: str, x: tuple[int, ...], what: str, other: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that an argument and x have together."""
     try:
-        return np.broadcast_shapes(x, other)
+        return _shape_together(x, other)
     except ValueError:
         raise ValueError(f"{name}: {what} has shape {other}, which does not broadcast with {x}, that of x") from None
+
+
+def _shape_together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """As np.broadcast_shapes, which takes no more than 32 of the 64 dimensions of arrays"""
+    ndim = max(len(a), len(b))
+    lengths = list(zip((1,) * (ndim - len(a)) + a, (1,) * (ndim - len(b)) + b, strict=True))
+    if any(m != n and 1 not in (m, n) for m, n in lengths):
+        raise ValueError
+    return tuple([n if m == 1 else m for m, n in lengths])
 
 
 def result_dtype(name: str, dtype: np.dtype[Any], what: str = "x") -> np.dtype[Any]:
@@ -451,7 +460,7 @@ def given_classes(
         raise IndexError(f"{name}: {what} = {value} is outside [0, {shape[axis]})")
     index = a if has_axis else np.expand_dims(a, axis)
     try:
-        whole = np.broadcast_shapes((*shape[:axis], index.shape[axis], *shape[axis + 1 :]), index.shape)
+        whole = _shape_together((*shape[:axis], index.shape[axis], *shape[axis + 1 :]), index.shape)
     except ValueError:
         raise ValueError(
             f"{name}: indices has shape {a.shape}, which does not broadcast with {shape}, that of x, outside "
