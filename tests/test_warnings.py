@@ -62,6 +62,15 @@ def test_ends_of_the_range(function):
 
 
 @pytest.mark.parametrize("dtype", STORED, ids=str)
+def test_weights_of_logsumexp_that_are_nan(dtype):
+    """The comparisons of bfloat16 raise flags for NaN."""
+    out = np.zeros(2, dtype)
+    softlane.logsumexp(np.ones((2, 3), np.float32), b=np.nan, dtype=dtype, out=out)
+    assert all_nan(out)
+    assert all_nan(softlane.logsumexp(np.full((2, 3), np.nan, dtype), b=np.ones(3, dtype)))
+
+
+@pytest.mark.parametrize("dtype", STORED, ids=str)
 @each_form
 def test_weights_and_targets_of_losses(dtype, form):
     """Some, or all, weights are 0 or no number in narrower types; all samples are ignored; a weight is negative."""

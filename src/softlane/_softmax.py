@@ -346,7 +346,9 @@ def _weighted(
     apply(for_numpy(_signed), rows.x.shape, rows.axes, (rows.x, factor, rows.mask, rows.temperature), views)
     if return_sign:
         return y.give(), sign.reshape(result)[()]
-    y.view[sign < 0] = np.nan
+    with np.errstate(invalid="ignore"):  # bfloat16 raises the flag where it compares NaN
+        is_negative = sign < 0
+    y.view[is_negative] = np.nan
     return y.give()
 
 
