@@ -186,8 +186,8 @@ typedef struct {
     ptrdiff_t temperature_step; /* 0 or 1 */
     void *y;                    /* the result, or the gradient; may be x itself, like loss, or output; NULL where losses are all */
     void *loss;                 /* one for each element, of the compute type, or NULL */
-    double *sums;               /* of the losses, one for SL_BLOCK elements each, or NULL */
-    double *scaled_sums;        /* with sums, of float64: of the losses times 2^-64, which do not overflow */
+    double *sums;               /* of the losses, a pair for SL_BLOCK elements each, or NULL */
+    double *scaled_sums;        /* with sums, of float64: of the losses times 2^-64, which do not overflow; one for SL_BLOCK elements */
     unsigned char *outside;     /* of probabilities, one for SL_BLOCK elements each: is any of them outside [0, 1]? */
     double scale;               /* of the gradient */
     ptrdiff_t n;

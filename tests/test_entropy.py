@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import layouts
-from cases import FLOATS, FORMS_FROM_TWO, HARD, STORED, all_nan, assert_same_bits, hard_rows, random
+from cases import FLOATS, FORMS_FROM_TWO, HALVES, HARD, STORED, all_nan, assert_same_bits, hard_rows, random
 
 import softlane
 
@@ -290,3 +290,14 @@ def test_temperatures_of_float64_in_600_bits():
                 assert reference.mp_ulp_error(entropy[i], exact, np.float64) <= 2
                 exact = mpmath.fsum(v * mpmath.log(v / w) for v, w in zip(p, q, strict=True))
                 assert reference.mp_ulp_error(divergence[i], exact, np.float64) <= 4
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_a_divergence_of_two_dtypes_is_rounded_to_16_bits_once(dtype):
+    """The logits themselves are not."""
+    x, y = np.array([False, True]), np.array([0, 2049], np.float32)
+    wanted = softlane.kl_divergence(x, y).astype(dtype)
+    assert softlane.kl_divergence(x, y, dtype=dtype) == wanted
+    assert softlane.kl_divergence(x.astype(np.float16), y, dtype=dtype) == wanted
+    y = np.array([0, 1e5], np.float32)  # beyond float16, with a divergence that is not
+    assert softlane.kl_divergence(x, y, dtype=dtype) == softlane.kl_divergence(x, y).astype(dtype)

@@ -484,3 +484,12 @@ def test_the_size_of_sample_weights_leaves_a_mean_alone(size, dtype):
         2e-7 if dtype == np.float16 else 4 * eps(dtype) / 2000
     )
     assert (abs(grad.astype(np.float64) - plain_grad) <= close).all()
+
+
+@pytest.mark.parametrize("function", [softlane.binary_cross_entropy_with_logits, softlane.binary_cross_entropy])
+def test_the_mean_of_binary_losses_does_not_depend_on_the_layout(function):
+    """Chunks of another layout end between the blocks whose sums the kernels make."""
+    for seed in range(5):
+        draw = np.random.default_rng(seed)
+        x, target = draw.random((50001, 7)), draw.random((50001, 7))
+        assert function(np.asfortranarray(x), np.asfortranarray(target)) == function(x, target)

@@ -49,19 +49,23 @@ SL_INLINE void add_losses(int u, const vec *loss, ptrdiff_t count, struct loss_t
 #endif
     }
 }
-SL_NOINLINE double sum_of_lanes(f64_v high_lanes, f64_v low_lanes) {
-    double high[8], low[8], sum = 0, lost = 0;
+/* The sum of lanes as a pair; infinity has no low part. */
+SL_NOINLINE double sum_of_lanes(f64_v high_lanes, f64_v low_lanes, double *low_sum) {
+    double high[8], low[8], sum = 0;
     f64_store(high, high_lanes);
     f64_store(low, low_lanes);
+    *low_sum = 0;
     for (int i = 0; i < 8; i++) {
-        sum += high[i];
-        lost += low[i];
+        sum = add_with_low(sum, high[i], low_sum);
+        *low_sum += low[i];
     }
-    return sum - sum == 0 ? sum + lost : sum == sum ? sum : (double)NAN; /* infinity has no low part */
+    if (sum - sum != 0) *low_sum = 0;
+    return sum == sum ? sum : (double)NAN;
 }
 SL_NOINLINE void store_loss_total(const struct elementwise_block *b, const struct loss_total *t) {
-    if (b->sum) *b->sum = sum_of_lanes(t->high, t->low);
-    if (b->scaled_sum) *b->scaled_sum = sum_of_lanes(t->scaled, f64_set1(0.0));
+    double unused;
+    if (b->sum) b->sum[0] = sum_of_lanes(t->high, t->low, &b->sum[1]);
+    if (b->scaled_sum) *b->scaled_sum = sum_of_lanes(t->scaled, f64_set1(0.0), &unused);
 }
 
 /* ---- of logits ------------------------------------------------------------------------------------------------ */

@@ -18,7 +18,7 @@ static struct elementwise_block block_of(const sl_elementwise_job *job, const sl
     b.temperature = job->temperature ? job->temperature + at * job->temperature_step : NULL;
     b.temperature_step = job->temperature_step;
     b.loss = job->loss ? (real *)job->loss + at : NULL;
-    b.sum = job->sums ? job->sums + k : NULL;
+    b.sum = job->sums ? job->sums + 2 * k : NULL;
     b.scaled_sum = job->sums && job->scaled_sums ? job->scaled_sums + k : NULL;
     b.outside = job->outside ? job->outside + k : NULL;
     if (job->output) {

@@ -127,7 +127,7 @@ struct elementwise_block {
     const double *temperature; /* of element i at temperature[i * temperature_step] */
     ptrdiff_t temperature_step;
     real *y, *loss;
-    double *sum;            /* of the losses */
+    double *sum;            /* of the losses, as a pair */
     double *scaled_sum;     /* of float64: of the losses times 2^-64, or NULL */
     unsigned char *outside; /* is any x outside [0, 1]? */
     real scale;             /* of the gradient */

@@ -440,7 +440,7 @@ static void fill_elementwise(trial *t) {
     if (chance(40)) e->weight = take_numbers(t, compute, e->n, 0, 3);
     if (chance(40)) e->pos_weight = take_numbers(t, compute, e->n, 0, 3);
     if (has_losses) e->loss = take_result(t, e->n, size_of[compute]);
-    else e->sums = take_result(t, (e->n + SL_BLOCK - 1) / SL_BLOCK, sizeof *e->sums);
+    else e->sums = take_result(t, 2 * ((e->n + SL_BLOCK - 1) / SL_BLOCK), sizeof *e->sums);
 }
 
 static const struct {

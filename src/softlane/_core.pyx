@@ -568,11 +568,12 @@ cdef cnp.ndarray in_one_type(call *c, cnp.ndarray a, other):
         c.is_wide = True
         c.y_type = cnp.NPY_DOUBLE
         c.job.y_dtype = SL_FLOAT64
-    b = as_plain(a, c.y_type, c.mode)
+    cdef int compute_type = cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT
+    b = as_plain(a, compute_type, c.mode)
     if b is not None:
         c.owns_x |= <PyObject *>b != <PyObject *>a
         c.job.x = cnp.PyArray_DATA(b)
-        c.job.x_dtype = <sl_dtype>storage_of(c.y_type, c.is_wide)
+        c.job.x_dtype = <sl_dtype>storage_of(compute_type, c.is_wide)
     return b
 
 
@@ -1605,7 +1606,7 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
     cdef sl_elementwise_job job
     cdef double one
     cdef reduction_of how = take_reduction(reduction)
-    cdef cnp.npy_intp blocks
+    cdef cnp.npy_intp blocks, pairs
     cdef cnp.ndarray a = take_x(&c, op, x, None, dtype, True, mode), t, w = None, pos_w = None, grad = None
     cdef cnp.ndarray loss = None, sums = None, scaled = None, outside = None, temperatures
     cdef bint is_logits = op == SL_BINARY_CROSS_ENTROPY
@@ -1644,11 +1645,12 @@ def binary(int op, x, target, weight, pos_weight, reduction, dtype, temperature=
         job.y_dtype = c.job.y_dtype
         job.y = data(grad)
     blocks = (job.n + SL_BLOCK - 1) // SL_BLOCK
+    pairs = 2 * blocks
     if how == _NONE or losses is not None:
         loss = memory_of(losses, cnp.NPY_DOUBLE if c.is_wide else cnp.NPY_FLOAT, c.ndim, cnp.PyArray_DIMS(a))
         job.loss = data(loss)
     else:
-        sums = <cnp.ndarray>cnp.PyArray_EMPTY(1, &blocks, cnp.NPY_DOUBLE, 0)
+        sums = <cnp.ndarray>cnp.PyArray_EMPTY(1, &pairs, cnp.NPY_DOUBLE, 0)
         job.sums = <double *>data(sums)
         if c.is_wide:
             scaled = <cnp.ndarray>cnp.PyArray_EMPTY(1, &blocks, cnp.NPY_DOUBLE, 0)
