@@ -107,7 +107,7 @@ test-peers: .venv-peers/peers
 test-cluster: .venv/test
 	SOFTLANE_CLUSTER=1 .venv/bin/python -m pytest -q tests/test_dask_cluster.py
 
-# Times: nothing else should run
+# Times, on a machine with two processors of its own: where others share them, ratios of equal things differ by more than the bounds.
 test-load: .venv/test
 	SOFTLANE_LOAD=1 .venv/bin/python -m pytest -q tests/test_load.py
 
