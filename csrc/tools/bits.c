@@ -5,8 +5,12 @@
 
       make build/here/bits
 
-   Inputs come from an integer generator and exact scalings, so they are the same on every machine. With an argument, the
-   program prints a line for each path, operation, shape and dtype: this shows where bits have changed. */
+   Inputs come from an integer generator and exact scalings, and what is hashed is numbers, in the order of bytes of a
+   little-endian machine: so both are the same on every machine.
+
+      bits          every shape
+      bits few      few shapes, which reach the same code: seconds where a processor is emulated (`make cross-bits`)
+      bits each     every shape; a line for each path, operation, shape and dtype: this shows where bits have changed */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,10 +101,18 @@ enum {
 static uint64_t hashes[COUNT];
 static const uint64_t nothing_hashed = 0xCBF29CE484222325u;
 
-static void hash(int operation, const void *data, size_t bytes) { /* FNV-1a */
+/* 0 on little-endian machines; else how far the bytes of elements of this width have to be moved (by exclusive or) to be in that order */
+static size_t byte_flip(size_t width) {
+    const uint16_t one = 1;
+    return *(const unsigned char *)&one ? 0 : width - 1;
+}
+
+/* FNV-1a over so many elements of this width, each from its lowest byte to its highest */
+static void hash(int operation, const void *data, ptrdiff_t count, size_t width) {
     const unsigned char *p = data;
+    const size_t flip = byte_flip(width), bytes = (size_t)count * width;
     uint64_t h = hashes[operation];
-    for (size_t i = 0; i < bytes; i++) h = (h ^ p[i]) * 0x100000001B3u;
+    for (size_t i = 0; i < bytes; i++) h = (h ^ p[i ^ flip]) * 0x100000001B3u;
     hashes[operation] = h;
 }
 
@@ -143,8 +155,14 @@ static const ptrdiff_t shapes[][3] = {
     {19, 33, 1},  {23, 80, 1}, {9, 257, 1}, {5, 1000, 1}, {2, 4096, 1}, {3, 4097, 1}, {1, 20000, 1}, {2, 5, 3},
     {3, 21, 100}, {2, 16, 33}, {3, 33, 2},  {5, 80, 7},   {1, 300, 17}, {1, 4100, 5}, {2, 9000, 3},
 };
+/* Each layout, with whole vectors and the rest of one */
+static const ptrdiff_t few_shapes[][3] = {
+    {20, 2, 1}, {19, 10, 1}, {3, 80, 1}, {1, 4200, 1}, {2, 5, 3}, {1, 21, 20}, {3, 33, 2}, {1, 40, 17}, {1, 4100, 2},
+};
+enum { LARGE = 16384, LARGE_OF_FEW = 4096 }; /* elements */
 
-enum { LARGE_SKIPS = 1 << 1 | 1 << 3 }; /* kinds of input that large shapes leave out: they would take minutes under qemu */
+/* kinds of input that large shapes leave out, which would take minutes under qemu: of few shapes, all but the first kind */
+enum { LARGE_SKIPS = 1 << 1 | 1 << 3, FEW_SKIPS = 0x3E };
 
 static const size_t size[] = {4, 8, 2, 2}; /* of an element, by dtype */
 
@@ -178,11 +196,11 @@ static void losses(sl_job job, int first, int last) {
         job.args = &args;
         job.op = SL_CROSS_ENTROPY;
         run(&job);
-        hash(CROSS_ENTROPY, loss, (size_t)rows * sizeof *loss);
+        hash(CROSS_ENTROPY, loss, rows, sizeof *loss);
         job.op = SL_CROSS_ENTROPY_GRAD;
         run(&job);
-        hash(CROSS_ENTROPY_GRAD, loss, (size_t)rows * sizeof *loss);
-        hash(CROSS_ENTROPY_GRAD, job.y, bytes);
+        hash(CROSS_ENTROPY_GRAD, loss, rows, sizeof *loss);
+        hash(CROSS_ENTROPY_GRAD, job.y, count, size[job.y_dtype]);
         check_in_place(&job, bytes);
     }
     free(loss);
@@ -218,8 +236,8 @@ static void loss_options(sl_job job, const double *temperature) {
         job.args = &args;
         job.op = SL_CROSS_ENTROPY_GRAD;
         run(&job);
-        hash(LOSS_OPTIONS, loss, (size_t)rows * sizeof *loss);
-        hash(LOSS_OPTIONS, job.y, bytes);
+        hash(LOSS_OPTIONS, loss, rows, sizeof *loss);
+        hash(LOSS_OPTIONS, job.y, count, size[job.y_dtype]);
         check_in_place(&job, bytes);
     }
     free(loss);
@@ -254,8 +272,8 @@ static void nll(sl_job job) {
         own.x = i < 4 ? x : job.x;
         own.args = &args;
         run(&own);
-        hash(i < 2 ? LOG_LOSS : NLL, loss, (size_t)rows * sizeof *loss);
-        hash(i < 2 ? LOG_LOSS : NLL, outside, (size_t)rows);
+        hash(i < 2 ? LOG_LOSS : NLL, loss, rows, sizeof *loss);
+        hash(i < 2 ? LOG_LOSS : NLL, outside, rows, 1);
     }
     free(loss);
     free(target);
@@ -266,8 +284,8 @@ static void nll(sl_job job) {
 
 /* the output of softmax and of log_softmax takes the place of y */
 static void vjps(sl_job job) {
-    const size_t bytes = (size_t)(job.outer * job.n * job.inner) * size[job.y_dtype];
-    void *output = job.y, *result = malloc(bytes);
+    const ptrdiff_t count = job.outer * job.n * job.inner;
+    void *output = job.y, *result = malloc((size_t)count * size[job.y_dtype]);
     if (!result) exit(1);
     for (int i = 0; i < 2; i++) {
         sl_job own = job;
@@ -278,35 +296,36 @@ static void vjps(sl_job job) {
         own.args = &args;
         own.y = result;
         run(&own);
-        hash(i ? LOG_SOFTMAX_VJP : SOFTMAX_VJP, result, bytes);
+        hash(i ? LOG_SOFTMAX_VJP : SOFTMAX_VJP, result, count, size[job.y_dtype]);
     }
     free(result);
 }
 
 /* The loss and the gradient of a job whose y has its dtype */
-static void hash_losses(const sl_elementwise_job *e, int operation, size_t bytes) {
+static void hash_losses(const sl_elementwise_job *e, int operation) {
     sl_run_elementwise(e, 1);
-    hash(operation, e->y, bytes);
-    hash(operation, e->loss, (size_t)e->n * (e->y_dtype == SL_FLOAT64 ? 8 : 4));
-    hash(operation, e->sums, 64 * sizeof *e->sums);
+    hash(operation, e->y, e->n, size[e->y_dtype]);
+    hash(operation, e->loss, e->n, e->y_dtype == SL_FLOAT64 ? 8 : 4);
+    hash(operation, e->sums, 64, sizeof *e->sums);
 }
 
 /* What takes the output of sigmoid, and temperatures: one, or one for each element */
-static void more_elements(sl_elementwise_job e, size_t bytes) {
+static void more_elements(sl_elementwise_job e) {
     static double temperature[1 << 16];
     static unsigned char outside[64];
+    const size_t bytes = (size_t)e.n * size[e.y_dtype];
     char *output = malloc(bytes);
     if (!output || e.n > 1 << 16) exit(1);
     memcpy(output, e.y, bytes);
     e.op = SL_SIGMOID_VJP;
     e.output = output;
     sl_run_elementwise(&e, 1);
-    hash(SIGMOID_VJP, e.y, bytes);
+    hash(SIGMOID_VJP, e.y, e.n, size[e.y_dtype]);
     const void *x = e.x;
     e.x = output;
     e.op = SL_BINARY_CROSS_ENTROPY_OF_PROBS_GRAD;
     e.outside = outside;
-    hash_losses(&e, BINARY_CROSS_ENTROPY_OF_PROBS, bytes);
+    hash_losses(&e, BINARY_CROSS_ENTROPY_OF_PROBS);
     e.x = x;
     e.temperature = temperature;
     for (ptrdiff_t i = 0; i < e.n; i++) temperature[i] = 0.25 + ldexp((double)(i * 37 % 1024), -8);
@@ -314,19 +333,18 @@ static void more_elements(sl_elementwise_job e, size_t bytes) {
         e.temperature_step = step;
         e.op = SL_SIGMOID;
         sl_run_elementwise(&e, 1);
-        hash(ELEMENTS_WITH_TEMPERATURE, e.y, bytes);
+        hash(ELEMENTS_WITH_TEMPERATURE, e.y, e.n, size[e.y_dtype]);
         e.op = SL_LOG_SIGMOID;
         sl_run_elementwise(&e, 1);
-        hash(ELEMENTS_WITH_TEMPERATURE, e.y, bytes);
+        hash(ELEMENTS_WITH_TEMPERATURE, e.y, e.n, size[e.y_dtype]);
         e.op = SL_BINARY_CROSS_ENTROPY_GRAD;
-        hash_losses(&e, ELEMENTS_WITH_TEMPERATURE, bytes);
+        hash_losses(&e, ELEMENTS_WITH_TEMPERATURE);
     }
     free(output);
 }
 
 static void elements(sl_job job) {
     const ptrdiff_t count = job.outer * job.n * job.inner;
-    const size_t bytes = (size_t)count * size[job.y_dtype];
     const int wide = job.y_dtype == SL_FLOAT64;
     char *target = malloc((size_t)count * 8), *loss = malloc((size_t)count * 8);
     if (!target || !loss) exit(1);
@@ -338,16 +356,16 @@ static void elements(sl_job job) {
     sl_elementwise_job e = {
         .op = SL_SIGMOID, .x_dtype = job.x_dtype, .y_dtype = job.y_dtype, .x = job.x, .y = job.y, .scale = 0.5, .n = count};
     sl_run_elementwise(&e, 1);
-    hash(SIGMOID, job.y, bytes);
+    hash(SIGMOID, job.y, count, size[job.y_dtype]);
     double sums[64] = {0};
     sl_elementwise_job more = e;
     more.target = more.weight = more.pos_weight = target;
     more.loss = loss;
     more.sums = sums;
-    more_elements(more, bytes);
+    more_elements(more);
     e.op = SL_LOG_SIGMOID;
     sl_run_elementwise(&e, 1);
-    hash(LOG_SIGMOID, job.y, bytes);
+    hash(LOG_SIGMOID, job.y, count, size[job.y_dtype]);
     if (job.x_dtype == SL_FLOAT32 || job.x_dtype == SL_FLOAT64) {
         memset(sums, 0, sizeof sums);
         e.op = SL_BINARY_CROSS_ENTROPY_GRAD;
@@ -357,9 +375,9 @@ static void elements(sl_job job) {
         for (int weights = 1; weights >= 0; weights--) {
             if (!weights) e.weight = e.pos_weight = NULL;
             sl_run_elementwise(&e, 1);
-            hash(BINARY_CROSS_ENTROPY, job.y, bytes);
-            hash(BINARY_CROSS_ENTROPY, loss, bytes);
-            hash(BINARY_CROSS_ENTROPY, sums, sizeof sums);
+            hash(BINARY_CROSS_ENTROPY, job.y, count, size[job.y_dtype]);
+            hash(BINARY_CROSS_ENTROPY, loss, count, size[job.y_dtype]);
+            hash(BINARY_CROSS_ENTROPY, sums, 64, sizeof *sums);
         }
     }
     free(target);
@@ -380,7 +398,7 @@ static void expectation(sl_job job) {
     job.op = SL_EXPECTATION;
     job.args = &args;
     run(&job);
-    hash(EXPECTATION, job.y, (size_t)(job.outer * job.inner) * size[job.y_dtype]);
+    hash(EXPECTATION, job.y, job.outer * job.inner, size[job.y_dtype]);
     free(values);
 }
 
@@ -399,8 +417,8 @@ static void draws(sl_job job) {
         args.top_p = choice & 2 ? &top_p : NULL;
         args.min_p = choice & 2 ? &min_p : NULL;
         run(&job);
-        hash(DRAWS, job.y, (size_t)count * (size_t)size[job.y_dtype]);
-        hash(DRAWS, index, (size_t)count * sizeof *index);
+        hash(DRAWS, job.y, count, size[job.y_dtype]);
+        hash(DRAWS, index, count, sizeof *index);
     }
     free(index);
     free(uniform);
@@ -408,8 +426,8 @@ static void draws(sl_job job) {
 
 static void selections(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner, k = job.inner > 1 ? 1 : job.n < 40 ? job.n : 40;
-    const size_t width = (size_t)size[job.y_dtype], bytes = (size_t)(rows * k) * width, index_bytes = (size_t)(rows * k) * 8;
-    int64_t *index = malloc(index_bytes), *rank = malloc(index_bytes);
+    const size_t width = size[job.y_dtype];
+    int64_t *index = malloc((size_t)(rows * k) * 8), *rank = malloc((size_t)(rows * k) * 8);
     double *uniform = malloc((size_t)rows * sizeof *uniform), top_p = 0.9, min_p = 0.01;
     const int64_t top_k = 30;
     if (!index || !rank || !uniform) exit(1);
@@ -419,24 +437,24 @@ static void selections(sl_job job) {
     for (int i = 0; i < 2; i++) {
         job.op = i ? SL_TOPK_LOG_PROBS : SL_TOPK_PROBS;
         run(&job);
-        hash(TOPK, job.y, bytes);
-        hash(TOPK, index, index_bytes);
+        hash(TOPK, job.y, rows * k, width);
+        hash(TOPK, index, rows * k, sizeof *index);
         job.op = i ? SL_TAKE_LOG_PROBS : SL_TAKE_PROBS;
         for (ptrdiff_t j = 0; j < rows * k; j++) index[j] = (int64_t)(next() % (uint64_t)job.n);
         run(&job);
-        hash(TAKE, job.y, bytes);
+        hash(TAKE, job.y, rows * k, width);
     }
     if (job.inner == 1 && rows * k * job.n < 1 << 18) {
         job.op = SL_RANK;
         run(&job);
-        hash(RANK, rank, index_bytes);
+        hash(RANK, rank, rows * k, sizeof *rank);
     }
     job.op = SL_TOPK;
     for (int sorted = 1; sorted >= 0; sorted--) {
         args.k = sorted || job.inner > 1 ? 1 : k;
         args.sorted = sorted;
         run(&job);
-        if (sorted || args.k == 1) hash(TOPK, index, (size_t)rows * 8);
+        if (sorted || args.k == 1) hash(TOPK, index, rows, sizeof *index);
     }
     sl_sample_args sample = {.draws = 1, .index = {index, 8}, .uniform = uniform};
     job.op = SL_SAMPLE;
@@ -446,8 +464,8 @@ static void selections(sl_job job) {
         sample.top_p = filters & 2 ? &top_p : NULL;
         sample.min_p = filters == 3 ? &min_p : NULL;
         run(&job);
-        hash(SAMPLE, job.y, (size_t)rows * width);
-        hash(SAMPLE, index, (size_t)rows * sizeof *index);
+        hash(SAMPLE, job.y, rows, width);
+        hash(SAMPLE, index, rows, sizeof *index);
     }
     free(index);
     free(rank);
@@ -463,14 +481,14 @@ static void entropies(sl_job job, const void *other) {
     const sl_kl_args args = {other};
     job.op = SL_ENTROPY;
     run(&job);
-    hash(ENTROPY, job.y, (size_t)rows * size[job.y_dtype]);
+    hash(ENTROPY, job.y, rows, size[job.y_dtype]);
     job.op = SL_KL_DIVERGENCE;
     job.args = &args;
     run(&job);
-    hash(KL_DIVERGENCE, job.y, (size_t)rows * size[job.y_dtype]);
+    hash(KL_DIVERGENCE, job.y, rows, size[job.y_dtype]);
     job.op = SL_SOFTMAX_HESSIAN_DIAG;
     run(&job);
-    hash(HESSIAN_DIAG, job.y, (size_t)(rows * job.n) * size[job.y_dtype]);
+    hash(HESSIAN_DIAG, job.y, rows * job.n, size[job.y_dtype]);
     check_in_place(&job, (size_t)(rows * job.n) * size[job.y_dtype]);
 }
 /* Logits beside those of the job: every third one off by its last bit, or all of them moved by 8 bytes */
@@ -480,7 +498,7 @@ static void fill_other_logits(const sl_job *job, int moves, char *other) {
     const char *x = job->x;
     memcpy(other, moves ? x + 8 : x, bytes - 8);
     memcpy(other + bytes - 8, moves ? x : x + bytes - 8, 8);
-    for (size_t i = 0; !moves && i < bytes; i += 3 * width) other[i] ^= 1;
+    for (size_t i = 0; !moves && i < bytes; i += 3 * width) other[i ^ byte_flip(width)] ^= 1;
 }
 
 /* ---- parts of rows ---------------------------------------------------------------------------------------------- */
@@ -502,12 +520,12 @@ static void parts(sl_job job) {
     job.args = &args;
     run(&job);
     for (step.step = SL_BEGIN; step.step <= SL_FINISH; step.step++) sl_run_summaries(&step, 1);
-    hash(SUMMARY, weight, (size_t)rows * sizeof *weight);
-    hash(SUMMARY, moment, (size_t)rows * sizeof *moment);
-    hash(SUMMARY, numbers, (size_t)rows * 7 * sizeof *numbers);
+    hash(SUMMARY, weight, rows * (ptrdiff_t)(sizeof *weight / 8), 8); /* all their members are numbers of 8 bytes */
+    hash(SUMMARY, moment, rows * (ptrdiff_t)(sizeof *moment / 8), 8);
+    hash(SUMMARY, numbers, rows * 7, sizeof *numbers);
     for (job.op = SL_PART_SOFTMAX; job.op <= SL_PART_LOG_SOFTMAX; job.op++) {
         run(&job);
-        hash(PART_SOFTMAX, job.y, (size_t)count * size[job.y_dtype]);
+        hash(PART_SOFTMAX, job.y, count, size[job.y_dtype]);
         check_in_place(&job, (size_t)count * size[job.y_dtype]);
     }
     free(numbers);
@@ -533,18 +551,18 @@ static void options(sl_job job) {
         job.temperature_step = choice == 3;
         job.op = SL_LOGSUMEXP;
         run(&job);
-        hash(LOGSUMEXP, job.y, (size_t)rows * width);
+        hash(LOGSUMEXP, job.y, rows, width);
         job.op = SL_LOG_SOFTMAX;
         run(&job);
-        hash(LOG_SOFTMAX, job.y, (size_t)count * width);
+        hash(LOG_SOFTMAX, job.y, count, width);
         check_in_place(&job, (size_t)count * width);
         job.op = SL_SOFTMAX;
         run(&job);
-        hash(SOFTMAX, job.y, (size_t)count * width);
+        hash(SOFTMAX, job.y, count, width);
         check_in_place(&job, (size_t)count * width);
         job.negate = 1;
         run(&job);
-        hash(SOFTMIN, job.y, (size_t)count * width);
+        hash(SOFTMIN, job.y, count, width);
         check_in_place(&job, (size_t)count * width);
         job.negate = 0;
         fill_other_logits(&job, choice % 2, other);
@@ -585,17 +603,17 @@ static void every_operation(sl_job job) {
 static const ptrdiff_t column_blocks[] = {1, 4100, 17};
 static void operations_on_column_blocks(sl_job job) {
     const ptrdiff_t rows = job.outer * job.inner;
-    const size_t width = size[job.y_dtype], bytes = (size_t)(rows * job.n) * width;
+    const size_t width = size[job.y_dtype];
     losses(job, 2, 3);
     job.op = SL_LOGSUMEXP;
     run(&job);
-    hash(LOGSUMEXP, job.y, (size_t)rows * width);
+    hash(LOGSUMEXP, job.y, rows, width);
     job.op = SL_LOG_SOFTMAX;
     run(&job);
-    hash(LOG_SOFTMAX, job.y, bytes);
+    hash(LOG_SOFTMAX, job.y, rows * job.n, width);
     job.op = SL_SOFTMAX;
     run(&job);
-    hash(SOFTMAX, job.y, bytes);
+    hash(SOFTMAX, job.y, rows * job.n, width);
 }
 
 static void run_case(const ptrdiff_t *shape, int storage, int kind, void (*operations)(sl_job job)) {
@@ -610,6 +628,9 @@ static void run_case(const ptrdiff_t *shape, int storage, int kind, void (*opera
     operations(job);
     if (storage == SL_FLOAT16 && kind < 5) { /* the same bits as integers */
         job.x_dtype = (sl_dtype)(SL_INT8 + kind);
+        const int is_byte = job.x_dtype != SL_INT16 && job.x_dtype != SL_UINT16;
+        uint16_t *pair = x;
+        for (ptrdiff_t i = 0; is_byte && byte_flip(2) && i < count; i++) pair[i] = (uint16_t)(pair[i] << 8 | pair[i] >> 8);
         job.y_dtype = SL_FLOAT32;
         options(job);
     }
@@ -628,22 +649,32 @@ static void run_shape(const ptrdiff_t *shape, int storage, unsigned skipped, voi
     clear_hashes();
 }
 
+static void run_all(int few, int prints) {
+    const ptrdiff_t(*const table)[3] = few ? few_shapes : shapes;
+    const size_t count = few ? sizeof few_shapes / sizeof *few_shapes : sizeof shapes / sizeof *shapes;
+    const unsigned skips = few ? FEW_SKIPS : LARGE_SKIPS;
+    for (size_t s = 0; s < count; s++) {
+        const int is_large = table[s][0] * table[s][1] * table[s][2] >= (few ? LARGE_OF_FEW : LARGE);
+        for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++)
+            run_shape(table[s], storage, is_large ? skips : 0, every_operation, prints);
+    }
+    for (int storage = SL_FLOAT32; storage <= SL_FLOAT64; storage++)
+        run_shape(column_blocks, storage, skips, operations_on_column_blocks, prints);
+}
+
 int main(int argc, char **argv) {
-    const int prints = argc > 1;
-    (void)argv;
+    const char *const what = argc > 1 ? argv[1] : "";
+    const int few = !strcmp(what, "few"), prints = !strcmp(what, "each");
+    if (argc > 2 || (argc > 1 && !few && !prints)) {
+        fprintf(stderr, "usage: bits [few | each]\n");
+        return 2;
+    }
     for (int path = 0; path < sl_isa_count(); path++) {
-        const char *isa = sl_isa_name(path);
-        sl_use_isa(isa);
+        sl_use_isa(sl_isa_name(path));
         state = 1;
         clear_hashes();
-        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-            const int is_large = shapes[s][0] * shapes[s][1] * shapes[s][2] >= 16384;
-            for (int storage = SL_FLOAT32; storage <= SL_BFLOAT16; storage++)
-                run_shape(shapes[s], storage, is_large ? LARGE_SKIPS : 0, every_operation, prints);
-        }
-        for (int storage = SL_FLOAT32; storage <= SL_FLOAT64; storage++)
-            run_shape(column_blocks, storage, LARGE_SKIPS, operations_on_column_blocks, prints);
-        if (!prints) print_hashes(isa, "");
+        run_all(few, prints);
+        if (!prints) print_hashes(sl_isa_name(path), "");
     }
     return 0;
 }
