@@ -76,7 +76,7 @@ static void find_top_of_columns(const sl_job *job, struct strip strip, const str
         const ptrdiff_t row = strip.first + j;
         const sl_indices index = indices_from(&select_args(job)->index, row);
         if (m.nan[j] != m.nan[j] || m.max[j] == -INFINITY) select_from_special_row(job, row, 1, NULL, 0, &index);
-        else if (job->n < EXACT_INDEX_LIMIT) store_index(&index, 0, (int64_t)m.first[j]);
+        else if ((int64_t)job->n < EXACT_INDEX_LIMIT) store_index(&index, 0, (int64_t)m.first[j]);
         else store_index(&index, 0, first_index_of_max(job, row, m.max[j], NULL, s->block));
     }
 }
