@@ -1,7 +1,7 @@
 # Every target makes its own virtual environment and needs only Python 3 with its headers, a C compiler and make.
 # Debian's names of what else is needed: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user for `make neon`,
-# clang-16, libclang-rt-16-dev and libc6-dev-arm64-cross for `make syntax` and `make sanitize`, these and libomp-16-dev for
-# `make tsan`, valgrind for `make instructions`.
+# qemu-user, wine64 and nodejs (20 or later) for `make cross`, clang-16, libclang-rt-16-dev and libc6-dev-arm64-cross
+# for `make syntax` and `make sanitize`, these and libomp-16-dev for `make tsan`, valgrind for `make instructions`.
 
 PYTHON ?= python3
 CLANG ?= clang-16
@@ -24,7 +24,7 @@ TSAN_SECONDS ?= 20
 CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py \
 	tests/test_stream.py
 
-.PHONY: help demo test fuzz test-load test-cluster test-peers coverage stress bench docs wheel core-tests cross cross-programs lint syntax compdb bits bits-accept instructions instructions-accept neon sanitize \
+.PHONY: help demo test fuzz test-load test-cluster test-peers coverage stress bench docs wheel core-tests cross lint syntax compdb bits bits-accept instructions instructions-accept extensions neon neon-few sanitize \
 	sanitize-gcc sanitize-clang tsan clean
 
 help:
@@ -44,8 +44,9 @@ help:
 	@echo "make compdb  write compile_commands.json for clangd"
 	@echo "make bits    compare the bits of every path of this processor with csrc/tools/bits.txt"
 	@echo "make instructions  count the instructions of AVX2 kernels and compare with csrc/tools/instructions.txt"
-	@echo "make neon    the same for the AArch64 path, under qemu"
-	@echo "make cross   cross-compile the C core for Windows, macOS, musl and RISC-V; compare the bits of musl on x86-64"
+	@echo "make extensions  see that the objects use the instructions alone that dispatch.c asks the processor for"
+	@echo "make neon    bits of the AArch64 path, under qemu: twelve minutes. make neon-few: of few shapes"
+	@echo "make cross   compile the C core for eight other targets; compare bits of few shapes on six, which are emulated"
 	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
 	@echo "make tsan    the threads of the C core, the pool and OpenMP, under ThreadSanitizer, three times TSAN_SECONDS (20)"
 
@@ -218,25 +219,42 @@ instructions: build/here/instructions
 instructions-accept: build/here/instructions
 	$(PYTHON) csrc/tools/count_instructions.py --accept $<
 
-# Zig brings a compiler and the headers of all targets in a wheel, but for Windows not the library that pool.c needs: objects only.
-CROSS := x86_64-macos aarch64-macos x86_64-linux-musl aarch64-linux-musl riscv64-linux-musl
+extensions: build/here/bits
+	$(PYTHON) csrc/tools/extensions.py build/here
+
+# Zig brings a compiler and the headers of all targets in a wheel. What runs each target here; those of macOS have no such program.
+CROSS := x86_64-macos aarch64-macos
+RUN_x86_64-linux-musl :=
+RUN_aarch64-linux-musl := qemu-aarch64
+RUN_riscv64-linux-musl := qemu-riscv64
+RUN_powerpc64le-linux-musl := qemu-ppc64le
+RUN_s390x-linux-musl := qemu-s390x
+RUN_x86_64-windows-gnu := WINEDEBUG=-all wine
+RUN_wasm32-wasi := node --no-warnings csrc/tools/wasi.mjs
+CROSS_RUN := $(patsubst RUN_%,%,$(filter RUN_%,$(.VARIABLES)))
+OWN_x86_64-windows-gnu := -lapi-ms-win-core-synch-l1-2-0
+OWN_wasm32-wasi := -DSL_THREADS_NONE -no-pthread
 zig = .venv-cross/bin/python -m ziglang cc -target $(1) -Wno-unused-command-line-argument
-$(foreach t,x86_64-windows-gnu $(CROSS),$(eval $(call programs,$(t),$(call zig,$(t)),,-O1)))
+$(foreach t,$(CROSS) $(CROSS_RUN),$(eval $(call programs,$(t),$(call zig,$(t)),$(OWN_$(t)),-O1)))
 
 .venv-cross/zig: Makefile
 	$(call environment,.venv-cross)
 	.venv-cross/bin/pip install --quiet --disable-pip-version-check ziglang
 	touch $@
 
+# Of few shapes: all of them would take ten minutes for each target.
 cross: .venv-cross/zig
-	$(MAKE) cross-programs
-	$(PYTHON) csrc/tools/compare_bits.py --first build/x86_64-linux-musl/bits
+	$(MAKE) $(CROSS:%=build/%/bits) $(CROSS_RUN:%=cross-%)
 
-cross-programs: $(CROSS:%=build/%/bits) $(KERNELS:csrc/%.c=build/x86_64-windows-gnu/%.o)
+$(CROSS_RUN:%=cross-%): cross-%: build/here/bits build/%/bits
+	$(PYTHON) csrc/tools/compare_bits.py --few $(word 1,$^) $(RUN_$*) $(word 2,$^)
 
 # The portable path, which computes as long again under qemu, is compared on this processor by `make bits`.
 neon: build/aarch64/bits
 	$(PYTHON) csrc/tools/compare_bits.py --first --path neon qemu-aarch64 $<
+
+neon-few: build/here/bits build/aarch64/bits
+	$(PYTHON) csrc/tools/compare_bits.py --first --path neon --few build/here/bits qemu-aarch64 build/aarch64/bits
 
 # fuzz runs every path; bits, which takes minutes for the portable one, the first.
 sanitize: sanitize-gcc sanitize-clang
