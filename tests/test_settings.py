@@ -11,7 +11,7 @@ import pytest
 from interpreter import printed, run
 
 import softlane
-from softlane import _core, _threads
+from softlane import _config, _core, _threads
 
 pytestmark = pytest.mark.any_isa
 needs_threads = pytest.mark.skipif(_core.thread_engine() == "none", reason="built without threads")
@@ -218,6 +218,34 @@ def test_a_quota_lowers_the_number_of_threads(monkeypatch, quota, threads):
     found, origin = _threads._default()
     assert found == threads
     assert ("quota" in origin) == (threads < 8)
+
+
+@needs_threads
+@pytest.mark.parametrize(("processors", "threads"), [(6, 6), (None, 1)])
+def test_where_affinity_is_unknown_the_processors_count(monkeypatch, processors, threads):
+    """As on macOS and Windows; Python may know no number."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(_threads, "_cgroup_cpus", lambda: None)
+    assert _threads._default()[0] == threads
+
+
+@pytest.mark.parametrize(
+    ("engine", "forked", "why"),
+    [
+        ("none", False, "built without threads"),
+        ("openmp", True, "OpenMP in a child of fork"),
+        ("openmp", False, None),
+        ("pool", True, None),
+    ],
+)
+def test_which_build_can_have_one_thread_only(monkeypatch, engine, forked, why):
+    monkeypatch.setattr(_core, "thread_engine", lambda: engine)
+    monkeypatch.setattr(_threads, "_forked", forked)
+    monkeypatch.setattr(_core, "get_threads", lambda: 3)
+    assert softlane.get_num_threads() == (1 if why else 3)
+    assert _config.config()["threads from"] == (why or _threads._origin)
 
 
 # ---- the path ----------------------------------------------------------------------------------------------------

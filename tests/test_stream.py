@@ -444,6 +444,11 @@ def test_errors():
             r"summarize: target has shape \(3,\), expected \(2,\)",
             lambda: stream.summarize(x, target=[0, 1, 2]),
         ),
+        (
+            ValueError,
+            r"summarize: target\[1\] = 9223372036854775808 does not fit into int64",
+            lambda: stream.summarize(x, target=np.array([1, 2**63], np.uint64)),
+        ),
         (ValueError, "summarize: temperature is 0", lambda: stream.summarize(x, temperature=0)),
         (TypeError, "summarize: where has dtype int64", lambda: stream.summarize(x, where=np.ones((2, 4), int))),
         (TypeError, "empty: dtype", lambda: stream.empty((2,), np.int32)),
