@@ -16,7 +16,7 @@ SANITIZE := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recov
 	-fno-sanitize=null,object-size,pointer-overflow
 SANITIZE_GCC := -O1 -g1 -fno-omit-frame-pointer -Wno-maybe-uninitialized \
 	--param asan-instrumentation-with-call-threshold=0
-SANITIZE_CLANG := -O1 -g1 -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 \
+SANITIZE_CLANG := -O1 -g1 -fPIC -fno-omit-frame-pointer -mllvm -asan-instrumentation-with-call-threshold=0 \
 	-fno-sanitize-address-use-after-scope
 FUZZ_SEED ?= $(shell date +%s)00000000
 FUZZ_SECONDS ?= 120
@@ -25,8 +25,11 @@ TSAN_SECONDS ?= 20
 CORE_TESTS := tests/test_semantics.py tests/test_no_surprises.py tests/test_short_calls.py tests/test_dtypes.py \
 	tests/test_stream.py
 
+# Every function with arguments of every kind, outputs between guard bytes on every path, and errors
+SANITIZED_TESTS := tests/test_short_calls.py tests/test_errors.py tests/test_loss_errors.py tests/test_guard_pages.py::test_bytes_around_the_output_stay
+
 .PHONY: help demo test fuzz test-load test-cluster test-peers coverage stress bench docs wheel core-tests cross lint syntax compdb bits bits-accept instructions instructions-accept extensions neon neon-few sanitize \
-	sanitize-gcc sanitize-clang tsan clean
+	sanitize-gcc sanitize-clang sanitize-python tsan clean
 
 help:
 	@echo "make demo    install into .venv and run softlane check"
@@ -48,7 +51,7 @@ help:
 	@echo "make extensions  see that the objects use the instructions alone that dispatch.c asks the processor for"
 	@echo "make neon    bits of the AArch64 path, under qemu: twelve minutes. make neon-few: of few shapes"
 	@echo "make cross   compile the C core for eight other targets; compare bits of few shapes on six, which are emulated"
-	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler"
+	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler; tests of the package too"
 	@echo "make tsan    the threads of the C core, the pool and OpenMP, under ThreadSanitizer, three times TSAN_SECONDS (20)"
 
 define environment
@@ -92,6 +95,11 @@ endef
 .venv-lint/lint: pyproject.toml Makefile
 	$(call environment,.venv-lint)
 	.venv-lint/bin/pip install --quiet --disable-pip-version-check "ruff>=0.14" cython-lint clang-format==18.1.8 mypy numpy ml_dtypes check-jsonschema
+	touch $@
+
+.venv-sanitize/sanitize: Makefile
+	$(call environment,.venv-sanitize)
+	.venv-sanitize/bin/pip install --quiet --disable-pip-version-check "Cython>=3.1" numpy pytest hypothesis mpmath ml_dtypes
 	touch $@
 
 demo: .venv/demo
@@ -262,11 +270,33 @@ neon-few: build/here/bits build/aarch64/bits
 	$(PYTHON) csrc/tools/compare_bits.py --first --path neon --few build/here/bits qemu-aarch64 build/aarch64/bits
 
 # fuzz runs every path; bits, which takes minutes for the portable one, the first.
-sanitize: sanitize-gcc sanitize-clang
+sanitize: sanitize-gcc sanitize-clang sanitize-python
 
 sanitize-gcc sanitize-clang: sanitize-%: build/%/bits build/%/fuzz
 	build/$*/fuzz $(FUZZ_SEED) 1000000000 $(FUZZ_SECONDS)
 	$(PYTHON) csrc/tools/compare_bits.py --first build/$*/bits
+
+# The package, with the C core of sanitize-clang and the bridge compiled in the same way
+build/clang/python/softlane/_core.so: .venv-sanitize/sanitize $(KERNELS:csrc/%.c=build/clang/%.o) $(wildcard src/softlane/*)
+	mkdir -p $(@D)
+	cp $(filter src/%.py src/%.pyi src/%.typed,$^) $(@D)
+	.venv-sanitize/bin/cython -3 src/softlane/_core.pyx -o build/clang/_core.c
+	$(CLANG) -std=c11 -ffp-contract=off -pthread -Icsrc $(SANITIZE) $(SANITIZE_CLANG) -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION \
+		-I$$(.venv-sanitize/bin/python -c 'import numpy; print(numpy.get_include())') \
+		-I$$(.venv-sanitize/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+		-c build/clang/_core.c -o build/clang/_core.o
+	$(CLANG) -shared $(SANITIZE) -pthread build/clang/_core.o $(filter %.o,$^) -lm -o $@
+
+# Python objects come from malloc, so that ASan sees them. Reports go past pytest's capture.
+sanitized = LD_PRELOAD=$$($(CLANG) -print-file-name=libclang_rt.asan-$$(uname -m).so) ASAN_OPTIONS=detect_leaks=0 \
+	PYTHONMALLOC=malloc PYTHONPATH=build/clang/python OMP_WAIT_POLICY=passive .venv-sanitize/bin/python
+
+# First, a call that reads beyond the weights of 256 classes: ASan has to find it in the extension.
+sanitize-python: build/clang/python/softlane/_core.so
+	$(sanitized) -c "import numpy as np; from softlane import _core; _core.total_weight(np.full(4, 256), -1, np.ones(256), None)" 2>&1 \
+		| grep "ERROR: AddressSanitizer: heap-buffer-overflow"
+	$(sanitized) -m pytest -q -p no:cacheprovider --capture=sys $(SANITIZED_TESTS)
+	test ! -e tests/fuzz.py || $(sanitized) tests/fuzz.py --seed $(FUZZ_SEED) --minutes 1
 
 # The pool as it is where there is no futex
 build/tsan/threads-condition: csrc/pool.c $(filter-out build/tsan/pool.o,$(KERNELS:csrc/%.c=build/tsan/%.o)) build/tsan/tools/threads.o
@@ -285,4 +315,4 @@ tsan: build/tsan/threads build/tsan/threads-condition build/tsan/threads-openmp
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1 build/tsan/threads-openmp $(TSAN_SECONDS)
 
 clean:
-	rm -rf .venv .venv-bench .venv-coverage .venv-cross .venv-docs .venv-lint .venv-peers .venv-wheel build dist docs/api/softlane.*.rst src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
+	rm -rf .venv .venv-bench .venv-coverage .venv-cross .venv-docs .venv-lint .venv-peers .venv-sanitize .venv-wheel build dist docs/api/softlane.*.rst src/softlane.egg-info src/softlane/_core.c src/softlane/*.so compile_commands.json
