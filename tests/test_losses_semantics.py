@@ -486,6 +486,16 @@ def test_the_size_of_sample_weights_leaves_a_mean_alone(size, dtype):
     assert (abs(grad.astype(np.float64) - plain_grad) <= close).all()
 
 
+def test_weights_that_are_not_aligned():
+    """The sum of the weights of float64, which divides the mean, is read where UBSan looks, too."""
+    x, target, weight = random((5, 3), np.float64), np.array([0, 1, 2, 1, 0]), np.array([0.5, 2, 3])
+    odd = np.frombuffer(b"\0" + weight.tobytes(), np.uint8)[1:].view(np.float64)
+    assert not odd.flags.aligned
+    expected = softlane.cross_entropy(x, target, weight=weight)
+    assert softlane.cross_entropy(x[:, ::-1][:, ::-1], target, weight=odd) == expected
+    assert softlane.cross_entropy(np.asfortranarray(x), target, weight=odd) == expected
+
+
 @pytest.mark.parametrize("function", [softlane.binary_cross_entropy_with_logits, softlane.binary_cross_entropy])
 def test_the_mean_of_binary_losses_does_not_depend_on_the_layout(function):
     """Chunks of another layout end between the blocks whose sums the kernels make."""

@@ -282,9 +282,9 @@ def overlaps(a: Array, out: Array) -> bool:
 
 
 def contiguous(a: Array, dtype: np.dtype[Any]) -> Array:
-    """C-contiguous, of that dtype; values that do not fit become 0 or infinite."""
+    """C-contiguous and aligned, of that dtype; values that do not fit become 0 or infinite."""
     with np.errstate(all="ignore"):
-        return np.ascontiguousarray(a, dtype=dtype)
+        return np.require(a, dtype, ["C", "A"])
 
 
 def _address(a: Array) -> int:
