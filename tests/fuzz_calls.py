@@ -449,7 +449,8 @@ def untouched(call, got, error):
         return
     if error is not None or call.op.out in call.options:  # then another one was given
         if out.bytes() != out.before:
-            raise Mistake(f"out has changed: the call raised {error!r}, or has another out")
+            why = "has another out" if error is None else f"raised {error!r}"
+            raise Mistake(f"out has changed, although the call {why}")
         return
     if not any(part is out.view for part in parts(got)):
         raise Mistake("the result is not out")
