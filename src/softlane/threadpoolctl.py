@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from threadpoolctl import LibController, register  # type: ignore[import-untyped]
+from threadpoolctl import LibController, register  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from softlane import _core
 from softlane._threads import get_num_threads, set_num_threads
