@@ -310,7 +310,7 @@ def spoil(call, r, g):
     names = [name for name in parameters(call.function) if name != "rng"]
     if kind < 0.55:
         name, text = r.choice(names), r.choice(STRANGE)
-        if name == "size" and text.startswith("2**"):  # gigabytes of draws
+        if name == "size" and text.startswith("2**") or (name, text) == ("uniform", "None"):  # gigabytes of draws, or any
             return
         if name == call.first:
             strange = STRANGE_VALUES[text]()

@@ -48,6 +48,24 @@ def test_any_dtype_of_the_result_is_rounded_once_too(op, form):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_16_bit_numbers_for_rows_and_losses_are_rounded_from_the_compute_dtype(dtype):
+    """Of 2^16 rows, or as many losses; one in some thousands would differ if they were rounded from another dtype."""
+    rng = np.random.default_rng(6)
+    for compute, x_dtype in ((np.float32, dtype), (np.float64, np.float64)):
+        x, v = (rng.standard_normal((1 << 16, 4)).astype(x_dtype) for _ in range(2))
+        p, target = rng.random((1 << 16, 4)).astype(x_dtype), rng.integers(0, 2, (1 << 16, 4))
+        same = dict(reduction="none")
+        for call in (
+            lambda o, x=x, v=v: softlane.expectation(x, v, **o),
+            lambda o, x=x, target=target: softlane.cross_entropy(x, target[:, 0], **same, **o),
+            lambda o, p=p, target=target: softlane.log_loss(p, target[:, 0], **same, **o),
+            lambda o, p=p, target=target: softlane.binary_cross_entropy(p, target, **same, **o),
+            lambda o, x=x, target=target: softlane.binary_cross_entropy_with_logits(x, target, **same, **o),
+        ):
+            assert_same_bits(call({"dtype": dtype}), rounded(call({"dtype": compute}), dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_every_16_bit_float_is_read_and_rounded_right(dtype, isa):
     """All 65536 bit patterns: logsumexp of one class is the number itself, through both conversions."""
     x = np.arange(65536, dtype=np.uint16).view(dtype)

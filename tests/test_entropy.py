@@ -301,3 +301,14 @@ def test_a_divergence_of_two_dtypes_is_rounded_to_16_bits_once(dtype):
     assert softlane.kl_divergence(x.astype(np.float16), y, dtype=dtype) == wanted
     y = np.array([0, 1e5], np.float32)  # beyond float16, with a divergence that is not
     assert softlane.kl_divergence(x, y, dtype=dtype) == softlane.kl_divergence(x, y).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", STORED, ids=str)
+def test_numbers_of_python_have_the_dtype_of_the_other_argument(dtype):
+    y = random((5, 4), dtype)
+    for number in (1, -2.5, True, np.inf, -np.inf, np.nan):
+        x = np.full(y.shape, number, y.dtype)
+        for axis in (-1, None):
+            assert_same_bits(softlane.kl_divergence(number, y, axis), softlane.kl_divergence(x, y, axis))
+            assert_same_bits(softlane.kl_divergence(y, number, axis), softlane.kl_divergence(y, x, axis))
+    assert softlane.kl_divergence(1, 2.0, None).dtype == np.float64

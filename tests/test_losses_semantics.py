@@ -224,6 +224,29 @@ def test_nan_and_infinite_rows(dtype, form, kind):
         assert all_nan(softlane.cross_entropy(x, target, **options))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("of_0", [0, 1e-310, 1e308, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("others", [0, 1, 1e-310, 1e308])
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_mean_with_weights_of_any_size(n, others, of_0, dtype):
+    """What it divides by may be infinite, NaN, or so small that its inverse overflows; NaN is the canonical one."""
+    x, target = random((40, n), dtype, seed=3) / 4, np.arange(40) % n
+    if np.isfinite(of_0):
+        target[target == 0] = -100  # its size would be lost beside the others
+    with np.errstate(over="ignore"):
+        weight = np.array([of_0, *[others] * (n - 1)]).astype(dtype)
+    for options in ({}, {"sample_weight": np.linspace(0.1, 1, 40)}, {"temperature": 1.5}):
+        options |= {"weight": weight}
+        loss, grad = softlane.cross_entropy_with_grad(x, target, **options)
+        with np.errstate(invalid="ignore"):
+            expected = ref.cross_entropy_with_grad(x, target, **options)
+        for got, exact in zip((loss, grad), expected, strict=True):
+            np.testing.assert_allclose(got, exact, rtol=1e-5 if dtype == np.float32 else 1e-12)
+            assert all_nan(np.asarray(got)[np.isnan(got)])
+        assert_same_bits(loss, softlane.cross_entropy(x, target, **options))
+        assert_same_bits(softlane.cross_entropy_with_grad(np.asfortranarray(x), target, **options)[1], grad)
+
+
 @stored
 @forms
 def test_a_target_of_probability_0(dtype, form):

@@ -522,6 +522,29 @@ def test_no_array_is_resized_during_a_call(name, keyword, first):
     x.resize((1, 1), refcheck=False)  # the call is over
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape")  # of NumPy
+@pytest.mark.parametrize("shape", [(2000, 200), (0, 200)])
+def test_a_shape_that_changes_during_a_call(shape):
+    """NumPy allows that. The call goes on with the shape that x had."""
+
+    class Changing:
+        def __float__(self):
+            x.shape = shape[::-1]
+            return 0.5
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(float(self))
+
+    x, target = np.zeros(shape), np.zeros(shape)
+    for call in (
+        lambda: softlane.softmax(x, temperature=[Changing()] * shape[0] or Changing()),
+        lambda: softlane.cross_entropy_with_grad(x, target, temperature=[Changing()] * shape[0] or Changing())[1],
+        lambda: softlane.sigmoid(x, temperature=Changing()),
+    ):
+        assert call().shape == shape
+        x.shape = shape
+
+
 @pytest.mark.parametrize("function", [softlane.argmax, softlane.sample, lambda x, **o: softlane.topk(x, 1, **o)])
 def test_an_index_dtype_that_resizes_x(function):
     """It comes before x is looked at."""

@@ -18,6 +18,12 @@ static ptrdiff_t sl_wrong_target(const int64_t *target, ptrdiff_t count, ptrdiff
     return -1;
 }
 
+/* sum + low. The low part of an infinite sum is NaN. */
+static double pair_total(double sum, double low) {
+    if (sum != sum) return (double)NAN;
+    return sum - sum == 0 ? sum + low : sum;
+}
+
 /* The weights of all targets that are not ignored: those of their classes times those of their rows; either may be NULL: all 1. */
 static double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ignore_index, const double *weight,
                               const double *row_weight) {
@@ -26,7 +32,7 @@ static double sl_total_weight(const int64_t *target, ptrdiff_t count, int64_t ig
         if (target[i] == ignore_index || (row_weight && row_weight[i] == 0)) continue;
         sum = add_with_low(sum, (weight ? weight[target[i]] : 1) * (row_weight ? row_weight[i] : 1), &low);
     }
-    return sum + low;
+    return pair_total(sum, low);
 }
 
 /* The sum of x, as if in twice the precision. Eight sums do not wait for each other. */
@@ -46,8 +52,7 @@ static double sl_total(const double *x, ptrdiff_t count) {
         sum[0] = add_with_low(sum[0], sum[j], &low[0]);
         low[0] += low[j];
     }
-    if (sum[0] != sum[0]) return (double)NAN;
-    return sum[0] - sum[0] == 0 ? sum[0] + low[0] : sum[0]; /* the low part of an infinite sum is NaN */
+    return pair_total(sum[0], low[0]);
 }
 
 /* The visible classes of each row of a job with a mask */

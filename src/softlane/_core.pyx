@@ -7,7 +7,7 @@ What is wrong with an argument is said in _validate.py, algorithms are in csrc/.
 """
 
 cimport numpy as cnp
-from libc.math cimport INFINITY, NAN, isfinite, isinf, ldexp
+from libc.math cimport INFINITY, NAN, fabs, isfinite, isinf, ldexp
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcpy, memset
 from cpython cimport contextvars
@@ -1460,6 +1460,8 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
                 wide_w = as_plain(w, cnp.NPY_DOUBLE, _COPY)
             divisor = weight_of_all(args.target, row_count, args.ignore_index, <const double *>data(wide_w),
                                     <const double *>data(rows_w))
+            if how == _MEAN and not 1e-290 < fabs(divisor) < 1e290:
+                return None  # the Python files see to it that neither the divisor nor its inverse overflows
     args.class_weight = data(w)
     args.row_weight = <const double *>data(rows_w)
     args.visible = NULL

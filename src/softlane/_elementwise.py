@@ -467,7 +467,7 @@ def _binary(
         grad = result_for(name, grad_out, a.shape, a.shape, native, tuple(numbers), (a,), "grad_out")
         if what == "probs" and grad_out is not None:  # before it is written to
             _check_probabilities(name, a, native)
-    losses = np.empty(a.shape, compute_dtype(wanted)) if reduction == "none" else None
+    losses = np.empty(a.shape, compute if wanted.itemsize == 2 else wanted) if reduction == "none" else None
     op = _core.BINARY_CROSS_ENTROPY if what == "logits" else _core.BINARY_CROSS_ENTROPY_OF_PROBS
     scale = 1 / a.size if reduction == "mean" and a.size else 1.0
     sums, scaled = [np.empty(0)], [np.empty(0)]
@@ -501,9 +501,9 @@ def _binary(
         _check_probabilities(name, a, native)
     if losses is None:
         of_scaled = np.concatenate(scaled) if compute == np.float64 else None
-        loss = finish(np.concatenate(sums), reduction, a.size, wanted, of_scaled)
+        loss = finish(np.concatenate(sums), reduction, a.size, compute, wanted, of_scaled)
     else:
-        loss = finish(losses, reduction, a.size, wanted)
+        loss = finish(losses, reduction, a.size, compute, wanted)
     return loss, None if grad is None else grad.give()
 
 

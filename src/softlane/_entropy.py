@@ -190,10 +190,10 @@ def _kl_divergence(
     name = "kl_divergence"
     a, b = as_array(name, x), as_array(name, y, "y")
     dtypes = [result_dtype(name, a.dtype), result_dtype(name, b.dtype, "y")]
-    for number, other in ((x, 1), (y, 0)):  # numbers of Python have no dtype
-        if type(number) in (int, float, bool):
-            dtypes[1 - other] = dtypes[other]
-    native = compute_dtype(*dtypes)
+    is_number = [type(v) in (int, float, bool) for v in (x, y)]  # of Python: without a dtype
+    native = compute_dtype(*(dtypes if all(is_number) else [d for d, n in zip(dtypes, is_number, strict=True) if not n]))
+    with np.errstate(all="ignore"):
+        a, b = (v.astype(native) if n else v for v, n in zip((a, b), is_number, strict=True))
     wanted = output_dtype(name, dtype, native)
     shape = broadcast_shapes(name, a.shape, "y", b.shape)
     asked = options(name, shape, axis, where, temperature)

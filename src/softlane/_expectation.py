@@ -104,4 +104,4 @@ def _mean_of_elements(axes: Axes, x: Array, mask: Array | None, t: Array | None,
     p = _core.rows(_core.SOFTMAX, x, axes, compute, None, False, mask, t, None, _core.COPY)
     products = np.where(p == 0, 0, p * v.astype(np.float64))
     products = np.ascontiguousarray(np.moveaxis(products, axes[0], -1))
-    y[...] = np.expand_dims(products.sum(axis=-1), axes[0])
+    y[...] = np.expand_dims(products.sum(axis=-1).astype(compute), axes[0])  # which 16-bit floats are rounded from

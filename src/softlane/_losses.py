@@ -340,7 +340,7 @@ class _Call(NamedTuple):
 
     def finish(self, losses: Array) -> Any:
         batch = (*self.x.shape[: self.axis], *self.x.shape[self.axis + 1 :])
-        return finish(losses.reshape(batch), self.reduction, self.divisor, self.loss_dtype)
+        return finish(losses.reshape(batch), self.reduction, self.divisor, self.compute, self.loss_dtype)
 
 
 def _check(name: str, what: str, x: object, target: object, given: _Arguments) -> _Call:
@@ -359,18 +359,38 @@ def _check(name: str, what: str, x: object, target: object, given: _Arguments) -
     if t.classes is not None and (w is not None or samples is not None):
         wide = None if w is None else w.astype(np.float64, copy=False)
         divisor = _core.total_weight(t.classes, t.ignore, wide, samples)
+        if w is not None and w.dtype == np.float64 and reduction == "mean" and not 1e-290 < abs(divisor) < 1e290:
+            w = _moderate(w, divisor)
+            divisor = _core.total_weight(t.classes, t.ignore, w, samples)
     elif samples is not None:
         divisor = _core.total(samples)
     return _Call(a, axis, dtype, wanted, t.classes, t.mass, w, t.ignore, reduction, divisor, samples)
 
 
-def finish(losses: Array, reduction: str, divisor: float, dtype: np.dtype[Any], scaled: Array | None = None) -> Any:
-    """Losses, of float64 or as their sums, to what the caller gets; rounded once. scaled: see `_core.mean`."""
+def _moderate(weight: Array, total: float) -> Array:
+    """Class weights times a power of two, so that neither the total nor its inverse overflows. A mean does not change."""
+    exponent = np.frexp(total if np.isfinite(total) else np.abs(weight).max())[1]
+    with np.errstate(all="ignore"):
+        return np.ldexp(weight, -exponent)
+
+
+def finish(
+    losses: Array,
+    reduction: str,
+    divisor: float,
+    compute: np.dtype[Any],
+    dtype: np.dtype[Any],
+    scaled: Array | None = None,
+) -> Any:
+    """Losses, of float64 or as their sums, to what the caller gets: the compute dtype, which 16-bit floats are rounded from.
+
+    scaled: see `_core.mean`.
+    """
     with np.errstate(all="ignore"):
         if reduction != "none":
             result = _core.total(losses) if reduction == "sum" else _core.mean(losses, divisor, scaled)
             losses = np.array(np.nan if np.isnan(result) else result)
-        return losses.astype(compute_dtype(dtype), copy=False).astype(dtype, copy=False)[()]
+        return losses.astype(compute, copy=False).astype(dtype, copy=False)[()]
 
 
 @protected

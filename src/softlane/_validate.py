@@ -147,7 +147,7 @@ def _arrays(arguments: tuple[object, ...]) -> Iterator[Array]:
 def as_array(name: str, x: object, what: str = "x") -> Array:
     """An array of NumPy, of another library, or anything that makes one; without a copy where memory can be shared."""
     if type(x) is np.ndarray and x.dtype != np.object_:
-        return x
+        return x.view()  # with a shape of its own, which other arguments cannot change when they are converted
     if isinstance(x, np.ma.MaskedArray):
         advice = f"{what}.filled(...)"
         if what == "x":

@@ -275,7 +275,7 @@ class RowSummary:
         losses = 0 - self._target_log_prob("cross_entropy", ignore)
         assert self._target is not None
         counted = int(np.count_nonzero(self._target[0] != ignore))
-        return finish(np.array(losses, order="C"), reduction, counted, self.dtype)
+        return finish(np.array(losses, order="C"), reduction, counted, self.dtype, self.dtype)
 
     def _target_log_prob(self, name: str, ignore: int | None) -> Array:
         if self._target is None:
