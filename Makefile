@@ -241,7 +241,7 @@ RUN_x86_64-linux-musl :=
 RUN_aarch64-linux-musl := qemu-aarch64
 RUN_riscv64-linux-musl := qemu-riscv64
 RUN_powerpc64le-linux-musl := qemu-ppc64le
-RUN_x86_64-windows-gnu := WINEDEBUG=-all wine
+RUN_x86_64-windows-gnu := env WINEDEBUG=-all wine
 RUN_s390x := qemu-s390x
 RUN_wasm32-wasi := node --no-warnings csrc/tools/wasi.mjs
 CROSS_RUN := $(patsubst RUN_%,%,$(filter RUN_%,$(.VARIABLES)))

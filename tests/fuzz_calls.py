@@ -310,8 +310,8 @@ def spoil(call, r, g):
     names = [name for name in parameters(call.function) if name != "rng"]
     if kind < 0.55:
         name, text = r.choice(names), r.choice(STRANGE)
-        if name == "size" and text.startswith("2**") or (name, text) == ("uniform", "None"):  # gigabytes of draws, or any
-            return
+        if (name == "size" and text.startswith("2**")) or (name, text) == ("uniform", "None"):
+            return  # gigabytes of draws, or others in each call
         if name == call.first:
             strange = STRANGE_VALUES[text]()
             if isinstance(strange, Raising) or text in ("object()", "np.zeros((1,) * 33)"):

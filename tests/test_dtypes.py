@@ -54,13 +54,13 @@ def test_16_bit_numbers_for_rows_and_losses_are_rounded_from_the_compute_dtype(d
     for compute, x_dtype in ((np.float32, dtype), (np.float64, np.float64)):
         x, v = (rng.standard_normal((1 << 16, 4)).astype(x_dtype) for _ in range(2))
         p, target = rng.random((1 << 16, 4)).astype(x_dtype), rng.integers(0, 2, (1 << 16, 4))
-        same = dict(reduction="none")
         for call in (
             lambda o, x=x, v=v: softlane.expectation(x, v, **o),
-            lambda o, x=x, target=target: softlane.cross_entropy(x, target[:, 0], **same, **o),
-            lambda o, p=p, target=target: softlane.log_loss(p, target[:, 0], **same, **o),
-            lambda o, p=p, target=target: softlane.binary_cross_entropy(p, target, **same, **o),
-            lambda o, x=x, target=target: softlane.binary_cross_entropy_with_logits(x, target, **same, **o),
+            lambda o, x=x, v=v: softlane.expectation(x, v, temperature=1e10, **o),
+            lambda o, x=x, target=target: softlane.cross_entropy(x, target[:, 0], reduction="none", **o),
+            lambda o, p=p, target=target: softlane.log_loss(p, target[:, 0], reduction="none", **o),
+            lambda o, p=p, target=target: softlane.binary_cross_entropy(p, target, reduction="none", **o),
+            lambda o, x=x, target=target: softlane.binary_cross_entropy_with_logits(x, target, reduction="none", **o),
         ):
             assert_same_bits(call({"dtype": dtype}), rounded(call({"dtype": compute}), dtype))
 

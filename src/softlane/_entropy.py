@@ -191,7 +191,9 @@ def _kl_divergence(
     a, b = as_array(name, x), as_array(name, y, "y")
     dtypes = [result_dtype(name, a.dtype), result_dtype(name, b.dtype, "y")]
     is_number = [type(v) in (int, float, bool) for v in (x, y)]  # of Python: without a dtype
-    native = compute_dtype(*(dtypes if all(is_number) else [d for d, n in zip(dtypes, is_number, strict=True) if not n]))
+    if is_number[0] != is_number[1]:
+        dtypes = [dtypes[is_number.index(False)]]
+    native = compute_dtype(*dtypes)
     with np.errstate(all="ignore"):
         a, b = (v.astype(native) if n else v for v, n in zip((a, b), is_number, strict=True))
     wanted = output_dtype(name, dtype, native)

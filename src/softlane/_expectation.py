@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,15 +94,17 @@ def _expectation(
         run(_core.EXPECTATION, rows, y.view, values=v)
     else:
         v = np.broadcast_to(v.reshape(-1, *(1,) * (rows.x.ndim - k - 1)) if v.ndim == 1 else v, rows.x.shape)
-        kernel = for_numpy(_mean_of_elements)
+        kernel = for_numpy(partial(_mean_of_elements, rows.compute))
         apply_to_rows(kernel, rows.compute, rows.axes, rows.arrays, (v,), (y.view,))
     return y.give()
 
 
-def _mean_of_elements(axes: Axes, x: Array, mask: Array | None, t: Array | None, v: Array, y: Array) -> None:
+def _mean_of_elements(
+    compute: np.dtype[Any], axes: Axes, x: Array, mask: Array | None, t: Array | None, v: Array, y: Array
+) -> None:
     """The mean of a value for each element, by NumPy. A product is 0 where the probability is."""
-    compute = compute_dtype(x.dtype, v.dtype)
-    p = _core.rows(_core.SOFTMAX, x, axes, compute, None, False, mask, t, None, _core.COPY)
+    wide = compute_dtype(x.dtype, v.dtype)  # for temperatures beyond float32
+    p = _core.rows(_core.SOFTMAX, x, axes, wide, None, False, mask, t, None, _core.COPY)
     products = np.where(p == 0, 0, p * v.astype(np.float64))
     products = np.ascontiguousarray(np.moveaxis(products, axes[0], -1))
     y[...] = np.expand_dims(products.sum(axis=-1).astype(compute), axes[0])  # which 16-bit floats are rounded from

@@ -368,10 +368,10 @@ def _check(name: str, what: str, x: object, target: object, given: _Arguments) -
 
 
 def _moderate(weight: Array, total: float) -> Array:
-    """Class weights times a power of two, so that neither the total nor its inverse overflows. A mean does not change."""
+    """Class weights times a power of two, so that neither the total nor its inverse overflows."""
     exponent = np.frexp(total if np.isfinite(total) else np.abs(weight).max())[1]
     with np.errstate(all="ignore"):
-        return np.ldexp(weight, -exponent)
+        return np.asarray(np.ldexp(weight, -exponent))
 
 
 def finish(
@@ -382,7 +382,7 @@ def finish(
     dtype: np.dtype[Any],
     scaled: Array | None = None,
 ) -> Any:
-    """Losses, of float64 or as their sums, to what the caller gets: the compute dtype, which 16-bit floats are rounded from.
+    """Losses, of float64 or as their sums, to what the caller gets; 16-bit floats are rounded from the compute dtype.
 
     scaled: see `_core.mean`.
     """
