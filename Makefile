@@ -139,16 +139,16 @@ fuzz: .venv/test
 
 # Vector headers of other processors are left out; an included part counts as executed where any unit executes it.
 GCOVR := --root . --filter csrc/ --exclude csrc/simd/vec_avx512.h --exclude csrc/simd/vec_neon.h \
-	--merge-mode-functions separate --merge-lines
-# Tests whose processes may not write files, so not the counts either
-NOT_COUNTED := tests/test_cli.py::test_permissions tests/test_cli.py::test_a_full_disk_leaves_nothing
+	--merge-mode-functions separate --merge-lines --gcov-suspicious-hits-threshold 0
+# Tests whose processes may not write files, so not the counts either, or that measure memory, which counting needs too
+NOT_COUNTED := tests/test_cli.py::test_permissions tests/test_cli.py::test_a_full_disk_leaves_nothing tests/test_temporaries.py
 
 coverage: .venv-coverage/coverage
 	find build/coverage -name '*.gcda' -delete
 	.venv-coverage/bin/coverage erase
 	.venv-coverage/bin/coverage run -m pytest -q -n auto --dist worksteal $(NOT_COUNTED:%=--deselect %)
 	.venv-coverage/bin/coverage combine --quiet
-	.venv-coverage/bin/gcovr $(GCOVR) --txt --fail-under-line 98 build/coverage/temp*/csrc
+	.venv-coverage/bin/gcovr $(GCOVR) --fail-under-line 98 build/coverage/temp*/csrc --txt
 	.venv-coverage/bin/coverage report
 
 stress: .venv/test
@@ -245,6 +245,9 @@ RUN_x86_64-windows-gnu := env WINEDEBUG=-all wine
 RUN_s390x := qemu-s390x
 RUN_wasm32-wasi := node --no-warnings csrc/tools/wasi.mjs
 CROSS_RUN := $(patsubst RUN_%,%,$(filter RUN_%,$(.VARIABLES)))
+# The fma of Zig's runtime for Windows leaves out a product between a quarter and half a unit in the last place of a power of two
+# (-0x1.8p-56 * 1.9 + 0.5 is 0.5, and not 0.5 - 2^-54), so that the portable path has other bits there.
+COMPARE_x86_64-windows-gnu := --first --path avx2
 OWN_x86_64-windows-gnu := -lapi-ms-win-core-synch-l1-2-0
 OWN_wasm32-wasi := -DSL_THREADS_NONE -no-pthread
 zig = .venv-cross/bin/python -m ziglang cc -target $(1) -Wno-unused-command-line-argument
@@ -260,7 +263,7 @@ cross: .venv-cross/zig
 	$(MAKE) $(CROSS:%=build/%/bits) $(CROSS_RUN:%=cross-%)
 
 $(CROSS_RUN:%=cross-%): cross-%: build/here/bits build/%/bits
-	$(PYTHON) csrc/tools/compare_bits.py --few $(word 1,$^) $(RUN_$*) $(word 2,$^)
+	$(PYTHON) csrc/tools/compare_bits.py $(COMPARE_$*) --few $(word 1,$^) $(RUN_$*) $(word 2,$^)
 
 # The portable path, which computes as long again under qemu, is compared on this processor by `make bits`.
 neon: build/aarch64/bits
