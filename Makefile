@@ -36,7 +36,7 @@ help:
 	@echo "make test    install with the test extras and run the test suite"
 	@echo "make test-peers  compare with PyTorch, SciPy, scikit-learn and JAX, which it installs"
 	@echo "make test-cluster  softlane.dask on two worker processes, one of which is killed"
-	@echo "make test-load  the default number of threads beside other processes, as ratios of times: on a quiet machine"
+	@echo "make test-load  the default number of threads beside other processes, as ratios of times: nothing else may run"
 	@echo "make fuzz    100,000 random calls of the whole package; FUZZ has options, such as FUZZ='--calls 1000000 --seed 1'"
 	@echo "make coverage  the lines of C and of Python that the test suite executes; fails below 98 % of either"
 	@echo "make stress  minutes of search for inaccurate results"
@@ -117,7 +117,7 @@ test-peers: .venv-peers/peers
 test-cluster: .venv/test
 	SOFTLANE_CLUSTER=1 .venv/bin/python -m pytest -q tests/test_dask_cluster.py
 
-# Times, on a machine with two processors of its own: where others share them, ratios of equal things differ by more than the bounds.
+# Times, so nothing else may run meanwhile. Ratios of what takes turns, so that other machines on the same processors matter less.
 test-load: .venv/test
 	SOFTLANE_LOAD=1 .venv/bin/python -m pytest -q tests/test_load.py
 

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+import softlane
 from softlane import _core
 
 pytestmark = [
@@ -17,28 +18,33 @@ pytestmark = [
     pytest.mark.skipif(_core.thread_engine() != "pool", reason="built without the pool"),
 ]
 
-SECONDS, PHASE = 10, 0.25
+PHASE, PAIRS, ROUNDS = 0.25, 10, 6  # seconds; of phases in a round; at most
 
+# Calls in two kinds of phases, which take turns, with a number of threads each: 0 sleeps.
 CALLS = """
 import sys, time
 import numpy as np
 import softlane
-seconds, phase, numbers = float(sys.argv[1]), float(sys.argv[2]), [softlane.get_num_threads(), 1]
+phase, phases, *numbers = float(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+numbers = [softlane.get_num_threads() if number == "default" else int(number) for number in numbers]
 x = np.random.default_rng(0).normal(size=(400, 1000)).astype(np.float32)
 out = np.empty_like(x)
 for _ in range(20):
     softlane.softmax(x, out=out)
 print("ready", flush=True)
-first = float(sys.stdin.readline())
+begin = float(sys.stdin.readline())
 calls, now = {}, 0
-while now < seconds / phase:
-    softlane.set_num_threads(numbers[now % 2])
-    before = now
+while now < phases:
+    before, threads = now, numbers[now % 2]
+    softlane.set_num_threads(threads or 1)
     while now == before:
-        softlane.softmax(x, out=out)
-        calls[now] = calls.get(now, 0) + 1
-        now = int((time.monotonic() - first) / phase)
-print(*[calls.get(i, 0) for i in range(int(seconds / phase))])
+        if threads:
+            softlane.softmax(x, out=out)
+            calls[now] = calls.get(now, 0) + 1
+        else:
+            time.sleep(0.001)
+        now = int((time.monotonic() - begin) / phase)
+print(*[calls.get(i, 0) for i in range(phases)])
 """
 
 
@@ -59,29 +65,47 @@ def busy(processes):
             loop.communicate()
 
 
-def ratios(processes, loops=0):
-    """Of the calls with the default number of threads to those with one, which take turns in all processes at a time"""
-    with busy(loops):
-        workers = [start(CALLS, SECONDS, PHASE) for _ in range(processes)]
-        for worker in workers:
-            assert worker.stdout.readline() == "ready\n"
-        begin = time.monotonic()
-        for worker in workers:
-            worker.stdin.write(f"{begin}\n")
-            worker.stdin.flush()
-        said = [worker.communicate()[0] for worker in workers]
+def ratios(*workers):
+    """Of all calls in the first kind of phases to those in the second. workers: numbers of threads in each kind."""
+    phases = 2 * (PAIRS + 1)
+    processes = [start(CALLS, PHASE, phases, *numbers) for numbers in workers]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    begin = time.monotonic()
+    for process in processes:
+        process.stdin.write(f"{begin}\n")
+        process.stdin.flush()
+    said = [process.communicate()[0] for process in processes]
     calls = np.array([list(map(int, counts.split())) for counts in said]).sum(axis=0)
-    return calls[2::2] / calls[3::2]  # the first phase is not whole
+    return (calls[2::2] / calls[3::2]).tolist()  # the first phase is not whole
+
+
+def reaches(bound, *workers, loops=0, rounds=ROUNDS):
+    """Does the median of ratios reach the bound, in some rounds? Other machines on the same processors disturb them."""
+    found = []
+    with busy(loops):
+        for _ in range(rounds):
+            found += ratios(*workers)
+            if np.median(found) >= bound:
+                return True
+    print(f"median {np.median(found):.3f}, {bound} is expected; quartiles {np.percentile(found, [25, 75])}")
+    return False
+
+
+two_processors = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 
 
 @pytest.mark.parametrize(("processes", "loops"), [(2, 0), (8, 0), (1, 1), (1, 2), (2, 1)])
 def test_shared_processors_cost_a_tenth_at_most(processes, loops):
-    found = ratios(processes, loops)
-    assert np.median(found) >= 0.9, found
+    assert reaches(0.9, *[("default", 1)] * processes, loops=loops)
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
-def test_two_processors_by_themselves_are_worth_1_7():
-    """Whatever else runs makes it less: the better half counts."""
-    found = ratios(1)
-    assert np.percentile(found, 75) >= 1.7, found
+@two_processors
+def test_two_threads_do_0_85_of_what_two_processes_do():
+    """So they are worth 1.7 threads where two processors are worth two."""
+    assert reaches(0.85, (min(2, softlane.get_num_threads()), 1), (0, 1))
+
+
+@two_processors
+def test_half_as_many_calls_are_seen():
+    assert not reaches(0.85, (1, 1), (0, 1), rounds=1)
