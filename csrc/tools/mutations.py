@@ -228,6 +228,22 @@ MUTATIONS = [
         "test_losses.py::test_cross_entropy_with_every_option",
     ),
     Mutation(
+        "scale_is_nan",
+        "A mean whose divisor is NaN gives gradients with NaNs of both signs.",
+        "ops/cross_entropy.inc.h",
+        "f64_select_eq(scale, scale, zero, nan)",
+        "zero",
+        "test_losses_semantics.py::test_a_mean_with_weights_of_any_size",
+    ),
+    Mutation(
+        "infinite_total",
+        "A sum that is infinite becomes NaN.",
+        "ops/totals.inc.h",
+        "return sum - sum == 0 ? sum + low : sum;",
+        "return sum + low;",
+        "test_losses_semantics.py::test_a_mean_with_weights_of_any_size",
+    ),
+    Mutation(
         "total_weight",
         "The mean over weighted targets divides by their number.",
         "ops/totals.inc.h",
