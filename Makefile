@@ -1,6 +1,6 @@
 # Every target makes its own virtual environment and needs only Python 3 with its headers, a C compiler and make.
 # Debian's names of what else is needed: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user for `make neon`,
-# gcc-s390x-linux-gnu, libc6-dev-s390x-cross, qemu-user, wine64 and nodejs (20 or later) for `make cross`, clang-16,
+# gcc-s390x-linux-gnu, libc6-dev-s390x-cross, qemu-user, wine, wine64 and Node.js (20 or later) for `make cross`, clang-16,
 # libclang-rt-16-dev and libc6-dev-arm64-cross for `make syntax` and `make sanitize`, these and libomp-16-dev for `make tsan`,
 # valgrind for `make instructions`.
 
@@ -50,7 +50,7 @@ help:
 	@echo "make instructions  count the instructions of AVX2 kernels and compare with csrc/tools/instructions.txt"
 	@echo "make extensions  see that the objects use the instructions alone that dispatch.c asks the processor for"
 	@echo "make neon    bits of the AArch64 path, under qemu: twelve minutes. make neon-few: of few shapes"
-	@echo "make cross   compile the C core for eight other targets; compare bits of few shapes on six, which are emulated"
+	@echo "make cross   compile the C core for nine targets; on all but macOS compare bits of few shapes, under emulators where needed"
 	@echo "make sanitize  random jobs of the C core under ASan and UBSan, FUZZ_SECONDS (120) for each compiler; tests of the package too"
 	@echo "make tsan    the threads of the C core, the pool and OpenMP, under ThreadSanitizer, three times TSAN_SECONDS (20)"
 

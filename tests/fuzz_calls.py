@@ -540,13 +540,11 @@ def check_exact(call, x, t, named, results):
 
 
 def check_sample(op, x, named, results):
-    """Where no uniform number of a row is so near to a cumulative probability that rounding decides"""
-    u, axis = named.pop("uniform").astype(np.float64), named["axis"]
+    """Of the draws whose uniform number is not so near to a cumulative probability that rounding decides"""
+    u = named.pop("uniform").astype(np.float64)
     with np.errstate(all="ignore"):
         below, exact, above = (op.exact(x, uniform=np.clip(u + d, 0, 1 - 2.0**-53), **named) for d in (-1e-6, 0, 1e-6))
     is_certain = (below[0] == exact[0]) & (above[0] == exact[0])
-    if "size" in named:
-        is_certain = np.broadcast_to(is_certain.all(axis=axis, keepdims=True), is_certain.shape)
     if not np.array_equal(results[0][is_certain], exact[0][is_certain]):
         raise Mistake(f"classes {results[0]!r}, expected {exact[0]!r}")
     log_prob = exact[1][is_certain]

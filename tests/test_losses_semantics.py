@@ -247,6 +247,33 @@ def test_a_mean_with_weights_of_any_size(n, others, of_0, dtype):
         assert_same_bits(softlane.cross_entropy_with_grad(np.asfortranarray(x), target, **options)[1], grad)
 
 
+@pytest.mark.parametrize("unused", [1, np.inf, np.nan])
+def test_a_mean_with_a_weight_that_no_target_has(unused):
+    x, target = random((40, 3), np.float64, seed=3) / 4, np.arange(40) % 2
+    expected = softlane.cross_entropy_with_grad(x, target)
+    for got, plain in zip(
+        softlane.cross_entropy_with_grad(x, target, weight=[1e308, 1e308, unused]), expected, strict=True
+    ):
+        np.testing.assert_allclose(got, plain, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        (np.float32, {"sample_weight": 1e39}),
+        (np.float32, {"sample_weight": 1e39, "label_smoothing": 0.1}),
+        (np.float64, {"weight": "largest", "temperature": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("n", [2, 3, 40])
+def test_a_gradient_whose_scale_overflows_is_the_canonical_nan(n, dtype, options):
+    if "weight" in options:
+        options = {**options, "weight": np.full(n, 1.7e308)}
+    grad = softlane.cross_entropy_with_grad(np.zeros((5, n), dtype), [0, 1, -100, 1, 0], reduction="sum", **options)[1]
+    assert all_nan(grad[[0, 1, 3, 4]])
+    assert (grad[2] == 0).all()
+
+
 @stored
 @forms
 def test_a_target_of_probability_0(dtype, form):

@@ -228,10 +228,10 @@ MUTATIONS = [
         "test_losses.py::test_cross_entropy_with_every_option",
     ),
     Mutation(
-        "scale_is_nan",
+        "factor_is_nan",
         "A mean whose divisor is NaN gives gradients with NaNs of both signs.",
         "ops/cross_entropy.inc.h",
-        "f64_select_eq(scale, scale, zero, nan)",
+        "f64_sub(of_factor[h], of_factor[h])",
         "zero",
         "test_losses_semantics.py::test_a_mean_with_weights_of_any_size",
     ),

@@ -368,10 +368,11 @@ def _check(name: str, what: str, x: object, target: object, given: _Arguments) -
 
 
 def _moderate(weight: Array, total: float) -> Array:
-    """Class weights times a power of two, so that neither the total nor its inverse overflows."""
-    exponent = np.frexp(total if np.isfinite(total) else np.abs(weight).max())[1]
+    """Class weights times a power of two, so that neither the total of finite ones nor its inverse overflows."""
+    if not np.isfinite(total):
+        total = np.abs(weight[np.isfinite(weight)]).max(initial=0)
     with np.errstate(all="ignore"):
-        return np.asarray(np.ldexp(weight, -exponent))
+        return np.asarray(np.ldexp(weight, -np.frexp(total)[1]))
 
 
 def finish(
