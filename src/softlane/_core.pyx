@@ -1461,7 +1461,7 @@ def loss(int op, x, target, axis, weight, ignore, smoothing, reduction, sample_w
             divisor = weight_of_all(args.target, row_count, args.ignore_index, <const double *>data(wide_w),
                                     <const double *>data(rows_w))
             if how == _MEAN and not 1e-290 < fabs(divisor) < 1e290:
-                return None  # the Python files scale class weights of float64, so that neither this nor its inverse overflows
+                return None  # the Python files scale weights, so that neither this nor its inverse overflows
     args.class_weight = data(w)
     args.row_weight = <const double *>data(rows_w)
     args.visible = NULL
