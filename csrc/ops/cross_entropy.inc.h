@@ -164,8 +164,8 @@ static void losses_of_rows(const struct row_group *g) {
     else memcpy(args->loss + g->first, loss, (size_t)g->rows * sizeof *loss);
 }
 
-/* Finds the rows whose gradient does not come from the formula: ignored ones, and those whose logits, masses, or factor (scale * Q) are not
-   finite. The factor of all rows is NaN in a mean whose weights add up to 0. */
+/* Finds the rows whose gradient does not come from the formula: ignored ones, and those whose logits or factor (scale * Q) are not finite.
+   The factor of all rows is NaN in a mean whose weights add up to 0. */
 static void find_special_rows(const struct row_stats *stats, const f64_v *factor, struct row_targets *t) {
     const f64_v zero = f64_set1(0.0), nan = f64_set1((double)NAN);
     f64_v nonfinite[HALVES], of_factor[HALVES];
@@ -173,9 +173,8 @@ static void find_special_rows(const struct row_stats *stats, const f64_v *factor
     to_double(from_double(factor), of_factor); /* it may overflow in float32 */
     t->any_special = 0;
     for (int h = 0; h < HALVES; h++) {
-        const f64_v mass = total_mass(t, h), ignored = f64_select_eq(f64_load(t->ignored + 8 * h), zero, zero, nan);
-        const f64_v of_row = f64_add(f64_sub(nonfinite[h], nonfinite[h]), f64_sub(mass, mass));
-        const f64_v special = f64_add(f64_add(ignored, f64_sub(of_factor[h], of_factor[h])), of_row);
+        const f64_v ignored = f64_select_eq(f64_load(t->ignored + 8 * h), zero, zero, nan);
+        const f64_v special = f64_add(ignored, f64_add(f64_sub(nonfinite[h], nonfinite[h]), f64_sub(of_factor[h], of_factor[h])));
         f64_store(t->special + 8 * h, special);
         t->any_special |= f64_any_nan(special);
     }
